@@ -1,0 +1,26 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test slow quality install
+
+demo: install            ## make a spoken corpus, train on it, classify two clips
+	$(BIN)/drkf demo
+
+test: install            ## the test suite
+	$(BIN)/pytest -m "not slow"
+
+slow: install            ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+quality: install         ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@

@@ -1,0 +1,149 @@
+"""Configuration of DRKF."""
+
+from typing import Literal, cast
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+LAYER_DROP_FIELDS = ("layerdrop", "encoder_layerdrop")
+
+
+@strict
+class DRKFConfig(PreTrainedConfig):
+    r"""
+    Configuration of a [`DRKFModel`]. Defaults are the paper's (sec. 4.2); the README tells where it is silent.
+
+    Args:
+        audio_config (`dict` or `PreTrainedConfig`, defaults to a `Wav2Vec2Config`):
+            Any audio encoder that `AutoModel` builds. Layer drop is switched off: a dropped layer leaves parameters
+            without a gradient.
+        text_config (`dict` or `PreTrainedConfig`, defaults to a `RobertaConfig`):
+            Any text encoder that `AutoModel` builds.
+        hidden_size (`int`): width d to which both encoders are adapted.
+        projection_size (`int`): width of g's output (Eq. 13).
+        num_augmentation_blocks (`int`): blocks of a residual autoencoder (sec. 3.2).
+        augmentation_sizes (`list[int]`): widths inside a block, from the outside to the bottleneck.
+        augmentation_dropout (`float`): dropout inside a block.
+        num_fusion_layers, num_fusion_heads (`int`): depth and attention heads of the fusion encoder.
+        fusion_intermediate_size (`int`, *optional*): width of its feed-forward layers; 4 d if not given.
+        fusion_dropout (`float`): its dropout.
+        max_fusion_positions (`int`): longest fused sequence: speech frames + text tokens + 3.
+        classifier_dropout (`float`): dropout of EC and ED.
+        initial_temperature_logit (`float`): theta at the start; the temperature is sigmoid(theta).
+        representation (`"pcmi"`, `"cmie"` or `"none"`): how representations are decoupled (Table 4).
+        fusion (`"self"` or `"cross"`): FE_s or FE_c (Table 4).
+        emotion_discrimination (`bool`): with or without ED (Table 4).
+        discrimination_pairs (`int`, *optional*):
+            Most speech-text pairs a sample takes part in for Eq. 19, as speech and as text; all M if not given.
+        problem_type (`"single_label_classification"` or `"multi_label_classification"`).
+        label_smoothing (`float`): share of the label that is spread over all classes; single-label only.
+        class_weights (`list[float]`, *optional*): a weight per class for Eq. 20.
+        reconstruction_weight, contrastive_weight, classification_weight, discrimination_weight (`float`):
+            alpha, beta, gamma and delta of Eq. 12 and 21.
+        initializer_range (`float`): standard deviation of new embeddings.
+
+    Raises:
+        ValueError: where a field is out of its range; the message names the field.
+
+    Example:
+
+    ```python
+    >>> from modeling_drkf import DRKFConfig, DRKFForEmotionClassification
+    >>> config = DRKFConfig(num_labels=4, hidden_size=64, fusion="cross")
+    >>> config.audio_config.model_type, config.text_config.model_type
+    ('wav2vec2', 'roberta')
+
+    ```
+    """
+
+    model_type = "drkf"
+    sub_configs_defaults = {
+        "audio_config": SubConfigSpec(config_class=AutoConfig, model_type="wav2vec2"),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="roberta"),
+    }
+
+    audio_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    hidden_size: int = 1024
+    projection_size: int = 1024
+    num_augmentation_blocks: int = 5
+    augmentation_sizes: list[int] | tuple[int, ...] = (256, 128, 64)
+    augmentation_dropout: float | int = 0.0
+    num_fusion_layers: int = 6
+    num_fusion_heads: int = 8
+    fusion_intermediate_size: int | None = None
+    fusion_dropout: float | int = 0.1
+    max_fusion_positions: int = 2800
+    classifier_dropout: float | int = 0.1
+    initial_temperature_logit: float | int = 1.0
+    representation: Literal["pcmi", "cmie", "none"] = "pcmi"
+    fusion: Literal["self", "cross"] = "self"
+    emotion_discrimination: bool = True
+    discrimination_pairs: int | None = None
+    problem_type: Literal["single_label_classification", "multi_label_classification"] | None = (
+        "single_label_classification"
+    )
+    label_smoothing: float | int = 0.0
+    class_weights: list[float] | None = None
+    reconstruction_weight: float | int = 0.2
+    contrastive_weight: float | int = 0.2
+    classification_weight: float | int = 1.0
+    discrimination_weight: float | int = 0.2
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.problem_type = self.problem_type or "single_label_classification"
+        self.augmentation_sizes = list(self.augmentation_sizes)
+        for encoder_config in (self.audio_config, self.text_config):
+            encoder_config = cast(PreTrainedConfig, encoder_config)
+            encoder_config._name_or_path = ""
+            for field in LAYER_DROP_FIELDS:
+                if hasattr(encoder_config, field):
+                    setattr(encoder_config, field, 0.0)
+        self._validate_ranges()
+
+    def _validate_ranges(self) -> None:
+        num_labels = len(self.label_names)
+        if num_labels < 2:
+            raise ValueError(f"num_labels must be at least 2, got {num_labels}")
+        if self.hidden_size % self.num_fusion_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of num_fusion_heads ({self.num_fusion_heads})"
+            )
+        if self.discrimination_pairs is not None and self.discrimination_pairs < 2:
+            raise ValueError(
+                f"discrimination_pairs must be at least 2 (the matched pair and a shuffled one) or None for all "
+                f"pairs, got {self.discrimination_pairs}"
+            )
+        if self.class_weights is not None and len(self.class_weights) != num_labels:
+            raise ValueError(f"class_weights has {len(self.class_weights)} entries for {num_labels} labels")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if self.label_smoothing and self.is_multi_label:
+            raise ValueError("label_smoothing applies to single-label classification only")
+
+    @property
+    def label_names(self) -> list[str]:
+        """The classes in the order of the logits."""
+        return [str(name) for _, name in sorted((self.id2label or {}).items())]
+
+    @property
+    def is_multi_label(self) -> bool:
+        return self.problem_type == "multi_label_classification"
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weight in Eq. 21 of each loss term that this configuration has, by the term's name."""
+        weights = {"classification_loss": self.classification_weight}
+        if self.representation == "pcmi":
+            weights["reconstruction_loss"] = self.reconstruction_weight
+            weights["label_divergence_loss"] = 1.0
+        if self.representation != "none":
+            weights["contrastive_loss"] = self.contrastive_weight
+        if self.representation == "cmie":
+            weights["critic_loss"] = self.contrastive_weight
+        if self.emotion_discrimination:
+            weights["discrimination_loss"] = self.discrimination_weight
+        return weights

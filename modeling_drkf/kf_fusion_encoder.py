@@ -1,0 +1,185 @@
+"""FE: the fusion encoder as self-attention (FE_s, Eq. 18) or bidirectional cross-attention (FE_c, Table 4)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .configuration_drkf import DRKFConfig
+from .orl_modality_encoding import Modality, masked_mean
+
+
+@dataclass
+class Fused:
+    """What a fusion encoder returns.
+
+    Attributes:
+        vector: X_fusion, (batch, d).
+        speech_attention, text_attention: CLS attention to each frame (batch, frames) and token (batch, tokens), mean
+            over layers and heads, or None where it was not asked for or the encoder has no CLS over both (FE_c).
+    """
+
+    vector: Tensor
+    speech_attention: Tensor | None = None
+    text_attention: Tensor | None = None
+
+
+def eager_attention_forward(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    scaling: float, dropout: float = 0.0, **kwargs,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    weights = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = nn.functional.dropout(weights.softmax(-1), p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+class FusionAttention(nn.Module):
+    """Multi-head attention of a sequence to itself or to the other modality."""
+
+    is_causal = False
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__()
+        d = config.hidden_size
+        self.config = config
+        self.head_size = d // config.num_fusion_heads
+        self.scaling = self.head_size**-0.5
+        self.dropout = config.fusion_dropout
+        self.query, self.key, self.value, self.output = (nn.Linear(d, d) for _ in range(4))
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        return projected.unflatten(-1, (-1, self.head_size)).transpose(1, 2)  # (batch, heads, length, head size)
+
+    def forward(self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None) -> Tensor:
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        attended, _ = attention(
+            self,
+            self._heads(self.query(hidden)),
+            self._heads(self.key(context)),
+            self._heads(self.value(context)),
+            attention_mask,
+            dropout=self.dropout if self.training else 0.0,
+            scaling=self.scaling,
+        )
+        return self.output(attended.flatten(-2))
+
+    def cls_attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Attention of the first position, whatever the implementation: mean over heads, (batch, length)."""
+        query, key = self._heads(self.query(hidden[:, :1])), self._heads(self.key(hidden))
+        scores = (query @ key.transpose(2, 3)).squeeze(2) * self.scaling  # (batch, heads, length)
+        return scores.float().masked_fill(~mask[:, None], float("-inf")).softmax(-1).mean(1)
+
+
+class FusionLayer(GradientCheckpointingLayer):
+    """A post-norm transformer layer; queries come from `hidden`, keys and values from `context`."""
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__()
+        d = config.hidden_size
+        inner = config.fusion_intermediate_size or 4 * d
+        self.attention = FusionAttention(config)
+        self.attention_norm = nn.LayerNorm(d)
+        self.feed_forward = nn.Sequential(nn.Linear(d, inner), nn.GELU(), nn.Linear(inner, d))
+        self.output_norm = nn.LayerNorm(d)
+        self.dropout = nn.Dropout(config.fusion_dropout)
+
+    def forward(self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None) -> Tensor:
+        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, context, attention_mask)))
+        return self.output_norm(hidden + self.dropout(self.feed_forward(hidden)))
+
+
+class FusionEmbeddings(nn.Module):
+    """Adds a learnt segment and learnt positions, which count valid tokens only: padding never shifts one."""
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__()
+        self.segment = nn.Embedding(2, config.hidden_size)
+        self.position = nn.Embedding(config.max_fusion_positions, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.dropout = nn.Dropout(config.fusion_dropout)
+
+    def forward(self, sequence: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
+        """
+        Args:
+            sequence: (batch, length, d). segments: 0 or 1 per position, (length,). mask: (batch, length).
+
+        Raises:
+            ValueError: when a sample has more valid positions than there are embeddings.
+        """
+        limit = self.position.num_embeddings
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        if mask.shape[1] > limit and (longest := int(positions.max()) + 1) > limit:
+            raise ValueError(
+                f"a fused sequence has {longest} positions, max_fusion_positions is {limit}: "
+                "cut the clip (max_audio_seconds of the processor) or raise max_fusion_positions"
+            )
+        return self.dropout(self.norm(sequence + self.segment(segments) + self.position(positions)))
+
+
+class SelfAttentionFusion(nn.Module):
+    """FE_s, Eq. 18: a transformer over [CLS; S_seq; SEP; T_seq; SEP], read out at CLS."""
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__()
+        self.config = config
+        self.special_tokens = nn.Embedding(2, config.hidden_size)
+        self.embeddings = FusionEmbeddings(config)
+        self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_fusion_layers))
+
+    def forward(self, speech: Modality, text: Modality, output_attention: bool = False) -> Fused:
+        batch, frames, _ = speech.sequence.shape
+        cls, sep = self.special_tokens.weight.to(speech.sequence.dtype).expand(batch, 1, -1, -1).unbind(2)
+        valid = speech.mask.new_ones(batch, 1)
+        sequence = torch.cat([cls, speech.sequence, sep, text.sequence, sep], dim=1)  # (batch, length, d)
+        mask = torch.cat([valid, speech.mask, valid, text.mask, valid], dim=1)  # (batch, length)
+        segments = (torch.arange(sequence.shape[1], device=sequence.device) > frames + 1).long()
+        hidden = self.embeddings(sequence, segments, mask)
+        attention_mask = create_bidirectional_mask(self.config, hidden, mask)
+        cls_attention = []
+        for layer in cast(Iterable[FusionLayer], self.layers):
+            if output_attention:
+                cls_attention.append(layer.attention.cls_attention(hidden, mask))
+            hidden = layer(hidden, hidden, attention_mask)
+        if not output_attention:
+            return Fused(hidden[:, 0])
+        attention = torch.stack(cls_attention).mean(0)
+        return Fused(hidden[:, 0], attention[:, 1 : frames + 1], attention[:, frames + 2 : -1])
+
+
+class CrossAttentionFusion(nn.Module):
+    """FE_c, Table 4: each modality queries the other; both means, concatenated, are mapped to d."""
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__()
+        self.config = config
+        self.embeddings = FusionEmbeddings(config)
+        self.speech_layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_fusion_layers))
+        self.text_layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_fusion_layers))
+        self.output = nn.Linear(2 * config.hidden_size, config.hidden_size)
+
+    def forward(self, speech: Modality, text: Modality, output_attention: bool = False) -> Fused:
+        speech_hidden = self._embed(speech, segment=0)
+        text_hidden = self._embed(text, segment=1)
+        to_text = create_bidirectional_mask(self.config, speech_hidden, text.mask, text_hidden)
+        to_speech = create_bidirectional_mask(self.config, text_hidden, speech.mask, speech_hidden)
+        for speech_layer, text_layer in zip(self.speech_layers, self.text_layers, strict=True):
+            speech_hidden, text_hidden = (
+                speech_layer(speech_hidden, text_hidden, to_text),
+                text_layer(text_hidden, speech_hidden, to_speech),
+            )
+        pooled = [masked_mean(speech_hidden, speech.mask), masked_mean(text_hidden, text.mask)]
+        return Fused(self.output(torch.cat(pooled, dim=-1)))
+
+    def _embed(self, modality: Modality, segment: int) -> Tensor:
+        segments = torch.full((modality.mask.shape[1],), segment, device=modality.mask.device)
+        return self.embeddings(modality.sequence, segments, modality.mask)
+
+
+FUSION_ENCODERS = {"self": SelfAttentionFusion, "cross": CrossAttentionFusion}

@@ -1,0 +1,167 @@
+"""The loss terms of DRKF: pure functions that return unweighted scalars. Weights enter once, in Eq. 21.
+
+M is the batch size, C the number of classes, d a feature width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def label_distribution(labels: Tensor, num_labels: int, smoothing: float = 0.0) -> Tensor:
+    """The distribution y of Eq. 11 and 20.
+
+    Args:
+        labels: class ids (M,), or a distribution / multi-hot vector per sample (M, C), which is kept as it is.
+        smoothing: share of y that is spread evenly over the classes.
+
+    Returns: (M, C), floating point.
+    """
+    if labels.ndim == 1:
+        labels = F.one_hot(labels, num_labels).to(torch.get_default_dtype())
+    return labels if smoothing == 0 else (1 - smoothing) * labels + smoothing / num_labels
+
+
+def same_labels(left: Tensor, right: Tensor, multi_label: bool) -> Tensor:
+    """Emodality target (sec. 3.4.2): 1 where two samples bear the same label, for multi-label the same label set.
+
+    Args:
+        left, right: class ids (..., ) or distributions / multi-hot vectors (..., C), of equal shape.
+
+    Returns: (...), 0. or 1.
+    """
+    if multi_label:
+        return ((left > 0.5) == (right > 0.5)).all(-1).float()
+    return (left == right).float()
+
+
+def sequence_mse(original: Tensor, augmented: Tensor, mask: Tensor) -> Tensor:
+    """Squared error between two sequences: mean over a sample's valid positions and features, then over samples.
+
+    Args:
+        original, augmented: (M, length, d). mask: (M, length), true where valid; at least one position a sample.
+    """
+    mask = mask.to(original.dtype)
+    per_position = (original - augmented).pow(2).mean(-1)
+    return ((per_position * mask).sum(1) / mask.sum(1)).mean()
+
+
+def reconstruction_loss(
+    speech: Tensor, augmented_speech: Tensor, speech_mask: Tensor,
+    text: Tensor, augmented_text: Tensor, text_mask: Tensor,
+) -> Tensor:  # fmt: skip
+    """L_MSE, Eq. 10: half the sum of both modalities' `sequence_mse`.
+
+    Eq. 10 sums squares; here each sample's are averaged, or the term would grow with the clip's length.
+    """
+    return (sequence_mse(speech, augmented_speech, speech_mask) + sequence_mse(text, augmented_text, text_mask)) / 2
+
+
+def label_divergence_loss(logits: Tensor, target: Tensor, multi_label: bool = False) -> Tensor:
+    """L_KLD, Eq. 11: KL(y || y^) of what FE and EC predict from the augmented pair; 0 when the prediction is perfect.
+
+    Args:
+        logits: (M, C). target: y, (M, C).
+        multi_label: mean over the classes of the binary divergence, in place of the sum over one distribution.
+    """
+    if multi_label:
+        negative_entropy = torch.xlogy(target, target) + torch.xlogy(1 - target, 1 - target)
+        return (negative_entropy + F.binary_cross_entropy_with_logits(logits, target, reduction="none")).mean()
+    return (torch.xlogy(target, target) - target * logits.log_softmax(-1)).sum(-1).mean()
+
+
+def info_nce(scores: Tensor) -> Tensor:
+    """-I(X_1; X_2) of Eq. 6 and 7, and L_MI of Eq. 16: each row's matched score against the M of its row.
+
+    Args:
+        scores: (M, M); scores[i, j] is f(x_1 of sample i, x_2 of sample j), the matched pairs on the diagonal.
+    """
+    return -scores.log_softmax(-1).diagonal().mean()
+
+
+def club_bound(scores: Tensor) -> Tensor:
+    """Contrastive log-ratio upper bound of I(X_1; X_2) (Cheng et al. 2020): matched minus mean of all pairs.
+
+    Args:
+        scores: (M, M), matched pairs on the diagonal.
+    """
+    return scores.diagonal().mean() - scores.mean()
+
+
+def cosine_scores(left: Tensor, right: Tensor, temperature: Tensor) -> Tensor:
+    """sim(left_i, right_j) / tau: (M, d) and (N, d) to (M, N)."""
+    return F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T / temperature
+
+
+def intra_modality_mi_loss(projected: Tensor, projected_augmented: Tensor, temperature: Tensor) -> Tensor:
+    """L_MI_S or L_MI_T, Eq. 14-15, as NT-Xent over the 2M views (z_i, z~_i) of one modality, both directions averaged.
+
+    Args:
+        projected, projected_augmented: z and z~, (M, d). temperature: tau, a scalar.
+    """
+    views = torch.cat([projected, projected_augmented])
+    scores = cosine_scores(views, views, temperature)
+    scores = scores.masked_fill(torch.eye(len(views), dtype=torch.bool, device=views.device), float("-inf"))
+    partners = torch.arange(len(views), device=views.device).roll(len(projected))
+    return F.cross_entropy(scores, partners)
+
+
+def inter_modality_mi_loss(projected_speech: Tensor, projected_text: Tensor, temperature: Tensor) -> Tensor:
+    """L_MI_S&T, Eq. 16: InfoNCE from speech to the M texts of the batch; z_S and z_T are (M, d)."""
+    return info_nce(cosine_scores(projected_speech, projected_text, temperature))
+
+
+def contrastive_mi_loss(
+    projected_speech: Tensor, projected_augmented_speech: Tensor,
+    projected_text: Tensor, projected_augmented_text: Tensor,
+    temperature: Tensor,
+) -> Tensor:  # fmt: skip
+    """L_c, Eq. 17: the sum of both intra-modality terms and the inter-modality term; each input is (M, d)."""
+    return (
+        intra_modality_mi_loss(projected_speech, projected_augmented_speech, temperature)
+        + intra_modality_mi_loss(projected_text, projected_augmented_text, temperature)
+        + inter_modality_mi_loss(projected_speech, projected_text, temperature)
+    )
+
+
+def discrimination_loss(logits: Tensor, same: Tensor, pair_weights: Tensor | None = None) -> Tensor:
+    """L_b, Eq. 19: binary cross-entropy over speech-text pairs.
+
+    Args:
+        logits: ED's score per pair, (P,). same: 1. where the labels of both halves are equal, (P,).
+        pair_weights: each pair's share of the mean over all M^2 pairs, (P,), where pairs are sampled; even if None.
+    """
+    per_pair = F.binary_cross_entropy_with_logits(logits, same.to(logits.dtype), reduction="none")
+    return per_pair.mean() if pair_weights is None else (per_pair * pair_weights.to(per_pair.dtype)).sum()
+
+
+def classification_loss(
+    logits: Tensor, target: Tensor, multi_label: bool = False, class_weights: Tensor | None = None
+) -> Tensor:
+    """L_f, Eq. 20: cross-entropy; for multi-label the binary cross-entropy, mean over classes.
+
+    Args:
+        logits: (M, C). target: y, (M, C).
+        class_weights: (C,), multiplied to each class's part. The mean is over samples, weights or not.
+    """
+    if multi_label:
+        per_class = F.binary_cross_entropy_with_logits(logits, target, reduction="none") / logits.shape[-1]
+    else:
+        per_class = -target * logits.log_softmax(-1)
+    if class_weights is not None:
+        per_class = per_class * class_weights.to(per_class.dtype)
+    return per_class.sum(-1).mean()
+
+
+def composite_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """L, Eq. 21: the weighted sum of the terms.
+
+    Raises:
+        KeyError: when a term has no weight or a weight no term; nothing vanishes silently.
+    """
+    if terms.keys() != weights.keys():
+        raise KeyError(
+            f"loss terms and weights differ: without a weight {sorted(terms.keys() - weights.keys())}, "
+            f"without a term {sorted(weights.keys() - terms.keys())}"
+        )
+    return torch.stack([weight * terms[name] for name, weight in weights.items()]).sum()

@@ -1,0 +1,307 @@
+"""DRKF: Decoupled Representations with Knowledge Fusion for Multimodal Emotion Recognition (Jiang et al., MM 2025).
+
+ORL encodes speech and text (ME), augments them progressively (PA) and decouples their representations (DR); KF fuses
+both (FE), judges whether they bear the same emotion (ED) and classifies it (EC).
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_drkf import DRKFConfig
+from .gathering_drkf import batch_offset, gather_rows, is_distributed
+from .kf_emotion_heads import EmotionHead
+from .kf_fusion_encoder import FUSION_ENCODERS, Fused
+from .losses_drkf import (
+    classification_loss,
+    composite_loss,
+    contrastive_mi_loss,
+    discrimination_loss,
+    label_distribution,
+    label_divergence_loss,
+    reconstruction_loss,
+    same_labels,
+)
+from .orl_cmie_baseline import ContrastiveMutualInformation
+from .orl_decoupled_representations import DecoupledRepresentations, shuffle_emodalities
+from .orl_modality_encoding import Modality, ModalityEncoding, encoder_of, encoder_options
+from .orl_progressive_augmentation import ProgressiveAugmentation
+
+
+@dataclass
+class DRKFModelOutput(ModelOutput):
+    """
+    Attributes:
+        pooler_output: the fused vector, (batch, d).
+        speech_hidden_state: (batch, frames, d). speech_mask: (batch, frames), true where valid.
+        text_hidden_state: (batch, tokens, d). text_mask: (batch, tokens).
+        speech_summary, text_summary: each modality alone, (batch, d).
+        speech_attention, text_attention, modality_shares: see [`DRKFClassifierOutput`].
+    """
+
+    pooler_output: Tensor | None = None
+    speech_hidden_state: Tensor | None = None
+    speech_mask: Tensor | None = None
+    text_hidden_state: Tensor | None = None
+    text_mask: Tensor | None = None
+    speech_summary: Tensor | None = None
+    text_summary: Tensor | None = None
+    speech_attention: Tensor | None = None
+    text_attention: Tensor | None = None
+    modality_shares: Tensor | None = None
+
+
+@dataclass
+class DRKFClassifierOutput(ModelOutput):
+    """
+    Attributes:
+        loss: Eq. 21, where labels were given.
+        logits: EC, (batch, classes).
+        consistency_logits: ED, (batch,); its sigmoid is the probability that voice and words bear the same emotion.
+            None without `emotion_discrimination`.
+        loss_terms: each unweighted term of Eq. 21 by name, detached.
+        speech_attention, text_attention: on request, CLS attention to each frame (batch, frames) and token
+            (batch, tokens), mean over layers and heads. None for FE_c, which has no CLS over both.
+        modality_shares: on request, the share of that attention on speech and on text, (batch, 2); the larger one is
+            the dominant modality (sec. 3.2).
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    consistency_logits: Tensor | None = None
+    loss_terms: dict[str, Tensor] | None = None
+    speech_attention: Tensor | None = None
+    text_attention: Tensor | None = None
+    modality_shares: Tensor | None = None
+
+
+class DRKFPreTrainedModel(PreTrainedModel):
+    config_class = DRKFConfig
+    base_model_prefix = "drkf"
+    main_input_name = "input_values"
+    input_modalities = ["audio", "text"]
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _no_split_modules = ["FusionLayer", "AutoencoderBlock"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, DecoupledRepresentations):
+            init.constant_(module.temperature_logit, self.config.initial_temperature_logit)
+        else:
+            super()._init_weights(module)
+
+
+class DRKFModel(DRKFPreTrainedModel):
+    """ME and FE: speech and text in, one fused vector out."""
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__(config)
+        self.modality_encoding = ModalityEncoding(config)
+        self.fusion_encoder = FUSION_ENCODERS[config.fusion](config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        input_ids: Tensor,
+        audio_attention_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        output_modality_attention: bool = False,
+    ) -> DRKFModelOutput:
+        """
+        Args:
+            input_values: what the speech encoder reads, (batch, samples) or (batch, input frames, bins).
+            input_ids: (batch, tokens).
+            audio_attention_mask: 1 where valid, (batch, samples) or (batch, input frames); all, if not given.
+            attention_mask: 1 where valid, (batch, tokens); all, if not given.
+            output_modality_attention: also return attention and modality shares.
+        """
+        speech, text = self.modality_encoding(input_values, audio_attention_mask, input_ids, attention_mask)
+        fused = self.fusion_encoder(speech, text, output_modality_attention)
+        return DRKFModelOutput(
+            pooler_output=fused.vector,
+            speech_hidden_state=speech.sequence,
+            speech_mask=speech.mask,
+            text_hidden_state=text.sequence,
+            text_mask=text.mask,
+            speech_summary=speech.summary,
+            text_summary=text.summary,
+            speech_attention=fused.speech_attention,
+            text_attention=fused.text_attention,
+            modality_shares=modality_shares(fused),
+        )
+
+    def freeze_feature_encoder(self) -> None:
+        """Freezes the speech encoder's convolutions; ValueError where it has none."""
+        self.modality_encoding.freeze_feature_encoder()
+
+
+class DRKFForEmotionClassification(DRKFPreTrainedModel):
+    """DRKF with its training objective, Eq. 21.
+
+    Set `gather_across_processes` to compute the contrastive and the discrimination term over the batches of all
+    processes; the loss is then that of one process on the whole batch.
+    """
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__(config)
+        self.gather_across_processes = False
+        self.drkf = DRKFModel(config)
+        if config.representation == "pcmi":
+            self.augmentation = ProgressiveAugmentation(config)
+            self.representations = DecoupledRepresentations(config)
+        elif config.representation == "cmie":
+            self.mutual_information = ContrastiveMutualInformation(config)
+        self.emotion_classifier = EmotionHead(config, len(config.label_names))
+        self.emotion_discriminator = EmotionHead(config, 1) if config.emotion_discrimination else None
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        input_ids: Tensor,
+        audio_attention_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_modality_attention: bool = False,
+    ) -> DRKFClassifierOutput:
+        """
+        Args:
+            input_values, input_ids, audio_attention_mask, attention_mask, output_modality_attention:
+                see [`DRKFModel.forward`].
+            labels: class ids (batch,), or soft labels or multi-hot vectors (batch, classes). With labels, the loss is
+                computed; PA and Emodality shuffling run only then.
+        """
+        speech, text = self.drkf.modality_encoding(input_values, audio_attention_mask, input_ids, attention_mask)
+        fused = self.drkf.fusion_encoder(speech, text, output_modality_attention)
+        logits = self.emotion_classifier(fused.vector)
+        consistency_logits = self._discriminate(fused)
+        terms = None if labels is None else self._loss_terms(speech, text, logits, consistency_logits, labels)
+        return DRKFClassifierOutput(
+            loss=None if terms is None else composite_loss(terms, self.config.loss_weights),
+            logits=logits,
+            consistency_logits=consistency_logits,
+            loss_terms=None if terms is None else {name: term.detach() for name, term in terms.items()},
+            speech_attention=fused.speech_attention,
+            text_attention=fused.text_attention,
+            modality_shares=modality_shares(fused),
+        )
+
+    def _discriminate(self, fused: Fused) -> Tensor | None:
+        return None if self.emotion_discriminator is None else self.emotion_discriminator(fused.vector).squeeze(-1)
+
+    def _loss_terms(
+        self, speech: Modality, text: Modality, logits: Tensor, consistency_logits: Tensor | None, labels: Tensor
+    ) -> dict[str, Tensor]:
+        config = self.config
+        target = label_distribution(labels, logits.shape[-1], config.label_smoothing).float()
+        weights = None if config.class_weights is None else target.new_tensor(config.class_weights)
+        terms = {"classification_loss": classification_loss(logits.float(), target, config.is_multi_label, weights)}
+        if config.representation == "pcmi":
+            terms |= self._pcmi_terms(speech, text, target)
+        elif config.representation == "cmie":
+            projected = self._gather(*self.mutual_information.project(speech, text), target)
+            terms["contrastive_loss"], terms["critic_loss"] = self.mutual_information(*projected)
+        if consistency_logits is not None:
+            terms["discrimination_loss"] = self._discrimination_term(speech, text, consistency_logits, labels)
+        return terms
+
+    def _pcmi_terms(self, speech: Modality, text: Modality, target: Tensor) -> dict[str, Tensor]:
+        augmented_speech, augmented_text = self.augmentation(speech, text)
+        logits = self.emotion_classifier(self.drkf.fusion_encoder(augmented_speech, augmented_text).vector).float()
+        projected = self._gather(*self.representations(speech, augmented_speech, text, augmented_text))
+        z_speech, z_augmented_speech, z_text, z_augmented_text = (vectors.float() for vectors in projected)
+        return {
+            "reconstruction_loss": reconstruction_loss(
+                speech.sequence.float(), augmented_speech.sequence.float(), speech.mask,
+                text.sequence.float(), augmented_text.sequence.float(), text.mask,
+            ),
+            "label_divergence_loss": label_divergence_loss(logits, target, self.config.is_multi_label),
+            "contrastive_loss": contrastive_mi_loss(
+                z_speech, z_augmented_speech, z_text, z_augmented_text, self.representations.temperature
+            ),
+        }  # fmt: skip
+
+    def _discrimination_term(self, speech: Modality, text: Modality, matched_logits: Tensor, labels: Tensor) -> Tensor:
+        sequence, mask, text_labels = self._gather(text.sequence, text.mask.long(), labels)
+        gathers = self.gather_across_processes and is_distributed()
+        pairs = shuffle_emodalities(
+            len(labels),
+            len(text_labels),
+            first=batch_offset(len(labels), labels.device) if gathers else 0,
+            max_pairs=self.config.discrimination_pairs,
+            sample=self.training,
+            device=labels.device,
+        )
+        logits, same = [matched_logits], [torch.ones_like(matched_logits)]
+        if len(pairs.speech_index):
+            i, j = pairs.speech_index, pairs.text_index
+            texts = Modality(sequence, mask.bool(), text.summary)
+            shuffled = self.drkf.fusion_encoder(speech.select(i), texts.select(j))
+            logits.append(cast(Tensor, self._discriminate(shuffled)))
+            same.append(same_labels(labels[i], text_labels[j], self.config.is_multi_label))
+        return discrimination_loss(torch.cat(logits).float(), torch.cat(same).float(), pairs.weights)
+
+    def _gather(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        if self.gather_across_processes and is_distributed():
+            return tuple(gather_rows(tensor) for tensor in tensors)
+        return tensors
+
+    def freeze_feature_encoder(self) -> None:
+        """Freezes the speech encoder's convolutions; ValueError where it has none."""
+        self.drkf.freeze_feature_encoder()
+
+    @classmethod
+    def from_encoders(
+        cls, audio: str | dict | PreTrainedConfig, text: str | dict | PreTrainedConfig, **config: Any
+    ) -> "DRKFForEmotionClassification":
+        """Builds the model from two pretrained encoders; everything else is new.
+
+        Args:
+            audio, text: folders or Hub ids of checkpoints that `AutoModel` loads (their heads are left out), or the
+                configuration of an encoder to train from scratch.
+            config: fields of [`DRKFConfig`].
+
+        Example:
+
+        ```python
+        model = DRKFForEmotionClassification.from_encoders(
+            "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim", "FacebookAI/roberta-large", num_labels=4
+        )
+        ```
+        """
+        audio_config, text_config = (
+            AutoConfig.from_pretrained(encoder).to_dict() if isinstance(encoder, str) else encoder
+            for encoder in (audio, text)
+        )
+        model = cls(DRKFConfig(audio_config=audio_config, text_config=text_config, **config))
+        encoding = model.drkf.modality_encoding
+        for name, encoder in ((audio, encoding.speech_encoder), (text, encoding.text_encoder)):
+            if isinstance(name, str):
+                options = encoder_options(encoder.config)
+                pretrained = AutoModel.from_pretrained(name, dtype=torch.float32, **options)
+                encoder.load_state_dict(encoder_of(pretrained).state_dict())
+        return model
+
+
+def modality_shares(fused: Fused) -> Tensor | None:
+    """CLS attention on speech and on text, normalised to 1: (batch, 2), or None where it is not known."""
+    if fused.speech_attention is None or fused.text_attention is None:
+        return None
+    mass = torch.stack([fused.speech_attention.sum(-1), fused.text_attention.sum(-1)], dim=-1)
+    return mass / mass.sum(-1, keepdim=True)

@@ -1,0 +1,86 @@
+"""CMIE, the baseline of Table 4, row 2: FactorCL-SUP (Liang et al., NeurIPS 2023), without augmentation."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .configuration_drkf import DRKFConfig
+from .losses_drkf import club_bound, info_nce
+from .orl_decoupled_representations import projection
+from .orl_modality_encoding import Modality
+
+
+class Critic(nn.Module):
+    """f(x_1, x_2) or f(x_1, x_2, y) of Eq. 6-7: a perceptron over concatenated inputs."""
+
+    def __init__(self, num_inputs: int, size: int):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(num_inputs * size, size), nn.ReLU(), nn.Linear(size, 1, bias=False))
+
+    def forward(self, rows: Tensor, columns: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Scores of all pairs: rows and columns (M, size), the rows' condition (M, size); to (M, M)."""
+        shape = (len(rows), len(columns), -1)
+        parts = [rows[:, None].expand(shape), columns[None].expand(shape)]
+        if condition is not None:
+            parts.append(condition[:, None].expand(shape))
+        return self.layers(torch.cat(parts, dim=-1)).squeeze(-1)
+
+    def frozen(self, *inputs: Tensor) -> Tensor:
+        """The same scores with constant parameters: gradients reach the inputs only."""
+        return functional_call(self, {name: value.detach() for name, value in self.named_parameters()}, inputs)
+
+
+class ContrastiveMutualInformation(nn.Module):
+    """Shared and modality-specific projections, trained by bounds on mutual information with the labels.
+
+    Shared: I(S;T) up, I(S;T|Y) down. Specific: I(S;Y), I(T;Y) and I(S;T|Y) up, I(S;T) down. Up is InfoNCE, down is
+    CLUB, whose critics learn from detached features by the likelihood of the matched partner.
+    """
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__()
+        size = config.projection_size
+        self.speech_shared, self.text_shared = projection(config), projection(config)
+        self.speech_specific, self.text_specific = projection(config), projection(config)
+        self.label_embedding = nn.Linear(len(config.label_names), size, bias=False)
+        self.shared_critic, self.speech_label_critic, self.text_label_critic = (Critic(2, size) for _ in range(3))
+        self.specific_critic = Critic(3, size)
+        self.shared_club_critic, self.specific_club_critic = Critic(3, size), Critic(2, size)
+
+    def project(self, speech: Modality, text: Modality) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Shared and specific vectors of speech, then of text, each (batch, projection size)."""
+        return (
+            self.speech_shared(speech.summary),
+            self.speech_specific(speech.summary),
+            self.text_shared(text.summary),
+            self.text_specific(text.summary),
+        )
+
+    def forward(
+        self,
+        speech_shared: Tensor,
+        speech_specific: Tensor,
+        text_shared: Tensor,
+        text_specific: Tensor,
+        target: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            speech_shared, speech_specific, text_shared, text_specific: (M, projection size). target: y, (M, C).
+
+        Returns: the objective and the CLUB critics' negative log-likelihood, two scalars.
+        """
+        label = self.label_embedding(target.to(speech_shared.dtype))
+        shared = info_nce(self.shared_critic(speech_shared, text_shared)) + club_bound(
+            self.shared_club_critic.frozen(speech_shared, text_shared, label)
+        )
+        specific = (
+            info_nce(self.speech_label_critic(speech_specific, label))
+            + info_nce(self.text_label_critic(text_specific, label))
+            + info_nce(self.specific_critic(speech_specific, text_specific, label))
+            + club_bound(self.specific_club_critic.frozen(speech_specific, text_specific))
+        )
+        likelihood = info_nce(
+            self.shared_club_critic(speech_shared.detach(), text_shared.detach(), label.detach())
+        ) + info_nce(self.specific_club_critic(speech_specific.detach(), text_specific.detach()))
+        return shared + specific, likelihood

@@ -1,0 +1,63 @@
+"""PA: a residual autoencoder per modality learns the optimal augmented modality (sec. 3.3.2, Eq. 8-9)."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from .configuration_drkf import DRKFConfig
+from .orl_modality_encoding import Modality, masked_mean
+
+
+class AutoencoderBlock(nn.Sequential):
+    """Linear layers down to the bottleneck and up again; no activation at the bottleneck nor at the output."""
+
+    def __init__(self, hidden_size: int, sizes: Sequence[int], dropout: float):
+        down, up = [hidden_size, *sizes], [*reversed(sizes), hidden_size]
+        layers: list[nn.Module] = []
+        for widths, activation in ((down, nn.LeakyReLU), (up, nn.ReLU)):
+            for width, next_width in pairwise(widths):
+                layers += [nn.Linear(width, next_width), activation(), nn.Dropout(dropout)]
+            layers = layers[:-2]
+        super().__init__(*layers)
+
+
+class ResidualAutoencoder(nn.Module):
+    """f_AE of Eq. 8-9: block b + 1 reads x plus the output of block b; a two-layer transition ends it.
+
+    The cascade residual autoencoder of MMIN (Zhao et al., ACL 2021).
+    """
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__()
+        d = config.hidden_size
+        self.blocks = nn.ModuleList(
+            AutoencoderBlock(d, config.augmentation_sizes, config.augmentation_dropout)
+            for _ in range(config.num_augmentation_blocks)
+        )
+        self.transition = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d))
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """(batch, length, d) to (batch, length, d)."""
+        output = self.blocks[0](sequence)
+        for block in self.blocks[1:]:
+            output = block(sequence + output)
+        return self.transition(output)
+
+
+class ProgressiveAugmentation(nn.Module):
+    """Both modalities' autoencoders. Used in training only; inference never runs it."""
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__()
+        self.speech_autoencoder = ResidualAutoencoder(config)
+        self.text_autoencoder = ResidualAutoencoder(config)
+
+    def forward(self, speech: Modality, text: Modality) -> tuple[Modality, Modality]:
+        """S~ and T~, whose summaries are means over valid positions."""
+        return self._augment(self.speech_autoencoder, speech), self._augment(self.text_autoencoder, text)
+
+    @staticmethod
+    def _augment(autoencoder: ResidualAutoencoder, modality: Modality) -> Modality:
+        augmented = autoencoder(modality.sequence)
+        return Modality(augmented, modality.mask, masked_mean(augmented, modality.mask))
