@@ -1,5 +1,6 @@
 """Configuration of DRKF."""
 
+from copy import deepcopy
 from typing import Literal, cast
 
 from huggingface_hub.dataclasses import strict
@@ -7,6 +8,17 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 LAYER_DROP_FIELDS = ("layerdrop", "encoder_layerdrop")
+POSITIVE_FIELDS = (
+    "hidden_size",
+    "projection_size",
+    "num_augmentation_blocks",
+    "num_fusion_layers",
+    "num_fusion_heads",
+    "fusion_intermediate_size",
+    "max_fusion_positions",
+)
+SHARE_FIELDS = ("augmentation_dropout", "fusion_dropout", "classifier_dropout", "label_smoothing")
+WEIGHT_FIELDS = ("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight")
 
 
 @strict
@@ -85,7 +97,7 @@ class DRKFConfig(PreTrainedConfig):
         "single_label_classification"
     )
     label_smoothing: float | int = 0.0
-    class_weights: list[float] | None = None
+    class_weights: list[float | int] | None = None
     reconstruction_weight: float | int = 0.2
     contrastive_weight: float | int = 0.2
     classification_weight: float | int = 1.0
@@ -96,6 +108,7 @@ class DRKFConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.problem_type = self.problem_type or "single_label_classification"
         self.augmentation_sizes = list(self.augmentation_sizes)
+        self.audio_config, self.text_config = deepcopy(self.audio_config), deepcopy(self.text_config)
         for encoder_config in (self.audio_config, self.text_config):
             encoder_config = cast(PreTrainedConfig, encoder_config)
             encoder_config._name_or_path = ""
@@ -105,6 +118,17 @@ class DRKFConfig(PreTrainedConfig):
         self._validate_ranges()
 
     def _validate_ranges(self) -> None:
+        for name in POSITIVE_FIELDS:
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not self.augmentation_sizes or min(self.augmentation_sizes) < 1:
+            raise ValueError(f"augmentation_sizes must hold positive widths, got {self.augmentation_sizes}")
+        for name in SHARE_FIELDS:
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in WEIGHT_FIELDS:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         num_labels = len(self.label_names)
         if num_labels < 2:
             raise ValueError(f"num_labels must be at least 2, got {num_labels}")
@@ -119,8 +143,6 @@ class DRKFConfig(PreTrainedConfig):
             )
         if self.class_weights is not None and len(self.class_weights) != num_labels:
             raise ValueError(f"class_weights has {len(self.class_weights)} entries for {num_labels} labels")
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
         if self.label_smoothing and self.is_multi_label:
             raise ValueError("label_smoothing applies to single-label classification only")
 

@@ -12,13 +12,15 @@ def label_distribution(labels: Tensor, num_labels: int, smoothing: float = 0.0) 
     """The distribution y of Eq. 11 and 20.
 
     Args:
-        labels: class ids (M,), or a distribution / multi-hot vector per sample (M, C), which is kept as it is.
+        labels: class ids (M,), or a distribution / multi-hot vector per sample (M, C).
         smoothing: share of y that is spread evenly over the classes.
 
     Returns: (M, C), floating point.
     """
     if labels.ndim == 1:
-        labels = F.one_hot(labels, num_labels).to(torch.get_default_dtype())
+        labels = F.one_hot(labels, num_labels)
+    if not labels.is_floating_point():
+        labels = labels.to(torch.get_default_dtype())
     return labels if smoothing == 0 else (1 - smoothing) * labels + smoothing / num_labels
 
 
@@ -26,12 +28,14 @@ def same_labels(left: Tensor, right: Tensor, multi_label: bool) -> Tensor:
     """Emodality target (sec. 3.4.2): 1 where two samples bear the same label, for multi-label the same label set.
 
     Args:
-        left, right: class ids (..., ) or distributions / multi-hot vectors (..., C), of equal shape.
+        left, right: class ids (P,), distributions (P, C), whose likeliest class counts, or multi-hot vectors (P, C).
 
-    Returns: (...), 0. or 1.
+    Returns: (P,), 0. or 1.
     """
     if multi_label:
         return ((left > 0.5) == (right > 0.5)).all(-1).float()
+    if left.ndim > 1:
+        left, right = left.argmax(-1), right.argmax(-1)
     return (left == right).float()
 
 

@@ -218,7 +218,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             projected = self._gather(*self.mutual_information.project(speech, text), target)
             terms["contrastive_loss"], terms["critic_loss"] = self.mutual_information(*projected)
         if consistency_logits is not None:
-            terms["discrimination_loss"] = self._discrimination_term(speech, text, consistency_logits, labels)
+            terms["discrimination_loss"] = self._discrimination_term(speech, text, consistency_logits, target)
         return terms
 
     def _pcmi_terms(self, speech: Modality, text: Modality, target: Tensor) -> dict[str, Tensor]:

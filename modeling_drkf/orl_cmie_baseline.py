@@ -17,17 +17,22 @@ class Critic(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(num_inputs * size, size), nn.ReLU(), nn.Linear(size, 1, bias=False))
 
-    def forward(self, rows: Tensor, columns: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Scores of all pairs: rows and columns (M, size), the rows' condition (M, size); to (M, M)."""
+    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Scores of all pairs, (M, M), of rows and columns, (M, size) or, with labels, (M, 2 size)."""
         shape = (len(rows), len(columns), -1)
-        parts = [rows[:, None].expand(shape), columns[None].expand(shape)]
-        if condition is not None:
-            parts.append(condition[:, None].expand(shape))
-        return self.layers(torch.cat(parts, dim=-1)).squeeze(-1)
+        return self.layers(torch.cat([rows[:, None].expand(shape), columns[None].expand(shape)], -1)).squeeze(-1)
 
     def frozen(self, *inputs: Tensor) -> Tensor:
         """The same scores with constant parameters: gradients reach the inputs only."""
         return functional_call(self, {name: value.detach() for name, value in self.named_parameters()}, inputs)
+
+
+def labelled(speech: Tensor, text: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Each vector beside its own sample's label, (M, 2 size): what a conditional critic reads.
+
+    A negative text without its label would turn I(S;T|Y) into I(S,Y;T) = I(S;T|Y) + I(T;Y).
+    """
+    return torch.cat([speech, label], dim=-1), torch.cat([text, label], dim=-1)
 
 
 class ContrastiveMutualInformation(nn.Module):
@@ -44,8 +49,8 @@ class ContrastiveMutualInformation(nn.Module):
         self.speech_specific, self.text_specific = projection(config), projection(config)
         self.label_embedding = nn.Linear(len(config.label_names), size, bias=False)
         self.shared_critic, self.speech_label_critic, self.text_label_critic = (Critic(2, size) for _ in range(3))
-        self.specific_critic = Critic(3, size)
-        self.shared_club_critic, self.specific_club_critic = Critic(3, size), Critic(2, size)
+        self.specific_critic = Critic(4, size)
+        self.shared_club_critic, self.specific_club_critic = Critic(4, size), Critic(2, size)
 
     def project(self, speech: Modality, text: Modality) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Shared and specific vectors of speech, then of text, each (batch, projection size)."""
@@ -72,15 +77,15 @@ class ContrastiveMutualInformation(nn.Module):
         """
         label = self.label_embedding(target.to(speech_shared.dtype))
         shared = info_nce(self.shared_critic(speech_shared, text_shared)) + club_bound(
-            self.shared_club_critic.frozen(speech_shared, text_shared, label)
+            self.shared_club_critic.frozen(*labelled(speech_shared, text_shared, label.detach()))
         )
         specific = (
             info_nce(self.speech_label_critic(speech_specific, label))
             + info_nce(self.text_label_critic(text_specific, label))
-            + info_nce(self.specific_critic(speech_specific, text_specific, label))
+            + info_nce(self.specific_critic(*labelled(speech_specific, text_specific, label)))
             + club_bound(self.specific_club_critic.frozen(speech_specific, text_specific))
         )
         likelihood = info_nce(
-            self.shared_club_critic(speech_shared.detach(), text_shared.detach(), label.detach())
+            self.shared_club_critic(*labelled(speech_shared.detach(), text_shared.detach(), label.detach()))
         ) + info_nce(self.specific_club_critic(speech_specific.detach(), text_specific.detach()))
         return shared + specific, likelihood
