@@ -1,0 +1,121 @@
+"""DRKFDataCollator: rows of a dataset -> one batch for `DRKFForEmotionClassification`."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .processing_drkf import DRKFProcessor
+
+
+@dataclass
+class DRKFDataCollator:
+    """Process the audio and text of some rows and stack their labels.
+
+    A row has `audio` (anything that `DRKFProcessor` takes), `text`, and at most one of `label` (an integer class) and
+    `labels` (one number in [0, 1] per class, multi-hot or soft). Either every row of a batch is labelled in the same
+    way or none is; None counts as absent. `utterance_id`, where present, names the row in messages. Other columns are
+    ignored.
+
+    Args:
+        processor: makes the model inputs.
+        num_labels: number of classes; labels are checked against it where given.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> from tokenizers import Tokenizer
+    >>> from tokenizers.models import WordLevel
+    >>> from transformers import PreTrainedTokenizerFast, Wav2Vec2FeatureExtractor
+    >>> from processing.collator_drkf import DRKFDataCollator
+    >>> from processing.processing_drkf import DRKFProcessor
+    >>> words = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "hello": 2}, unk_token="[UNK]"))
+    >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]")
+    >>> collate = DRKFDataCollator(DRKFProcessor(Wav2Vec2FeatureExtractor(), tokenizer), num_labels=4)
+    >>> clip = {"array": np.zeros(16000), "sampling_rate": 16000}
+    >>> batch = collate([{"audio": clip, "text": "hello", "label": 3}, {"audio": clip, "text": "hm", "label": 0}])
+    >>> batch["input_values"].shape, batch["input_ids"].tolist(), batch["labels"].tolist()
+    (torch.Size([2, 16000]), [[2], [1]], [3, 0])
+
+    ```
+    """
+
+    processor: DRKFProcessor
+    num_labels: int | None = None
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Collate rows.
+
+        Returns:
+            the tensors of `DRKFProcessor`, and labels (batch,) int64 or (batch, classes) float32 where the rows have
+            any.
+
+        Raises:
+            AudioError, TypeError: the audio or text of a row is unusable.
+            ValueError: a column is missing, or a label is missing, mixed with another kind, or out of range.
+        """
+        names = [
+            f"utterance {row['utterance_id']}" if "utterance_id" in row else f"row {i}"
+            for i, row in enumerate(features)
+        ]
+        if not names:
+            raise ValueError("a batch needs at least one row")
+        for row, name in zip(features, names, strict=True):
+            if missing := {"audio", "text"} - row.keys():
+                raise ValueError(f"{name}: no column {' and '.join(sorted(missing))}; it has {sorted(row)}")
+        labels = self._labels(features, names)
+        inputs = self.processor(
+            audio=[row["audio"] for row in features],
+            text=[row["text"] for row in features],
+            sample_names=names,
+            return_tensors="pt",
+        )
+        return {**inputs} if labels is None else {**inputs, "labels": labels}
+
+    def _labels(self, features: Sequence[Mapping[str, Any]], names: list[str]) -> torch.Tensor | None:
+        kinds = [_label_kind(row, name) for row, name in zip(features, names, strict=True)]
+        for kind, name in zip(kinds, names, strict=True):
+            if kind != kinds[0]:
+                raise ValueError(f"{name} has {kind or 'no label'}, but {names[0]} has {kinds[0] or 'no label'}")
+        if kinds[0] is None:
+            return None
+        if kinds[0] == "label":
+            classes = [self._class_index(row["label"], name) for row, name in zip(features, names, strict=True)]
+            return torch.tensor(classes, dtype=torch.int64)
+        vectors = [self._class_vector(row["labels"], name) for row, name in zip(features, names, strict=True)]
+        for vector, name in zip(vectors, names, strict=True):
+            if len(vector) != len(vectors[0]):
+                raise ValueError(f"{name}: {len(vector)} labels, but {names[0]} has {len(vectors[0])}")
+        return torch.from_numpy(np.stack(vectors))
+
+    def _class_index(self, label: Any, name: str) -> int:
+        try:
+            index = operator.index(label)
+        except TypeError:
+            index = -1
+        if isinstance(label, bool) or index < 0 or (self.num_labels is not None and index >= self.num_labels):
+            limit = "" if self.num_labels is None else f" below {self.num_labels}"
+            raise ValueError(f"{name}: label must be a class index from 0{limit}, not {label!r}")
+        return index
+
+    def _class_vector(self, labels: Any, name: str) -> np.ndarray:
+        try:
+            vector = np.asarray(labels, dtype=np.float32)
+        except (TypeError, ValueError):
+            vector = np.empty(0, dtype=np.float32)
+        expected = vector.size if self.num_labels is None else self.num_labels
+        if vector.ndim != 1 or not vector.size or vector.size != expected or not ((vector >= 0) & (vector <= 1)).all():
+            count = "" if self.num_labels is None else f"{self.num_labels} "
+            raise ValueError(f"{name}: labels must be {count}numbers in [0, 1], one per class, not {labels!r}")
+        return vector
+
+
+def _label_kind(row: Mapping[str, Any], name: str) -> str | None:
+    present = [kind for kind in ("label", "labels") if row.get(kind) is not None]
+    if len(present) > 1:
+        raise ValueError(f"{name} has both label and labels; keep one of the two columns")
+    return present[0] if present else None

@@ -1,0 +1,254 @@
+"""DRKFProcessor: recordings and their transcripts -> the tensors of the DRKF model."""
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from transformers.data.data_collator import pad_without_fast_tokenizer_warning
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
+from transformers.tokenization_utils_base import LARGE_INTEGER
+from transformers.utils import logging
+
+from .audio_drkf import AudioError, AudioSource, audio_label, load_audio
+
+logger = logging.get_logger(__name__)
+
+DEFAULT_TEXT_TOKENS = 512  # for tokenizers that state no maximum
+
+
+class DRKFAudioKwargs(TypedDict, total=False):
+    """Options of the audio half. Length is a matter of the processor's `max_audio_seconds`: there is no `max_length`
+    and no `truncation` here, so that none meant for the text can reach the audio."""
+
+    sampling_rate: float | None
+    padding: bool | str
+    pad_to_multiple_of: int | None
+    return_tensors: str | None
+
+
+class DRKFProcessorKwargs(ProcessingKwargs, total=False):
+    audio_kwargs: DRKFAudioKwargs  # type: ignore[misc]
+
+
+class DRKFProcessor(ProcessorMixin):
+    """Feature extractor and tokenizer of a DRKF checkpoint as one object.
+
+    Args:
+        feature_extractor: of the speech encoder: raw waveforms (`Wav2Vec2FeatureExtractor`), log-mel frames
+            (`SeamlessM4TFeatureExtractor` of Wav2Vec2-BERT) or a fixed window (`WhisperFeatureExtractor`).
+        tokenizer: of the text encoder; needs a padding token.
+        max_audio_seconds: longest clip, seconds; None keeps all. A fixed window is a limit of its own.
+        long_audio: "cut" drops the end of a longer clip and logs a warning, "error" raises `AudioError`.
+        min_audio_samples: shorter clips are padded with zeros to this many samples, which count as valid.
+        max_text_tokens: longest text in tokens, special tokens included; a longer one is truncated and logged. None
+            takes the tokenizer's `model_max_length`, or 512 where it states none.
+
+    Raises:
+        ValueError: an argument is out of range, or the two halves cannot be used for DRKF.
+    """
+
+    valid_processor_kwargs = DRKFProcessorKwargs  # type: ignore[assignment]
+    text_kwargs = {"padding": True, "truncation": True}
+    audio_kwargs = {"padding": True}
+
+    def __init__(
+        self,
+        feature_extractor,
+        tokenizer,
+        max_audio_seconds: float | None = None,
+        long_audio: str = "cut",
+        min_audio_samples: int = 640,
+        max_text_tokens: int | None = None,
+    ):
+        super().__init__(feature_extractor, tokenizer)
+        self.max_audio_seconds = max_audio_seconds
+        self.long_audio = long_audio
+        self.min_audio_samples = min_audio_samples
+        self.max_text_tokens = max_text_tokens
+        self._validate()
+
+    def _validate(self) -> None:
+        seconds = self.max_audio_seconds
+        if seconds is not None and not (_is_number(seconds) and 0 < seconds < math.inf):
+            raise ValueError(f"max_audio_seconds must be a positive number of seconds or None, not {seconds!r}")
+        if self.long_audio not in ("cut", "error"):
+            raise ValueError(f'long_audio must be "cut" or "error", not {self.long_audio!r}')
+        if not _is_count(self.min_audio_samples):
+            raise ValueError(f"min_audio_samples must be a positive integer, not {self.min_audio_samples!r}")
+        if self.min_audio_samples > self._max_audio_samples:
+            raise ValueError(
+                f"min_audio_samples={self.min_audio_samples} exceeds the limit ({self._max_audio_samples} samples)"
+            )
+        special_tokens = self.tokenizer.num_special_tokens_to_add()
+        if not (_is_count(self._max_text_tokens) and self._max_text_tokens > special_tokens):
+            raise ValueError(
+                f"max_text_tokens must be an integer above the {special_tokens} special tokens of the tokenizer, "
+                f"not {self._max_text_tokens!r}"
+            )
+        if self.tokenizer.pad_token is None:
+            raise ValueError(
+                "the tokenizer has no padding token; set one, for example tokenizer.pad_token = tokenizer.eos_token"
+            )
+        if self.feature_extractor.padding_side != "right":
+            raise ValueError('DRKF needs audio padded on the right; set feature_extractor.padding_side = "right"')
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["input_values", "audio_attention_mask", "input_ids", "attention_mask"]
+
+    def __call__(  # type: ignore[override]
+        self,
+        audio: AudioSource | Sequence[AudioSource] | None = None,
+        text: str | Sequence[str] | None = None,
+        sample_names: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Turn one sample or a batch into model inputs; the result always has a batch dimension.
+
+        A list of anything but numbers is a batch; an array or tensor is one clip, its shorter axis the channels.
+
+        Args:
+            audio: one clip or a list of clips, each as `load_audio` takes it.
+            text: one text or a list of texts, as many as clips. An empty text is legal.
+            sample_names: what messages call the samples; "sample 0", "sample 1", ... by default.
+            kwargs: `sampling_rate` (of raw arrays, Hz), `padding` (True, the default, pads to the longest sample;
+                False gives ragged lists), `return_tensors` ("pt", "np" or None); or nested in `audio_kwargs`,
+                `text_kwargs`.
+
+        Returns:
+            `BatchFeature` with, where audio was given,
+            - input_values (batch, samples) or (batch, frames, bins), float32;
+            - audio_attention_mask (batch, samples) or (batch, frames), int64, 1 where valid;
+            and, where text was given,
+            - input_ids and attention_mask (batch, tokens), int64.
+
+        Raises:
+            AudioError: a clip is unusable, or too long under `long_audio="error"`.
+            TypeError: a text is not a str.
+            ValueError: nothing to process, lists of unequal length, or an audio option that does not exist.
+        """
+        options = self._merge_kwargs(DRKFProcessorKwargs, **kwargs)  # type: ignore[arg-type]
+        audio_options, text_options = options["audio_kwargs"], options["text_kwargs"]
+        tensor_types = [half.pop("return_tensors", None) for half in (audio_options, text_options)]
+        clips = None if audio is None else _as_batch(audio, "audio")
+        texts = None if text is None else _as_batch(text, "text")
+        names = _names_of(clips, texts, sample_names)
+        inputs: dict[str, Any] = {}
+        if clips is not None:
+            inputs |= self._speech_inputs(clips, names, audio_options)
+        if texts is not None:
+            inputs |= self._text_inputs(texts, names, text_options)
+        return BatchFeature(inputs, tensor_type=tensor_types[0] or tensor_types[1])
+
+    def _speech_inputs(self, clips: list[AudioSource], names: list[str], options: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(options.keys() - DRKFAudioKwargs.__annotations__.keys()):
+            raise ValueError(f"unknown audio options {unknown}; the length of clips is set by max_audio_seconds")
+        if options["padding"] not in (True, False, "longest", "do_not_pad"):
+            raise ValueError(
+                f"padding={options['padding']!r} is not for audio, which is padded to the longest clip (True) or "
+                "not at all (False); options of the text alone go into text_kwargs"
+            )
+        own_rate, rate = options.pop("sampling_rate", None), self.feature_extractor.sampling_rate
+        labels = [audio_label(clip, name) for clip, name in zip(clips, names, strict=True)]
+        waveforms = [
+            self._fit_length(load_audio(clip, rate, own_rate, name), label)
+            for clip, name, label in zip(clips, names, labels, strict=True)
+        ]
+        if self._fixed_window:
+            options["padding"] = "max_length"
+        encoded = self.feature_extractor(waveforms, sampling_rate=rate, return_attention_mask=True, **options)
+        extractor = type(self.feature_extractor).__name__
+        if "attention_mask" not in encoded:
+            raise ValueError(f"{extractor} returns no mask of valid frames; DRKF needs one")
+        speech = [np.asarray(row, dtype=np.float32) for row in encoded[self.feature_extractor.model_input_names[0]]]
+        masks = [np.asarray(row, dtype=np.int64) for row in encoded["attention_mask"]]
+        for row, mask, label in zip(speech, masks, labels, strict=True):
+            if not mask.any() or not np.isfinite(row).all():
+                raise AudioError(
+                    f"{label}: {extractor} finds no frame, or none with finite features; "
+                    f"raise min_audio_samples={self.min_audio_samples} or rescale the audio to [-1, 1]"
+                )
+        return {"input_values": speech, "audio_attention_mask": masks}
+
+    def _fit_length(self, waveform: np.ndarray, label: str) -> np.ndarray:
+        """Apply `max_audio_seconds`, `long_audio` and `min_audio_samples` to one waveform (samples,)."""
+        limit, rate = self._max_audio_samples, self.feature_extractor.sampling_rate
+        if len(waveform) > limit:
+            lengths = f"{len(waveform) / rate:.2f} s of audio, longer than the limit of {limit / rate:.2f} s"
+            if self.long_audio == "error":
+                raise AudioError(f"{label}: {lengths}; split it, raise max_audio_seconds or set long_audio='cut'")
+            logger.warning(f"{label}: {lengths}; the end is cut off")
+            waveform = waveform[: int(limit)]
+        return np.pad(waveform, (0, max(0, self.min_audio_samples - len(waveform))))
+
+    def _text_inputs(self, texts: list[str], names: list[str], options: dict[str, Any]) -> dict[str, Any]:
+        for text, name in zip(texts, names, strict=True):
+            if not isinstance(text, str):
+                raise TypeError(f'{name}: the text must be a str, not {type(text).__name__}; "" stands for no words')
+        padding = {key: options.pop(key, None) for key in ("padding", "pad_to_multiple_of", "padding_side")}
+        limit = options.pop("max_length", None) or self._max_text_tokens
+        if padding["padding"] == "max_length":
+            padding["max_length"] = limit
+        truncation = options.pop("truncation")
+        token_ids = self.tokenizer(texts, verbose=False, **options)["input_ids"]
+        if truncation not in (False, None, "do_not_truncate") and max(map(len, token_ids)) > limit:
+            for ids, name in zip(token_ids, names, strict=True):
+                if len(ids) > limit:
+                    logger.warning(f"{name}: a text of {len(ids)} tokens is truncated to {limit}")
+            token_ids = self.tokenizer(texts, truncation=truncation, max_length=limit, **options)["input_ids"]
+        # A text without any token, not even a special one, becomes one padding token that counts as valid.
+        token_ids = [ids or [self.tokenizer.pad_token_id] for ids in token_ids]
+        rows = {"input_ids": token_ids, "attention_mask": [[1] * len(ids) for ids in token_ids]}
+        return dict(pad_without_fast_tokenizer_warning(self.tokenizer, rows, **padding))
+
+    @property
+    def _fixed_window(self) -> int | None:
+        """Samples in the window of extractors that know no other length (Whisper)."""
+        return getattr(self.feature_extractor, "n_samples", None)
+
+    @property
+    def _max_audio_samples(self) -> float:
+        seconds = math.inf if self.max_audio_seconds is None else self.max_audio_seconds
+        limit = seconds * self.feature_extractor.sampling_rate
+        return min(round(limit) if limit < math.inf else limit, self._fixed_window or math.inf)
+
+    @property
+    def _max_text_tokens(self) -> int:
+        if self.max_text_tokens is not None:
+            return self.max_text_tokens
+        stated = self.tokenizer.model_max_length
+        return stated if stated < LARGE_INTEGER else DEFAULT_TEXT_TOKENS
+
+
+def _as_batch(samples: Any, modality: str) -> list[Any]:
+    """A list of samples; a lone sample becomes a list of one."""
+    if not isinstance(samples, Sequence) or isinstance(samples, (str, bytes, bytearray, memoryview)):
+        return [samples]
+    if not len(samples):
+        raise ValueError(f"{modality}=[] holds no samples")
+    return [samples] if isinstance(samples[0], (numbers.Number, np.generic)) else list(samples)
+
+
+def _names_of(clips: list[Any] | None, texts: list[Any] | None, names: Sequence[str] | None) -> list[str]:
+    given = {"audio": clips, "text": texts, "sample_names": names}
+    lengths = {key: len(samples) for key, samples in given.items() if samples is not None}
+    if clips is None and texts is None:
+        raise ValueError("there is nothing to process: pass audio, text or both")
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"the numbers of samples differ: {lengths}. A 2-D array is one clip of several channels and a list of "
+            "numbers is one clip; a batch is a list of clips"
+        )
+    count = next(iter(lengths.values()))
+    return [f"sample {i}" for i in range(count)] if names is None else list(names)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
