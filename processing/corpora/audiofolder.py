@@ -1,0 +1,61 @@
+"""A folder in the layout of the `audiofolder` builder of `datasets`, with metadata files.
+
+`metadata.csv` or `metadata.jsonl` (or `.parquet`), at the top or in folders named after splits, has the column
+`file_name` relative to itself, and text and label columns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import manifest
+from .checks import SPLIT_ALIASES, STANDARD_SPLITS
+from .folders import absolute
+from .report import ProblemKind, Report
+from .tables import TABLE_SUFFIXES
+from .utterance import CorpusSpec, Utterance
+
+SPLITS = {*SPLIT_ALIASES, *STANDARD_SPLITS}
+
+
+def read_utterances(
+    data_dir: str | Path,
+    report: Report,
+    *,
+    text_column: str = "text",
+    label_column: str = "label",
+    speaker_column: str = "speaker",
+) -> list[Utterance]:
+    """The rows of all metadata files. The split is the first folder between top and clip that bears a split's name;
+    an utterance is called by the clip's path below the top folder."""
+    root = absolute(data_dir)
+    files = sorted(path for path in root.rglob("metadata.*") if path.suffix.lower() in TABLE_SUFFIXES)
+    if not files:
+        detail = "no metadata.csv, metadata.jsonl or metadata.parquet" if root.is_dir() else "no such folder"
+        report.add(ProblemKind.MISSING_FILE, detail, file=root)
+    utterances = []
+    for file in files:
+        utterances += manifest.read_utterances(
+            file,
+            report,
+            audio_column="file_name",
+            text_column=text_column,
+            label_column=label_column,
+            speaker_column=speaker_column,
+        )
+    for utterance in utterances:
+        clip = Path(utterance.audio)
+        inside = clip.relative_to(root) if clip.is_relative_to(root) else clip
+        utterance.utterance_id = str(inside) if utterance.audio else utterance.place
+        named = [part for part in inside.parts[:-1] if part.casefold() in SPLITS]
+        if named:
+            utterance.split = named[0]
+    return utterances
+
+
+CORPUS = CorpusSpec(
+    name="audiofolder",
+    title="audio folder",
+    read=read_utterances,
+    layout="metadata.csv (or .jsonl, .parquet) with file_name, text and label, beside the clips",
+)

@@ -1,0 +1,156 @@
+"""From the rows that a reader found to a `Corpus` of `datasets`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+
+from .checks import check_audio, check_ids, check_labels, check_splits, check_text
+from .report import CorpusError, ProblemKind, Report, skip_rules
+from .utterance import CorpusSpec, Utterance
+
+ProblemType = Literal["single_label_classification", "multi_label_classification"]
+
+
+@dataclass
+class Corpus:
+    """A corpus ready for training.
+
+    `dataset` has the splits that the corpus defines, or the single split "all". Columns: `audio` (absolute path),
+    `text`, `label` (`ClassLabel`) or `labels` (multi-hot floats in the order of `label_names`), `speaker`,
+    `utterance_id`, `session`, `duration` (seconds), and the extra columns that were asked for. What the source does
+    not tell is None.
+    """
+
+    name: str
+    dataset: DatasetDict
+    label_names: list[str]
+    problem_type: ProblemType
+    report: Report
+
+
+@dataclass
+class Survey:
+    """All utterances of a corpus, good and bad, with the report on them."""
+
+    spec: CorpusSpec
+    utterances: list[Utterance]
+    label_names: list[str]
+    report: Report
+
+    @property
+    def problem_type(self) -> ProblemType:
+        multi_label = any(utterance.multi_label for utterance in self.utterances)
+        return "multi_label_classification" if multi_label else "single_label_classification"
+
+    def exclude(self, rules: frozenset[ProblemKind]) -> list[Utterance]:
+        """The utterances that no rule leaves out; the others are recorded in the report under the rule's name."""
+        self.report.skipped = rules
+        rules |= {ProblemKind.OUTSIDE_CLASSES}
+        kept: list[Utterance] = []
+        excluded: dict[str, list[str]] = defaultdict(list)
+        for problem in self.report.problems:
+            if problem.kind is ProblemKind.MALFORMED_ROW and problem.kind in rules:
+                excluded[problem.kind.value].append(problem.utterance_id or problem.place)
+        for utterance in self.utterances:
+            broken = utterance.kinds & rules
+            for kind in broken:
+                excluded[kind.value].append(utterance.utterance_id)
+            if not broken:
+                kept.append(utterance)
+        self.report.excluded = dict(excluded)
+        return kept
+
+    def usable(self, skip_damaged: Iterable[str] | str = ()) -> list[Utterance]:
+        """The utterances to train on.
+
+        Args:
+            skip_damaged: kinds of problems whose rows are left out, or "all" for every kind of error.
+
+        Raises:
+            CorpusError: an error stands that `skip_damaged` does not name, or nothing is left.
+            ValueError: `skip_damaged` names no kind of problem.
+        """
+        kept = self.exclude(skip_rules(skip_damaged))
+        self.report.raise_if_broken()
+        if not kept:
+            self.report.add(ProblemKind.NO_UTTERANCES, "no usable utterance is left")
+            raise CorpusError(self.report)
+        return kept
+
+    def corpus(self, skip_damaged: Iterable[str] | str = ()) -> Corpus:
+        """The dataset of the usable utterances. Raises as `usable` does."""
+        by_split: dict[str, list[Utterance]] = defaultdict(list)
+        for utterance in self.usable(skip_damaged):
+            by_split[utterance.split].append(utterance)
+        dataset = DatasetDict({split: self._dataset(rows) for split, rows in by_split.items()})
+        return Corpus(self.spec.name, dataset, self.label_names, self.problem_type, self.report)
+
+    def _dataset(self, rows: Sequence[Utterance]) -> Dataset:
+        columns: dict[str, list[Any]] = {"audio": [row.audio for row in rows], "text": [row.text for row in rows]}
+        features: dict[str, Any] = {"audio": Value("string"), "text": Value("string")}
+        if self.problem_type == "multi_label_classification":
+            columns["labels"] = [[float(name in row.labels) for name in self.label_names] for row in rows]
+            features["labels"] = List(Value("float32"))
+        else:
+            position = {name: index for index, name in enumerate(self.label_names)}
+            columns["label"] = [position[row.labels[0]] for row in rows]
+            features["label"] = ClassLabel(names=self.label_names)
+        for name in ("speaker", "utterance_id", "session"):
+            columns[name] = [getattr(row, name) for row in rows]
+            features[name] = Value("string")
+        columns["duration"] = [row.duration for row in rows]
+        features["duration"] = Value("float32")
+        for name in rows[0].extra:
+            columns[name] = [row.extra[name] for row in rows]
+            features[name] = Value("string")
+        return Dataset.from_dict(columns, features=Features(features))
+
+
+def survey(
+    spec: CorpusSpec,
+    data_dir: str | Path,
+    *,
+    label_map: Mapping[str, str] | None = None,
+    label_names: Sequence[str] | None = None,
+    scan: bool = True,
+    progress: bool = True,
+    **options: Any,
+) -> Survey:
+    """Reads and checks a whole corpus; what is wrong with it stands in the report and raises nothing.
+
+    Args:
+        data_dir: the corpus' top folder, or the file that lists it.
+        label_map: source label -> class, in addition to the corpus' own map (order of classes: see `class_names`).
+        label_names: the classes in order, in place of the corpus' own; applies after `label_map`.
+        scan: read each clip's header for its duration and readability; otherwise only look whether the file exists.
+        progress: show a progress bar while scanning.
+        options: the reader's own.
+
+    Raises:
+        ValueError: `label_map` or `label_names` cannot be meant.
+    """
+    report = Report(spec.title)
+    utterances = spec.read(data_dir, report, **options)
+    check_ids(utterances, report)
+    names = check_labels(
+        utterances,
+        report,
+        labels=spec.labels,
+        corpus_map=spec.label_map,
+        left_out=spec.left_out,
+        label_map=label_map or {},
+        label_names=label_names,
+    )
+    check_splits(utterances, report)
+    wanted = [utterance for utterance in utterances if ProblemKind.OUTSIDE_CLASSES not in utterance.kinds]
+    check_text(wanted, report)
+    check_audio(wanted, report, known_damage=spec.known_damage, scan=scan, progress=progress)
+    if not utterances:
+        report.add(ProblemKind.NO_UTTERANCES, f"no utterance was found. Expected: {spec.layout}", file=data_dir)
+    return Survey(spec, utterances, names, report)

@@ -1,0 +1,125 @@
+"""A dataset of the Hub, or one that `datasets` has saved, with audio, text and label columns."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_dataset, load_from_disk
+
+from .folders import absolute
+from .manifest import label_cell, text_cell
+from .report import ProblemKind, Report
+from .scan import cache_folder
+from .tables import has_columns
+from .utterance import ALL, CorpusSpec, Utterance
+
+HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+
+
+def read_utterances(
+    data_dir: str | Path,
+    report: Report,
+    *,
+    config: str | None = None,
+    audio_column: str = "audio",
+    text_column: str = "text",
+    label_column: str = "label",
+    speaker_column: str = "speaker",
+    id_column: str = "utterance_id",
+    extra_columns: Sequence[str] = (),
+) -> list[Utterance]:
+    """The rows of all splits of a Hub id, a folder of `save_to_disk`, or a folder that `load_dataset` understands.
+
+    `row` counts from 1 in each split. Audio that is stored inside the dataset is written to the cache folder, since
+    every corpus hands out paths. Class names are taken from a `ClassLabel`; their order is alphabetical all the same.
+    """
+    splits = _load(data_dir, config, report)
+    utterances: list[Utterance] = []
+    for split, rows in splits.items():
+        place = Path(f"{data_dir}/{split}.parquet")
+        if not has_columns(
+            [audio_column, text_column, label_column, *extra_columns], rows.column_names, place, report
+        ):
+            continue
+        if isinstance(rows.features[audio_column], Audio):
+            rows = rows.cast_column(audio_column, Audio(decode=False))
+        names = _class_names(rows.features[label_column])
+        for number, row in enumerate(rows, start=1):
+            labels, multi_label = label_cell(_named(row[label_column], names))
+            utterances.append(
+                Utterance(
+                    utterance_id=text_cell(row.get(id_column)) or f"{split}_{number}",
+                    audio=_audio_path(row[audio_column], f"{data_dir} {config} {split} {number}"),
+                    text=text_cell(row[text_column]) or "",
+                    labels=labels,
+                    multi_label=multi_label,
+                    speaker=text_cell(row.get(speaker_column)),
+                    split=split,
+                    file=f"{data_dir}/{split}",
+                    row=number,
+                    extra={name: text_cell(row[name]) for name in extra_columns},
+                )
+            )
+    return utterances
+
+
+def _load(data_dir: str | Path, config: str | None, report: Report) -> dict[str, Dataset]:
+    folder = absolute(data_dir)
+    try:
+        if (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists():
+            loaded = load_from_disk(str(folder))
+        elif folder.is_dir():
+            loaded = load_dataset(str(folder), config)
+        elif HUB_ID.fullmatch(str(data_dir)):
+            loaded = load_dataset(str(data_dir), config)
+        else:
+            raise FileNotFoundError(f"no such folder, and {str(data_dir)!r} is no Hub id")
+    except Exception as error:  # whatever builders and the network raise, the report must name
+        detail = f"datasets cannot load it ({type(error).__name__}: {error})"
+        remedy = "check the name, the config and the connection to the Hub"
+        report.add(ProblemKind.MISSING_FILE, detail, file=data_dir, remedy=remedy)
+        return {}
+    return dict(loaded) if isinstance(loaded, DatasetDict) else {ALL: loaded}
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    inner = feature.feature if isinstance(feature, List) else feature
+    return inner.names if isinstance(inner, ClassLabel) else None
+
+
+def _named(value: Any, names: list[str] | None) -> Any:
+    """Class indices by their names; -1 and None mean that there is no label."""
+    if names is None or value is None:
+        return value
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    return names[value] if value >= 0 else None
+
+
+def _audio_path(value: Any, key: str) -> str:
+    if not isinstance(value, dict):
+        return str(absolute(value)) if value else ""
+    path, content = value.get("path"), value.get("bytes")
+    if content is None:
+        return str(absolute(path)) if path else ""
+    suffix = os.path.splitext(path or "")[1] or ".wav"
+    target = cache_folder() / "audio" / f"{hashlib.sha256(key.encode() + content).hexdigest()[:32]}{suffix}"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        partial.write_bytes(content)
+        partial.replace(target)
+    return str(target)
+
+
+CORPUS = CorpusSpec(
+    name="hub",
+    title="Hub dataset",
+    read=read_utterances,
+    layout="a Hub id or a dataset folder with the columns audio, text and label",
+)

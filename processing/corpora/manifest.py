@@ -1,0 +1,164 @@
+"""Any corpus of one's own: a table with audio, text and label columns (CSV, TSV, JSON Lines or Parquet)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .corpus import Corpus, survey
+from .folders import absolute
+from .report import ProblemKind, Report, did_you_mean
+from .tables import TABLE_SUFFIXES, has_columns, read_rows
+from .utterance import ALL, CorpusSpec, Utterance
+
+LABEL_SEPARATOR = "|"
+SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def read_utterances(
+    path: str | Path,
+    report: Report,
+    *,
+    audio_column: str = "audio",
+    text_column: str = "text",
+    label_column: str = "label",
+    speaker_column: str = "speaker",
+    split_column: str = "split",
+    session_column: str = "session",
+    id_column: str = "utterance_id",
+    extra_columns: Sequence[str] = (),
+    audio_dir: str | Path | None = None,
+) -> list[Utterance]:
+    """The rows of a manifest, or of the one manifest in a folder.
+
+    Relative audio paths start at `audio_dir`, by default the manifest's own folder; `~` is expanded. The label column
+    is multi-label as soon as one cell is a list or holds a `|`; then every cell is a set of labels. Without an id
+    column an utterance is called by its audio path as written.
+    """
+    given = absolute(path)
+    manifest = given if given.suffix.lower() in TABLE_SUFFIXES or given.is_file() else _manifest_in(given, report)
+    columns, rows = read_rows(manifest, report) if manifest else ([], [])
+    required = [audio_column, text_column, label_column, *extra_columns]
+    defaults = {"speaker": speaker_column, "split": split_column, "session": session_column, "utterance_id": id_column}
+    required += [column for default, column in defaults.items() if column != default]
+    if not manifest or not columns or not has_columns(required, columns, manifest, report):
+        return []
+    _check_optional_columns(defaults.values(), required, columns, manifest, report)
+    root = absolute(audio_dir) if audio_dir else manifest.parent
+    cells = [(line, row, label_cell(row.get(label_column))) for line, row in rows]
+    multi_label = any(is_set for _, _, (_, is_set) in cells)
+    utterances = []
+    for line, row, (labels, _) in cells:
+        audio = _audio_cell(row.get(audio_column))
+        utterances.append(
+            Utterance(
+                utterance_id=text_cell(row.get(id_column)) or audio or f"row {line}",
+                audio=os.path.join(root, os.path.expanduser(audio)) if audio else "",
+                text=text_cell(row.get(text_column)) or "",
+                labels=labels,
+                multi_label=multi_label,
+                speaker=text_cell(row.get(speaker_column)),
+                session=text_cell(row.get(session_column)),
+                split=(text_cell(row.get(split_column)) or "") if split_column in columns else ALL,
+                file=str(manifest),
+                row=line,
+                extra={name: text_cell(row.get(name)) for name in extra_columns},
+            )
+        )
+    return utterances
+
+
+CORPUS = CorpusSpec(
+    name="manifest",
+    title="manifest",
+    read=read_utterances,
+    layout=f"one file ({', '.join(TABLE_SUFFIXES)}) with the columns audio, text and label",
+)
+
+
+def read_manifest(
+    path: str | Path,
+    *,
+    audio_column: str = "audio",
+    text_column: str = "text",
+    label_column: str = "label",
+    speaker_column: str = "speaker",
+    split_column: str = "split",
+    data_dir: str | Path | None = None,
+    label_map: Mapping[str, str] | None = None,
+    skip_damaged: Iterable[str] | str = (),
+    **options: Any,
+) -> Corpus:
+    """Reads a CSV, TSV, JSON Lines or Parquet manifest into a `Corpus`.
+
+    Args:
+        path: the manifest, or a folder that holds exactly one.
+        speaker_column, split_column: may be absent from the file as long as they keep their default names. A file
+            without splits becomes the single split "all"; dev, val and valid are called validation.
+        data_dir: where relative audio paths start; by default the manifest's folder.
+        label_map: source label -> class. Classes are in alphabetical order unless `label_names` fixes them.
+        skip_damaged: kinds of problems whose rows are left out and counted, or "all".
+        options: `label_names`, `scan`, `progress` (see `survey`); `id_column`, `session_column`, `extra_columns`
+            (columns to carry over into the dataset, as strings).
+
+    A label cell that is a list, or that holds `|`, makes the whole column multi-label.
+
+    Raises:
+        CorpusError: rows or files are damaged and `skip_damaged` does not name their kind; all are listed.
+    """
+    return survey(
+        CORPUS,
+        path,
+        label_map=label_map,
+        audio_column=audio_column,
+        text_column=text_column,
+        label_column=label_column,
+        speaker_column=speaker_column,
+        split_column=split_column,
+        audio_dir=data_dir,
+        **options,
+    ).corpus(skip_damaged)
+
+
+def _manifest_in(folder: Path, report: Report) -> Path | None:
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in TABLE_SUFFIXES)
+    named = [path for path in found if path.stem == "manifest"] or found
+    if len(named) == 1:
+        return named[0]
+    detail = f"{len(found)} tables in the folder, expected one" if found else "no such folder, or no table in it"
+    report.add(ProblemKind.MISSING_FILE, detail, file=folder, remedy="name the manifest file itself")
+    return None
+
+
+def _check_optional_columns(
+    optional: Iterable[str], required: Sequence[str], columns: Sequence[str], path: Path, report: Report
+) -> None:
+    unread = [column for column in columns if column not in required and column not in set(optional)]
+    absent = [name for name in optional if name not in columns]
+    for column in unread:
+        if suggestion := did_you_mean(column, absent):
+            report.add(ProblemKind.SUSPICIOUS_COLUMN, f"column {column!r} is not read{suggestion}", file=path)
+
+
+def text_cell(value: Any) -> str | None:
+    """The cell's text without surrounding spaces; None for an empty cell. Halves of characters become U+FFFD."""
+    if value is None or value != value:  # NaN
+        return None
+    return SURROGATES.sub("\ufffd", str(value)).strip() or None
+
+
+def _audio_cell(value: Any) -> str | None:
+    """A path, also out of the `{"path", "bytes"}` that `datasets` stores."""
+    return text_cell(value.get("path") if isinstance(value, dict) else value)
+
+
+def label_cell(value: Any) -> tuple[tuple[str, ...], bool]:
+    """The cell's labels, and whether it is written as a set of labels."""
+    if isinstance(value, (list, tuple)):
+        return tuple(label for label in map(text_cell, value) if label), True
+    text = text_cell(value) or ""
+    parts = tuple(part for part in map(str.strip, text.split(LABEL_SEPARATOR)) if part)
+    return parts, LABEL_SEPARATOR in text

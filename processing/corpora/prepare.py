@@ -1,0 +1,127 @@
+"""`drkf prepare`: a corpus as 16 kHz mono FLAC files and one manifest, whatever it came as."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import soundfile
+from tqdm.auto import tqdm
+
+from processing.audio_drkf import AudioError, load_audio
+
+from . import survey_corpus
+from .checks import add_problem
+from .manifest import LABEL_SEPARATOR
+from .report import ProblemKind
+from .scan import VIDEO_SUFFIXES
+from .utterance import Utterance
+
+SAMPLING_RATE = 16_000
+COLUMNS = ("audio", "text", "label", "speaker", "split", "session", "utterance_id", "duration")
+
+
+def prepare(
+    name: str,
+    data_dir: str | Path,
+    out_dir: str | Path,
+    *,
+    skip_damaged: Iterable[str] | str = (),
+    progress: bool = True,
+    **options: Any,
+) -> Path:
+    """Converts every usable clip to `out_dir/audio/*.flac` (16 kHz, mono, 16 bit) and writes `out_dir/manifest.csv`.
+
+    Videos go through ffmpeg, the rest through soundfile. A clip is written in one step and kept by a later run unless
+    its source is newer. Returns the manifest's path; its classes are those after `label_map`.
+
+    Raises:
+        CorpusError: rows are damaged or clips cannot be converted, and `skip_damaged` does not name their kind.
+    """
+    out = Path(out_dir).expanduser().absolute()
+    (out / "audio").mkdir(parents=True, exist_ok=True)
+    survey = survey_corpus(name, data_dir, progress=progress, **options)
+    utterances = survey.usable(skip_damaged)
+    targets = [out / "audio" / f"{_file_name(utterance.utterance_id)}.flac" for utterance in utterances]
+    for utterance, failure in zip(utterances, _convert_all(utterances, targets, progress), strict=True):
+        if failure:
+            add_problem(survey.report, utterance, *failure)
+    converted = {id(utterance) for utterance in survey.usable(skip_damaged)}
+    rows = [pair for pair in zip(utterances, targets, strict=True) if id(pair[0]) in converted]
+    return _write_manifest(out / "manifest.csv", rows)
+
+
+Failure = tuple[ProblemKind, str]
+
+
+def _convert_all(utterances: Sequence[Utterance], targets: Sequence[Path], progress: bool) -> list[Failure | None]:
+    sources = [Path(utterance.audio) for utterance in utterances]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        results = pool.map(_convert, sources, targets)
+        return list(tqdm(results, total=len(sources), desc="converting audio", unit="clip", disable=not progress))
+
+
+def _convert(source: Path, target: Path) -> Failure | None:
+    """Writes the target unless it is there and no older than the source; returns what went wrong."""
+    if target.exists() and target.stat().st_mtime_ns >= source.stat().st_mtime_ns:
+        return None
+    partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.flac")
+    convert = _convert_video if source.suffix.lower() in VIDEO_SUFFIXES else _convert_sound
+    failure = convert(source, partial)
+    if failure:
+        partial.unlink(missing_ok=True)
+    else:
+        partial.replace(target)
+    return failure
+
+
+def _convert_sound(source: Path, partial: Path) -> Failure | None:
+    try:
+        waveform = load_audio(str(source), SAMPLING_RATE)
+    except AudioError as error:
+        return ProblemKind.UNREADABLE_AUDIO, str(error)
+    soundfile.write(partial, waveform, SAMPLING_RATE, subtype="PCM_16")
+    return None
+
+
+def _convert_video(source: Path, partial: Path) -> Failure | None:
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        return ProblemKind.MISSING_TOOL, f"ffmpeg is needed to read {source.name}"
+    arguments = ["-vn", "-ac", "1", "-ar", str(SAMPLING_RATE), "-sample_fmt", "s16", "-y", str(partial)]
+    command = [ffmpeg, "-v", "error", "-nostdin", "-xerror", "-i", str(source), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
+        return ProblemKind.UNREADABLE_AUDIO, f"ffmpeg: {reason}"
+    return None
+
+
+def _file_name(utterance_id: str) -> str:
+    """The id where it can name a file; otherwise its harmless part and a digest that keeps it apart."""
+    harmless = re.sub(r"[^\w.-]+", "_", utterance_id).lstrip(".")[:100]
+    if harmless == utterance_id:
+        return harmless
+    return f"{harmless}-{hashlib.sha256(utterance_id.encode()).hexdigest()[:10]}"
+
+
+def _write_manifest(path: Path, rows: Iterable[tuple[Utterance, Path]]) -> Path:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for utterance, target in rows:
+            duration = round(soundfile.info(target).duration, 3)
+            labels = LABEL_SEPARATOR.join(utterance.labels)
+            origin = (utterance.speaker, utterance.split, utterance.session, utterance.utterance_id)
+            writer.writerow([target.relative_to(path.parent), utterance.text, labels, *origin, duration])
+    partial.replace(path)
+    return path

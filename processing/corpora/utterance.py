@@ -1,0 +1,66 @@
+"""One annotated row of a corpus, and what a corpus module declares about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from .report import ProblemKind
+
+ALL = "all"
+
+
+@dataclass(slots=True)
+class Utterance:
+    """One row as its reader found it.
+
+    `labels` are the source's names, one unless `multi_label`; `file` and `row` say where the row stands; `kinds` are
+    the problems found with it; `duration` is in seconds, None while unknown.
+    """
+
+    utterance_id: str
+    audio: str
+    text: str
+    labels: tuple[str, ...]
+    multi_label: bool = False
+    speaker: str | None = None
+    session: str | None = None
+    split: str = ALL
+    file: str | None = None
+    row: int | None = None
+    duration: float | None = None
+    kinds: set[ProblemKind] = field(default_factory=set)
+    extra: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """`file:row`, as far as they are known."""
+        return f"{self.file or ''}{f':{self.row}' if self.row else ''}"
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """What a corpus module declares as `CORPUS`; the registry finds it by that name.
+
+    Args:
+        name: the key in the registry.
+        title: the name to print.
+        read: `read(data_dir, report, **options)` returns the utterances of a folder (or file) and records in `report`
+            what it could not read.
+        layout: what the folder must hold, for messages.
+        labels: the classes in their fixed order; None takes the sorted names that occur.
+        label_map: source label -> class, for source labels that the protocol merges.
+        left_out: labels of the source that the protocol leaves out; any other name is an `unknown_label`.
+        known_damage: utterance -> what to do about the damage that its clip has in every copy of the release.
+        published: "split", "session" or "class" -> its values -> utterances as the corpus' authors count them.
+    """
+
+    name: str
+    title: str
+    read: Callable[..., list[Utterance]]
+    layout: str
+    labels: tuple[str, ...] | None = None
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    known_damage: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
