@@ -1,0 +1,1 @@
+"""Model cards, and the recipes that `train_drkf.py` finds by name."""

@@ -1,0 +1,109 @@
+"""Builds model and processor from `ModelArguments`: from pretrained encoders, from scratch, or one of each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
+
+from processing.collator_drkf import DRKFDataCollator
+from processing.processing_drkf import DRKFProcessor
+
+from .arguments_drkf import ModelArguments
+from .modeling_drkf import DRKFForEmotionClassification
+
+FEATURE_EXTRACTORS = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor", "whisper": "WhisperFeatureExtractor"}
+DEFAULT_VOCABULARY = 8000
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+def build_model_and_processor(
+    arguments: ModelArguments, label_names: Sequence[str], problem_type: str, training_texts: Iterable[str]
+) -> tuple[DRKFForEmotionClassification, DRKFProcessor]:
+    """
+    Args:
+        label_names: the classes in the order of the corpus.
+        training_texts: what a new tokenizer learns from; not read where the text encoder is pretrained.
+
+    Raises:
+        ValueError: a checkpoint to go on from has other labels than the corpus.
+    """
+    if arguments.model_name_or_path:
+        model = DRKFForEmotionClassification.from_pretrained(arguments.model_name_or_path)
+        if model.config.label_names != list(label_names):
+            raise ValueError(
+                f"{arguments.model_name_or_path} has the labels {model.config.label_names}, the corpus has "
+                f"{list(label_names)}: map the corpus' with --label_map, or start from encoders"
+            )
+        processor = AutoProcessor.from_pretrained(arguments.model_name_or_path)
+    else:
+        audio: Any = arguments.audio_encoder
+        text: Any = arguments.text_encoder
+        drkf: Any = arguments.drkf or {}
+        processor = DRKFProcessor(
+            _feature_extractor(audio, arguments.feature_extractor),
+            _tokenizer(text, training_texts),
+            max_audio_seconds=arguments.max_audio_seconds,
+        )
+        model = DRKFForEmotionClassification.from_encoders(
+            audio,
+            _text_encoder(text, processor.tokenizer),
+            problem_type=problem_type,
+            id2label=dict(enumerate(label_names)),
+            label2id={name: index for index, name in enumerate(label_names)},
+            **drkf,
+        )
+    if arguments.freeze_feature_encoder:
+        model.freeze_feature_encoder()
+    return model, processor
+
+
+def _feature_extractor(audio_encoder: str | Mapping[str, Any], fields: Any) -> Any:
+    if isinstance(audio_encoder, str):
+        return AutoFeatureExtractor.from_pretrained(audio_encoder)
+    fields = dict(fields or {})
+    default = FEATURE_EXTRACTORS.get(audio_encoder["model_type"], "Wav2Vec2FeatureExtractor")
+    return getattr(transformers, fields.pop("feature_extractor_type", default))(**fields)
+
+
+def _tokenizer(text_encoder: str | Mapping[str, Any], training_texts: Iterable[str]) -> Any:
+    if isinstance(text_encoder, str):
+        return AutoTokenizer.from_pretrained(text_encoder)
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    size = text_encoder.get("vocab_size", DEFAULT_VOCABULARY)
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL_TOKENS, show_progress=False)
+    tokenizer.train_from_iterator(training_texts, trainer)
+    cls, sep = ((token, SPECIAL_TOKENS.index(token)) for token in ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = processors.BertProcessing(sep, cls)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+
+
+def _text_encoder(text_encoder: str | Mapping[str, Any], tokenizer: Any) -> str | dict[str, Any]:
+    if isinstance(text_encoder, str):
+        return text_encoder
+    return {**text_encoder, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+
+
+class SingleModalityCollator:
+    """Blanks one modality, for baselines: an empty text, or silence of the shortest length that the processor pads to.
+
+    Args:
+        modality: the one to keep, "speech" or "text".
+    """
+
+    def __init__(self, processor: DRKFProcessor, modality: str):
+        self.collator = DRKFDataCollator(processor)
+        rate = processor.feature_extractor.sampling_rate
+        silence = {"array": np.zeros(processor.min_audio_samples, dtype=np.float32), "sampling_rate": rate}
+        blanks: dict[str, dict[str, Any]] = {"speech": {"text": ""}, "text": {"audio": silence}}
+        self.blank = blanks[modality]
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        return self.collator([{**row, **self.blank} for row in rows])
