@@ -1,0 +1,51 @@
+"""The `drkf` command: one verb a function; what a verb needs is imported inside it, so that help is instant."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEMO_CHECKPOINT = "runs/demo/both"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Recognise what a speaker feels, from the voice and the words together.",
+)
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[Path, typer.Option(help="Where the corpus, the models and the pictures go.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[
+        int, typer.Option(help="Seed of the corpus and of the training; the same one, the same figures.")
+    ] = 0,
+) -> None:
+    """Make a spoken corpus, train DRKF on it, reload it, classify two clips: no download, no GPU, 5 minutes."""
+    from .demo import run_demo
+
+    run_demo(output_dir, seed)
+
+
+@app.command()
+def predict(
+    audio: Annotated[Path, typer.Argument(help="The clip: wav, flac, ogg or mp3.", metavar="FILE")],
+    text: Annotated[str, typer.Option(help="What is said in it.")],
+    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
+) -> None:
+    """Tell the emotion of a clip, whether voice and words agree, and which of the two dominates."""
+    from .predict import run_predict
+
+    raise typer.Exit(run_predict(audio, text, model, json))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def train(context: typer.Context) -> None:
+    """Train on a corpus: train_drkf.py with the same options (`drkf train --help` lists them)."""
+    from train_drkf import main
+
+    raise typer.Exit(main(context.args))
