@@ -33,6 +33,12 @@ from .orl_decoupled_representations import DecoupledRepresentations, shuffle_emo
 from .orl_modality_encoding import Modality, ModalityEncoding, encoder_of, encoder_options
 from .orl_progressive_augmentation import ProgressiveAugmentation
 
+AUTO_MAP = {
+    "AutoConfig": "configuration_drkf.DRKFConfig",
+    "AutoModel": "modeling_drkf.DRKFModel",
+    "AutoModelForAudioClassification": "modeling_drkf.DRKFForEmotionClassification",
+}
+
 
 @dataclass
 class DRKFModelOutput(ModelOutput):
@@ -102,6 +108,12 @@ class DRKFPreTrainedModel(PreTrainedModel):
             init.constant_(module.temperature_logit, self.config.initial_temperature_logit)
         else:
             super()._init_weights(module)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As usual; a folder that carries its code serves every Auto class, not only this model's own."""
+        if self._auto_class is not None:
+            self.config.auto_map = dict(AUTO_MAP)
+        super().save_pretrained(*args, **kwargs)
 
 
 class DRKFModel(DRKFPreTrainedModel):

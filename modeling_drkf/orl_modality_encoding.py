@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .configuration_drkf import DRKFConfig
+
+CONVOLUTIONS = ("conv_kernel", "conv_stride")
+# Speech encoders whose valid frames never depend on padding, as long as `reads_padding` finds nothing else.
+MASKS_ITS_PADDING = ("hubert", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "whisper")
 
 
 @dataclass
@@ -42,12 +45,19 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def encoder_options(config: PreTrainedConfig) -> dict[str, bool]:
+    if type(config) not in MODEL_MAPPING:
+        raise ValueError(f"AutoModel builds no encoder of type {config.model_type!r}")
     accepted = inspect.signature(cast(Any, MODEL_MAPPING[type(config)])).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
 
 
 def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     return model.get_encoder() if model.config.is_encoder_decoder else model
+
+
+def uses_mask_embedding(config: PreTrainedConfig) -> bool:
+    """Whether training replaces frames by a learnt embedding (SpecAugment along time)."""
+    return getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0.0) > 0
 
 
 def frame_mask(encoder: Any, mask: Tensor, num_frames: int) -> Tensor:
@@ -61,6 +71,14 @@ def frame_mask(encoder: Any, mask: Tensor, num_frames: int) -> Tensor:
     Raises:
         ValueError: where the encoder does not tell how its input's length maps to frames.
     """
+    if hasattr(encoder, "_get_feat_extract_output_lengths"):
+        lengths = encoder._get_feat_extract_output_lengths(mask.sum(-1))
+        if not torch.compiler.is_compiling() and bool((lengths < 1).any()):
+            short = int(lengths.argmin())
+            raise ValueError(
+                f"sample {short} of the batch is too short for one frame ({int(mask[short].sum())} samples): "
+                "pad it (min_audio_samples of the processor)"
+            )
     if hasattr(encoder, "_get_feature_vector_attention_mask"):
         return encoder._get_feature_vector_attention_mask(num_frames, mask).bool()
     if mask.shape[1] == num_frames:
@@ -74,6 +92,16 @@ def frame_mask(encoder: Any, mask: Tensor, num_frames: int) -> Tensor:
     )
 
 
+def reads_padding(config: PreTrainedConfig) -> bool:
+    """Whether padding reaches a clip's valid frames, through norms over time or unmasked convolutions."""
+    return (
+        config.model_type not in MASKS_ITS_PADDING
+        or getattr(config, "feat_extract_norm", None) == "group"
+        or getattr(config, "conv_pos_batch_norm", False)
+        or getattr(config, "add_adapter", False)
+    )
+
+
 class ModalityEncoding(nn.Module):
     """Encodes raw speech and text into two sequences of the common width d."""
 
@@ -83,6 +111,9 @@ class ModalityEncoding(nn.Module):
         text_config = cast(PreTrainedConfig, config.text_config)
         self.speech_encoder = build_encoder(audio_config)
         self.text_encoder = build_encoder(text_config)
+        for name, parameter in self.speech_encoder.named_parameters():
+            if name == "masked_spec_embed" and not uses_mask_embedding(audio_config):
+                parameter.requires_grad_(False)
         self.speech_adapter = self._adapter(audio_config, config.hidden_size)
         self.text_adapter = self._adapter(text_config, config.hidden_size)
 
@@ -106,11 +137,10 @@ class ModalityEncoding(nn.Module):
 
     def encode_speech(self, input_values: Tensor, mask: Tensor | None) -> Modality:
         input_values = input_values.to(self.speech_encoder.dtype)
-        input_values, mask = self._lengthen_for_spec_augment(input_values, mask)
-        if mask is not None and self._reads_padding() and not bool(mask.all()):
+        if mask is not None and reads_padding(self.speech_encoder.config) and not bool(mask.all()):
             frames, valid = self._encode_one_by_one(input_values, mask)
         else:
-            frames = self.speech_encoder(input_values, attention_mask=mask).last_hidden_state
+            frames = self._frames(input_values, mask)
             valid = (
                 torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
                 if mask is None
@@ -122,7 +152,8 @@ class ModalityEncoding(nn.Module):
     def encode_text(self, input_ids: Tensor, mask: Tensor) -> Modality:
         tokens = self.text_encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
         text = self.text_adapter(tokens)  # (batch, tokens, d)
-        return Modality(text, mask.bool(), text[:, 0])
+        first = mask.argmax(-1)  # not 0 where the tokenizer pads on the left
+        return Modality(text, mask.bool(), text[torch.arange(len(text), device=text.device), first])
 
     def freeze_feature_encoder(self) -> None:
         """Freezes the speech encoder's convolutions.
@@ -130,31 +161,28 @@ class ModalityEncoding(nn.Module):
         Raises:
             ValueError: where the speech encoder has none.
         """
-        if not hasattr(self.speech_encoder, "freeze_feature_encoder"):
+        extractor = getattr(self.speech_encoder, "feature_extractor", None)
+        if extractor is None:
             raise ValueError(f"{type(self.speech_encoder).__name__} has no convolutional feature encoder to freeze")
-        cast(Any, self.speech_encoder).freeze_feature_encoder()
-
-    def _reads_padding(self) -> bool:
-        """A group norm over time (wav2vec2-base, HuBERT-base) takes statistics over the padding, too."""
-        return getattr(self.speech_encoder.config, "feat_extract_norm", None) == "group"
+        cast(Any, extractor)._freeze_parameters()
 
     def _encode_one_by_one(self, input_values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         frames = [
-            self.speech_encoder(values[None, :length]).last_hidden_state[0]
+            self._frames(values[None, :length], None)[0]
             for values, length in zip(input_values, mask.sum(-1).tolist(), strict=True)
         ]
         valid = [torch.ones(len(sample), dtype=torch.bool, device=sample.device) for sample in frames]
         return nn.utils.rnn.pad_sequence(frames, True), nn.utils.rnn.pad_sequence(valid, True)
 
-    def _lengthen_for_spec_augment(self, input_values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """SpecAugment refuses a batch with fewer frames than one of its masks is long: adds padding that is masked."""
+    def _frames(self, input_values: Tensor, mask: Tensor | None) -> Tensor:
+        """(batch, frames, width). SpecAugment refuses clips with fewer frames than its masks: those stay whole."""
         config = self.speech_encoder.config
-        augments = self.training and getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0
-        if not augments or input_values.ndim != 2 or self._reads_padding():
-            return input_values, mask
-        samples_per_frame = getattr(config, "inputs_to_logits_ratio", 1)
-        missing = (config.mask_time_length + 1) * samples_per_frame - input_values.shape[1]
-        if missing <= 0:
-            return input_values, mask
-        mask = torch.ones_like(input_values, dtype=torch.long) if mask is None else mask
-        return F.pad(input_values, (0, missing)), F.pad(mask, (0, missing))
+        options = {}
+        if self.training and uses_mask_embedding(config):
+            num_frames = input_values.shape[1]
+            for kernel, stride in zip(*(getattr(config, name, ()) for name in CONVOLUTIONS), strict=True):
+                num_frames = (num_frames - kernel) // stride + 1
+            if num_frames < config.mask_time_length:
+                shape = len(input_values), num_frames
+                options["mask_time_indices"] = torch.zeros(shape, dtype=torch.bool, device=input_values.device)
+        return self.speech_encoder(input_values, attention_mask=mask, **options).last_hidden_state
