@@ -16,6 +16,7 @@ from .audio_drkf import AudioError, AudioSource, audio_label, load_audio
 
 logger = logging.get_logger(__name__)
 
+SHORTEST_CLIP = 640  # samples: a window of 400 and a hop of 160 (16 kHz), with room to spare
 DEFAULT_TEXT_TOKENS = 512  # for tokenizers that state no maximum
 
 
@@ -42,7 +43,8 @@ class DRKFProcessor(ProcessorMixin):
         tokenizer: of the text encoder; needs a padding token.
         max_audio_seconds: longest clip, seconds; None keeps all. A fixed window is a limit of its own.
         long_audio: "cut" drops the end of a longer clip and logs a warning, "error" raises `AudioError`.
-        min_audio_samples: shorter clips are padded with zeros to this many samples, which count as valid.
+        min_audio_samples: shorter clips are padded with zeros to this many samples, which count as valid. None takes
+            what one frame of the extractor needs.
         max_text_tokens: longest text in tokens, special tokens included; a longer one is truncated and logged. None
             takes the tokenizer's `model_max_length`, or 512 where it states none.
 
@@ -60,12 +62,14 @@ class DRKFProcessor(ProcessorMixin):
         tokenizer,
         max_audio_seconds: float | None = None,
         long_audio: str = "cut",
-        min_audio_samples: int = 640,
+        min_audio_samples: int | None = None,
         max_text_tokens: int | None = None,
     ):
         super().__init__(feature_extractor, tokenizer)
         self.max_audio_seconds = max_audio_seconds
         self.long_audio = long_audio
+        if min_audio_samples is None:
+            min_audio_samples = SHORTEST_CLIP * getattr(feature_extractor, "stride", 1)
         self.min_audio_samples = min_audio_samples
         self.max_text_tokens = max_text_tokens
         self._validate()
