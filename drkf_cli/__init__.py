@@ -49,3 +49,40 @@ def train(context: typer.Context) -> None:
     from train_drkf import main
 
     raise typer.Exit(main(context.args))
+
+
+@app.command()
+def corpora() -> None:
+    """List the corpora that can be read, and how each must lie on disk."""
+    from processing.corpora import CORPORA
+
+    for name, spec in sorted(CORPORA.items()):
+        typer.echo(f"{name:12} {spec.title}: {spec.layout}")
+
+
+@app.command()
+def doctor(
+    data_dir: Annotated[str, typer.Option(help="The corpus' folder, a manifest file, or a Hub id.")],
+    corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
+    output_dir: Annotated[Path | None, typer.Option(help="Also write report.json and durations.png here.")] = None,
+    skip_damaged: Annotated[
+        list[str] | None, typer.Option(help="Kinds of damaged rows that training will skip.")
+    ] = None,
+) -> None:
+    """Read a whole corpus and tell everything that is wrong with it. Exit status 0: usable, 1: not."""
+    from .corpora import run_doctor
+
+    raise typer.Exit(run_doctor(corpus, data_dir, output_dir, skip_damaged or []))
+
+
+@app.command()
+def prepare(
+    data_dir: Annotated[str, typer.Option(help="The corpus' folder, or a manifest file.")],
+    output_dir: Annotated[Path, typer.Option(help="Where the FLAC files and the manifest go.")],
+    corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
+    skip_damaged: Annotated[list[str] | None, typer.Option(help="Kinds of damaged rows to leave out.")] = None,
+) -> None:
+    """Decode a corpus once (videos with ffmpeg) to 16 kHz FLAC files beside a manifest. Can be resumed."""
+    from .corpora import run_prepare
+
+    raise typer.Exit(run_prepare(corpus, data_dir, output_dir, skip_damaged or []))

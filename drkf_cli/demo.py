@@ -26,7 +26,7 @@ def run_demo(folder: Path, seed: int = 0) -> None:
     pictures each.
     """
     console, start = Console(), time.perf_counter()
-    console.rule("1. A spoken corpus: 16 synthetic voices, 4 emotions")
+    console.rule("1. A spoken corpus: 26 synthetic voices, 4 emotions")
     manifest = make_spoken_demo(folder / "corpus", seed)
     results = {}
     for number, (modality, title) in enumerate(MODALITIES.items(), 2):

@@ -1,0 +1,113 @@
+"""The `drkf` command, run as users run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import soundfile
+import torch
+from tiny import tiny_model, tiny_processor
+from tones import write_tones
+from typer.testing import CliRunner
+
+from drkf_cli import app
+
+
+def drkf(*arguments: object) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr."""
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny_model(max_fusion_positions=600).save_pretrained(folder)
+    tiny_processor().save_pretrained(folder)
+    soundfile.write(folder / "clip.wav", 0.1 * np.sin(np.arange(8000) / 9), 16000)
+    return folder
+
+
+def test_predict_says_what_the_model_says(checkpoint: Path):
+    status, out, err = drkf("predict", checkpoint / "clip.wav", "--text", "good day", "--model", checkpoint, "--json")
+    assert status == 0, err
+    answer = json.loads(out)
+    model = tiny_model(max_fusion_positions=600)
+    inputs = tiny_processor()(audio=checkpoint / "clip.wav", text="good day", return_tensors="pt")
+    with torch.no_grad():
+        output = model(**inputs, output_modality_attention=True)
+    scores = dict(zip(model.config.label_names, output.logits.softmax(-1)[0].tolist(), strict=True))
+    assert answer["scores"] == pytest.approx(scores, abs=1e-6)
+    assert list(answer["scores"].values()) == sorted(answer["scores"].values(), reverse=True)
+    assert answer["consistency"] == pytest.approx(output.consistency_logits.sigmoid().item(), abs=1e-6)
+    shares = dict(zip(("speech", "text"), output.modality_shares[0].tolist(), strict=True))
+    assert answer["modality_shares"] == pytest.approx(shares, abs=1e-6)
+    assert answer["dominant_modality"] == max(shares, key=shares.__getitem__)
+
+
+def test_predict_shows_every_class(checkpoint: Path):
+    status, out, _ = drkf("predict", checkpoint / "clip.wav", "--text", "good day", "--model", checkpoint)
+    assert status == 0
+    for shown in (*tiny_model(max_fusion_positions=600).config.label_names, "voice and words agree", "dominant modality"):
+        assert shown in out
+
+
+@pytest.mark.parametrize("content", [b"", b"this is a text, not a sound", b"RIFF\x00\x00\x00\x00WAVE"])
+def test_a_file_that_is_no_sound_is_told(checkpoint: Path, tmp_path: Path, content: bytes):
+    (tmp_path / "fake.wav").write_bytes(content)
+    status, _, err = drkf("predict", tmp_path / "fake.wav", "--text", "hm", "--model", checkpoint)
+    assert status == 1
+    assert "error: " in err
+    assert "fake.wav" in err.split("error: ")[1]
+
+
+def test_missing_files_are_told(checkpoint: Path, tmp_path: Path):
+    status, _, err = drkf("predict", tmp_path / "none.wav", "--text", "hm", "--model", checkpoint)
+    assert (status, "none.wav" in err) == (1, True)
+    status, _, err = drkf("predict", checkpoint / "clip.wav", "--text", "hm", "--model", tmp_path)
+    assert (status, "error: " in err) == (1, True)
+
+
+def test_doctor_tells_a_sound_copy_from_a_damaged_one(tmp_path: Path):
+    manifest = write_tones(tmp_path)
+    status, out, _ = drkf("doctor", "--data-dir", manifest, "--output-dir", tmp_path / "report")
+    assert status == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert {count["value"]: count["usable"] for count in report["counts"]["class"]} == {"calm": 8, "tense": 8}
+    assert (tmp_path / "report" / "durations.png").stat().st_size > 5000
+    (tmp_path / "ada_calm_0.wav").write_bytes(b"nothing")
+    status, out, _ = drkf("doctor", "--data-dir", manifest)
+    assert status == 1
+    assert "unreadable_audio: 1" in out
+    status, _, _ = drkf("doctor", "--data-dir", manifest, "--skip-damaged", "unreadable_audio")
+    assert status == 0
+
+
+def test_prepare_writes_a_manifest_that_reads_the_same(tmp_path: Path):
+    manifest = write_tones(tmp_path)
+    status, out, _ = drkf("prepare", "--data-dir", manifest, "--output-dir", tmp_path / "flac")
+    assert status == 0
+    prepared = Path(out.split("Manifest: ")[1].replace("\n", "").strip())
+    assert drkf("doctor", "--data-dir", prepared)[0] == 0
+    wave, _ = soundfile.read(tmp_path / "ada_calm_0.wav")
+    flac, rate = soundfile.read(prepared.parent / pandas.read_csv(prepared).audio[0])
+    assert rate == 16000
+    np.testing.assert_allclose(flac, wave, atol=1e-4)
+
+
+def test_unknown_corpora_are_told():
+    status, _, err = drkf("doctor", "--corpus", "iemocapp", "--data-dir", ".")
+    assert status == 1
+    assert "iemocap" in err
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from drkf_cli import app\ntry: app(['--help'])\nfinally: print(sorted(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "demo" in out
+    for module in ("'torch'", "'transformers'", "'datasets'"):
+        assert module not in out
