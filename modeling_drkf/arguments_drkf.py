@@ -63,7 +63,11 @@ class ModelArguments:
         default=25.0, metadata={"help": "Clips are cut at this length, with a warning; null keeps them whole."}
     )
     modality: Literal["both", "speech", "text"] = field(
-        default="both", metadata={"help": "Baselines: blank the other modality (an empty text, or silence)."}
+        default="both",
+        metadata={
+            "help": "Baselines: blank the other modality (an empty text, or silence), without the terms "
+            "that relate the two."
+        },
     )
 
     def __post_init__(self) -> None:

@@ -43,6 +43,8 @@ def build_model_and_processor(
         audio: Any = arguments.audio_encoder
         text: Any = arguments.text_encoder
         drkf: Any = arguments.drkf or {}
+        if arguments.modality != "both":
+            drkf = drkf | {"representation": "none", "emotion_discrimination": False}
         processor = DRKFProcessor(
             _feature_extractor(audio, arguments.feature_extractor),
             _tokenizer(text, training_texts),

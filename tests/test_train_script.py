@@ -1,0 +1,154 @@
+"""train_drkf.py as a user runs it: a manifest in, a usable folder out; mistakes told; Ctrl-C and resuming."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from tones import script, write_recipe, write_tones
+from transformers import AutoModelForAudioClassification, AutoProcessor
+
+from modeling_drkf.arguments_drkf import parse_arguments
+from train_drkf import main
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run: one test speaker, one validation speaker."""
+    folder = tmp_path_factory.mktemp("run")
+    manifest, recipe = write_tones(folder), write_recipe(folder)
+    options = ["--manifest", manifest, "--protocol", "leave_one_speaker_out", "--fold", "bob", "--output_dir"]
+    assert main([str(recipe), *map(str, options), str(folder / "out")]) == 0
+    return folder
+
+
+def test_metrics_agree_with_the_saved_predictions(run: Path):
+    record = json.loads((run / "out" / "metrics.json").read_text())
+    predictions = pandas.read_csv(run / "out" / "test_predictions.csv")
+    right = predictions.label == predictions.prediction
+    assert record["test"]["weighted_accuracy"] == pytest.approx(right.mean())
+    recalls = [right[predictions.label == label].mean() for label in ("calm", "tense")]
+    assert record["test"]["unweighted_accuracy"] == pytest.approx(sum(recalls) / 2)
+    assert predictions[["calm", "tense"]].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert record["fold"] == {"name": "bob", "speaker_disjoint": True, "train": 8, "validation": 4, "test": 4}
+
+
+def test_the_saved_folder_gives_the_saved_predictions(run: Path):
+    predictions = pandas.read_csv(run / "out" / "test_predictions.csv")
+    model = AutoModelForAudioClassification.from_pretrained(run / "out").eval()
+    processor = AutoProcessor.from_pretrained(run / "out")
+    manifest = pandas.read_csv(run / "clips.csv").set_index("audio")
+    for row in predictions.itertuples():
+        clip = run / row.utterance_id
+        with torch.no_grad():
+            output = model(**processor(audio=clip, text=manifest.text[clip.name], return_tensors="pt"))
+        assert output.logits.softmax(-1)[0].tolist() == pytest.approx([row.calm, row.tense], abs=1e-5)
+        assert output.consistency_logits.sigmoid().item() == pytest.approx(row.consistency, abs=1e-5)
+
+
+def test_the_card_holds_protocol_and_results(run: Path):
+    card = ModelCard.load(run / "out" / "README.md")
+    record = json.loads((run / "out" / "metrics.json").read_text())
+    results = {(r.dataset_split, r.metric_type): r.metric_value for r in card.data.eval_results}
+    assert results["test", "unweighted_accuracy"] == record["test"]["unweighted_accuracy"]
+    assert "fold `bob`" in card.text
+    assert "No speaker is in two parts" in card.text
+    for picture in ("loss_curves.png", "test_confusion_matrix.png"):
+        assert f"]({picture})" in card.text
+        assert (run / "out" / picture).stat().st_size > 5000
+
+
+def test_going_on_from_a_checkpoint_wants_the_same_labels(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    options = ["--manifest", str(run / "clips.csv"), "--model_name_or_path", str(run / "out"), "--max_steps", "1"]
+    options += ["--save_strategy", "steps", "--eval_strategy", "steps", "--output_dir", str(tmp_path)]
+    assert main(options) == 0
+    assert main([*options, "--label_map", '{"calm": "cool"}']) == 1
+    assert "['calm', 'tense']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("modality", ["speech", "text"])
+def test_single_modality_baselines_see_one_modality(run: Path, tmp_path: Path, modality: str):
+    manifest = write_tones(tmp_path, takes=4)
+    options = [str(run / "tiny.yaml"), "--manifest", str(manifest), "--output_dir", str(tmp_path)]
+    assert main([*options, "--modality", modality, "--num_train_epochs", "1"]) == 0
+    config = AutoModelForAudioClassification.from_pretrained(tmp_path).config
+    assert (config.representation, config.emotion_discrimination) == ("none", False)
+    predictions = pandas.read_csv(tmp_path / "test_predictions.csv").calm
+    texts = pandas.read_csv(manifest).set_index("audio").text
+    ids = pandas.read_csv(tmp_path / "test_predictions.csv").utterance_id
+    alike = predictions.groupby([texts[name] for name in ids]).nunique().max() == 1
+    assert alike == (modality == "text")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.yaml", "--manifest", "x.csv"], "neither a file nor one of"),
+        (["--manifest", "x.csv"], "name what to train"),
+        (["paper.yaml"], "name the data"),
+        (["paper.yaml", "--manifest", "x.csv", "--drkf", "{broken"], "--drkf is not valid JSON"),
+    ],
+)
+def test_wrong_options_are_told(arguments: list[str], message: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_key_of_a_recipe_is_an_error_with_a_suggestion(tmp_path: Path, capsys: pytest.CaptureFixture):
+    recipe = write_recipe(tmp_path, learning_rat=1e-4)
+    with pytest.raises(SystemExit):
+        main([str(recipe), "--manifest", "x.csv"])
+    assert "'learning_rat', did you mean 'learning_rate'?" in capsys.readouterr().err
+
+
+def test_the_command_line_overrides_the_recipe(tmp_path: Path):
+    recipe = str(write_recipe(tmp_path))
+    _, data, training = parse_arguments([recipe, "--manifest", "x.csv", "--learning_rate", "0.5"])
+    assert (training.learning_rate, training.per_device_train_batch_size, data.corpus) == (0.5, 4, "manifest")
+
+
+def test_a_damaged_manifest_is_reported_and_nothing_is_trained(run: Path, tmp_path: Path, capsys):
+    table = pandas.read_csv(run / "clips.csv")
+    table["audio"] = [str(run / name) for name in table.audio]
+    table.loc[3, "audio"] = "gone.wav"
+    table.to_csv(tmp_path / "clips.csv", index=False)
+    options = [
+        str(run / "tiny.yaml"),
+        "--manifest",
+        str(tmp_path / "clips.csv"),
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
+    assert main(options) == 1
+    error = capsys.readouterr().err
+    assert "missing_audio" in error
+    assert "clips.csv:5" in error
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_ctrl_c_saves_a_checkpoint_to_resume_from(run: Path, tmp_path: Path):
+    options = [run / "tiny.yaml", "--manifest", run / "clips.csv", "--output_dir", tmp_path, "--seed", "1"]
+    command = script(*options, "--num_train_epochs", "400")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "--resume_from_checkpoint true" in error
+    steps = max(int(path.name.split("-")[1]) for path in tmp_path.glob("checkpoint-*"))
+    state = json.loads((tmp_path / f"checkpoint-{steps}" / "trainer_state.json").read_text())
+    assert state["global_step"] == steps
+    epochs = state["epoch"] + 1
+    resumed = script(*options, "--num_train_epochs", epochs, "--resume_from_checkpoint", "true")
+    finished = subprocess.run(resumed, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "trainer_state.json").read_text())["global_step"] > steps

@@ -1,0 +1,111 @@
+"""DRKFTrainer: what it logs, gradient accumulation, resuming."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from tiny import tiny_model, tiny_processor
+
+from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
+
+
+def rows(count: int = 8, samples: int = 4000) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    clips = [torch.randn(samples + 300 * index, generator=generator).tolist() for index in range(count)]
+    return Dataset.from_dict(
+        {
+            "audio": [{"array": clip, "sampling_rate": 16000} for clip in clips],
+            "text": ["good day", "bad day today"] * (count // 2),
+            "label": [index % 3 for index in range(count)],
+        }
+    )
+
+
+def trainer(folder: Path, *, model_options: dict | None = None, **options) -> DRKFTrainer:
+    arguments = DRKFTrainingArguments(
+        str(folder), **{"per_device_train_batch_size": 4, "report_to": "none", "use_cpu": True, **options}
+    )
+    data = rows()
+    return DRKFTrainer(
+        tiny_model(max_fusion_positions=600, **(model_options or {})),
+        arguments,
+        train_dataset=data,
+        eval_dataset=data,
+        processing_class=tiny_processor(),
+    )
+
+
+@pytest.mark.parametrize("representation", ["pcmi", "cmie", "none"])
+def test_every_term_is_logged_and_sums_to_the_loss(tmp_path: Path, representation: str):
+    run = trainer(
+        tmp_path,
+        model_options={"representation": representation},
+        max_steps=2,
+        logging_steps=2,
+        eval_strategy="steps",
+        eval_steps=2,
+        per_device_eval_batch_size=3,
+    )
+    run.train()
+    weights = run.model.config.loss_weights
+    logs = run.state.log_history
+    train_log = next(log for log in logs if "loss" in log)
+    eval_log = next(log for log in logs if "eval_loss" in log)
+    for prefix, log in (("", train_log), ("eval_", eval_log)):
+        total = sum(weight * log[prefix + name] for name, weight in weights.items())
+        assert total == pytest.approx(log[prefix + "loss"], rel=1e-4)
+    assert {name for name in train_log if name.endswith("_loss")} == set(weights)
+
+
+def test_evaluation_terms_are_means_over_samples_not_over_batches(tmp_path: Path):
+    """Three batches of 3, 3 and 2: terms that do not depend on the batch equal those of single samples."""
+    run = trainer(tmp_path, per_device_eval_batch_size=3)
+    metrics = run.evaluate()
+    alone = trainer(tmp_path, per_device_eval_batch_size=1).evaluate()
+    for name in ("eval_classification_loss", "eval_reconstruction_loss", "eval_label_divergence_loss"):
+        assert metrics[name] == pytest.approx(alone[name], rel=1e-4)
+
+
+def test_four_accumulated_steps_of_one_equal_one_step_of_four(tmp_path: Path):
+    options = {"representation": "none", "emotion_discrimination": False}
+    common = {"max_steps": 1, "data_seed": 0, "seed": 0, "logging_steps": 1, "optim": "sgd", "learning_rate": 0.1}
+    together = trainer(tmp_path / "a", model_options=options, **common)
+    apart = trainer(
+        tmp_path / "b",
+        model_options=options,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=4,
+        **common,
+    )
+    start = {name: value.clone() for name, value in together.model.state_dict().items()}
+    for run in (together, apart):
+        run.train()
+    other = apart.model.state_dict()
+    for name, value in together.model.state_dict().items():
+        torch.testing.assert_close(value, other[name], rtol=1e-4, atol=1e-6, msg=name)
+    assert any(not torch.equal(value, start[name]) for name, value in together.model.state_dict().items())
+    logged = [next(log["loss"] for log in run.state.log_history if "loss" in log) for run in (together, apart)]
+    assert logged[0] == pytest.approx(logged[1], rel=1e-4)
+
+
+def test_resuming_gives_the_weights_of_an_uninterrupted_run(tmp_path: Path):
+    whole = trainer(tmp_path / "whole", max_steps=4, save_steps=2)
+    whole.train()
+    resumed = trainer(tmp_path / "whole", max_steps=4)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_checkpoints_hold_processor_and_code(tmp_path: Path):
+    trainer(tmp_path, max_steps=1, save_steps=1).train()
+    names = {path.name for path in (tmp_path / "checkpoint-1").iterdir()}
+    expected = {
+        "model.safetensors",
+        "processor_config.json",
+        "tokenizer.json",
+        "modeling_drkf.py",
+        "processing_drkf.py",
+    }
+    assert expected <= names
