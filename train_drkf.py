@@ -62,6 +62,7 @@ def train(
         data_arguments.validation_share,
         data_arguments.test_share,
         data_arguments.split_seed,
+        data_arguments.fold_file,
     )
     model, processor = build_model_and_processor(
         model_arguments, corpus.label_names, corpus.problem_type, parts["train"]["text"]
@@ -82,7 +83,12 @@ def train(
     outcome = trainer.train(resume_from_checkpoint=_checkpoint(training_arguments))
     if trainer.interrupted:
         raise KeyboardInterrupt
-    results = {"corpus": corpus.name, "fold": fold, "train_seconds": outcome.metrics["train_runtime"]}
+    results = {
+        "corpus": corpus.name,
+        "excluded": corpus.report.excluded,
+        "fold": fold,
+        "train_seconds": outcome.metrics["train_runtime"],
+    }
     trainer.save_model()
     trainer.save_state()
     for split in ("validation", "test"):

@@ -3,6 +3,7 @@
 import difflib
 import json
 import sys
+from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -11,6 +12,8 @@ from typing import Any, Literal
 
 import yaml
 from transformers import HfArgumentParser
+
+from processing.metrics_drkf import FORMULAS
 
 from .trainer_drkf import DRKFTrainingArguments
 
@@ -114,6 +117,10 @@ class DataArguments:
     fold: str | None = field(
         default=None, metadata={"help": "Test speaker or session of a leave-one-out protocol; the first if not given."}
     )
+    fold_file: str | None = field(
+        default=None,
+        metadata={"help": "Folds of an earlier run (its fold.json) to use again, in place of a protocol."},
+    )
     validation_share: float = field(default=0.1, metadata={"help": "Share of utterances that validate."})
     test_share: float = field(default=0.1, metadata={"help": "Share that tests, for the protocol speaker_disjoint."})
     split_seed: int = field(default=0, metadata={"help": "Seed of the random division."})
@@ -124,6 +131,10 @@ class DataArguments:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:
             raise ValueError("name the data: --manifest FILE, or --corpus NAME --data_dir FOLDER")
+
+
+class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Defaults are shown, and the lines of description and epilog stay as they are."""
 
 
 def parse_arguments(
@@ -141,6 +152,8 @@ def parse_arguments(
         (ModelArguments, DataArguments, DRKFTrainingArguments),  # type: ignore[arg-type]
         usage="%(prog)s [RECIPE.yaml] [--option value ...]",
         description=usage,
+        epilog="metrics:\n" + "\n".join(f"  {name}: {metric.formula}" for name, metric in FORMULAS.items()),
+        formatter_class=HelpFormatter,
     )
     parser.set_defaults(**TRAINING_DEFAULTS)
     try:

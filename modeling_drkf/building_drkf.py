@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
 
 from processing.collator_drkf import DRKFDataCollator
@@ -74,11 +74,19 @@ def _feature_extractor(audio_encoder: str | Mapping[str, Any], fields: Any) -> A
 def _tokenizer(text_encoder: str | Mapping[str, Any], training_texts: Iterable[str]) -> Any:
     if isinstance(text_encoder, str):
         return AutoTokenizer.from_pretrained(text_encoder)
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    # Byte-pair encoding learns the same vocabulary from the same texts; the library's WordPiece trainer does not.
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    size = text_encoder.get("vocab_size", DEFAULT_VOCABULARY)
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL_TOKENS, show_progress=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=text_encoder.get("vocab_size", DEFAULT_VOCABULARY),
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
     tokenizer.train_from_iterator(training_texts, trainer)
     cls, sep = ((token, SPECIAL_TOKENS.index(token)) for token in ("[CLS]", "[SEP]"))
     tokenizer.post_processor = processors.BertProcessing(sep, cls)

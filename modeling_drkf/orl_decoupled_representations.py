@@ -69,7 +69,8 @@ def shuffle_emodalities(
             were gathered from other processes. first: the text that matches the first speech sample.
         max_pairs: most pairs a sample takes part in, the matched one counted. Cyclic shifts are drawn without
             replacement, so that each text is met as often as each speech and the mean of Eq. 19 stays unbiased.
-        sample: draw the shifts at random; if not, the first shifts are taken (a repeatable evaluation).
+        sample: draw the shifts at random; if not, they are spread evenly, for an evaluation that can be repeated and
+            does not pair neighbours of a sorted corpus only.
     """
     num_shifts = num_text - 1
     if max_pairs is None or max_pairs > num_shifts:
@@ -77,7 +78,8 @@ def shuffle_emodalities(
     elif sample:
         shifts = torch.randperm(num_shifts, device=device)[: max_pairs - 1] + 1
     else:
-        shifts = torch.arange(1, max_pairs, device=device)
+        steps = torch.arange(max_pairs - 1, device=device)
+        shifts = (2 * steps + 1) * num_shifts // (2 * (max_pairs - 1)) + 1
     rows = torch.arange(num_speech, device=device).repeat_interleave(len(shifts))
     columns = (rows + first + shifts.repeat(num_speech)) % num_text
     total = num_speech * num_text

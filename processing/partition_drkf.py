@@ -1,5 +1,7 @@
 """Which utterances of a corpus train, validate and test."""
 
+from pathlib import Path
+
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from .corpora import Corpus
@@ -8,6 +10,7 @@ from .protocols_drkf import (
     ProtocolError,
     leave_one_session_out,
     leave_one_speaker_out,
+    load_folds,
     official_splits,
     speaker_disjoint_split,
 )
@@ -20,6 +23,7 @@ def partition(
     validation_share: float = 0.1,
     test_share: float = 0.1,
     seed: int = 0,
+    fold_file: str | Path | None = None,
 ) -> tuple[Fold, DatasetDict]:
     """Divides a corpus.
 
@@ -29,6 +33,7 @@ def partition(
             has splits, else the second.
         fold: the test speaker or session of a leave-one-out protocol; the first if not given.
         validation_share, test_share: shares of utterances for random parts. seed: of the random division.
+        fold_file: folds that were saved, verified against this corpus, in place of a protocol.
 
     Returns: the fold, and its parts as the splits train, validation and test (absent if empty).
 
@@ -42,7 +47,9 @@ def partition(
     ids = rows["utterance_id"][:]
     speakers = rows["speaker"][:]
     known_speakers = None if None in speakers else speakers
-    if protocol == "official":
+    if fold_file is not None:
+        chosen = _named(load_folds(fold_file, ids, known_speakers), fold)
+    elif protocol == "official":
         chosen = _official(rows, splits, known_speakers, validation_share, seed)
     elif protocol == "speaker_disjoint":
         chosen = speaker_disjoint_split(ids, known_speakers, _labels(rows), validation_share, test_share, seed)

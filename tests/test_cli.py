@@ -52,7 +52,11 @@ def test_predict_says_what_the_model_says(checkpoint: Path):
 def test_predict_shows_every_class(checkpoint: Path):
     status, out, _ = drkf("predict", checkpoint / "clip.wav", "--text", "good day", "--model", checkpoint)
     assert status == 0
-    for shown in (*tiny_model(max_fusion_positions=600).config.label_names, "voice and words agree", "dominant modality"):
+    for shown in (
+        *tiny_model(max_fusion_positions=600).config.label_names,
+        "voice and words agree",
+        "dominant modality",
+    ):
         assert shown in out
 
 

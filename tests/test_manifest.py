@@ -1,7 +1,6 @@
 """Manifests: every format and encoding reads the same, every damage is named at its row, nothing goes silently."""
 
 import re
-import time
 
 import pytest
 from corpora_fixtures import kinds_at, own_cache, truncate, write_rows, write_table, write_tone  # noqa: F401
@@ -290,12 +289,10 @@ def test_without_scanning_only_existence_is_checked(folder):
     assert corpus.dataset["train"]["duration"][:] == [None]
 
 
-def test_a_hundred_thousand_rows_are_fast_and_all_accounted_for(folder):
+def test_a_hundred_thousand_rows_are_all_accounted_for(folder):
     lines = ["audio,text,label,utterance_id"]
     lines += [f"{'a.wav' if row % 2 else 'lost.wav'},text {row},{'ab'[row % 2]},u{row}" for row in range(100_000)]
     path = folder / "big.csv"
     path.write_text("\n".join(lines))
-    start = time.process_time()
     corpus = read_manifest(path, skip_damaged=["missing_audio"], progress=False)
-    assert time.process_time() - start < 20
     assert corpus.dataset["all"].num_rows == len(corpus.report.excluded["missing_audio"]) == 50_000

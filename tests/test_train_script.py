@@ -14,6 +14,8 @@ from tones import script, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
 from modeling_drkf.arguments_drkf import parse_arguments
+from processing.corpora import read_corpus
+from processing.partition_drkf import partition
 from train_drkf import main
 
 
@@ -112,6 +114,33 @@ def test_the_command_line_overrides_the_recipe(tmp_path: Path):
     recipe = str(write_recipe(tmp_path))
     _, data, training = parse_arguments([recipe, "--manifest", "x.csv", "--learning_rate", "0.5"])
     assert (training.learning_rate, training.per_device_train_batch_size, data.corpus) == (0.5, 4, "manifest")
+
+
+def test_the_fold_of_a_run_can_be_used_again(run: Path):
+    corpus = read_corpus("manifest", run / "clips.csv", progress=False)
+    saved = json.loads((run / "out" / "fold.json").read_text())["folds"][0]
+    fold, parts = partition(corpus, fold_file=run / "out" / "fold.json")
+    assert fold.name == "bob"
+    for part in ("train", "validation", "test"):
+        assert parts[part]["utterance_id"][:] == saved[part]
+
+
+def test_excluded_rows_are_recorded(run: Path, tmp_path: Path):
+    manifest = write_tones(tmp_path)
+    (tmp_path / "ada_calm_0.wav").write_bytes(b"")
+    options = [str(run / "tiny.yaml"), "--manifest", str(manifest), "--output_dir", str(tmp_path / "out")]
+    assert main([*options, "--skip_damaged", "all", "--num_train_epochs", "1"]) == 0
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(record["excluded"].values()) == [["ada_calm_0.wav"]]
+
+
+def test_the_same_seed_gives_the_same_figures(run: Path, tmp_path: Path):
+    records = []
+    for attempt in ("a", "b"):
+        options = ["--manifest", str(run / "clips.csv"), "--output_dir", str(tmp_path / attempt), "--seed", "7"]
+        assert main([str(run / "tiny.yaml"), *options]) == 0
+        records.append(json.loads((tmp_path / attempt / "metrics.json").read_text()) | {"train_seconds": None})
+    assert records[0] == records[1]
 
 
 def test_a_damaged_manifest_is_reported_and_nothing_is_trained(run: Path, tmp_path: Path, capsys):

@@ -1,0 +1,58 @@
+"""Training on real speech and real transcripts (constructed pairs), and the demo as users run it. Minutes each."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+import pytest
+from tones import script
+
+pytestmark = pytest.mark.slow
+RECIPE = "cpu_study.yaml"
+
+
+def run(*arguments: object, timeout: float) -> str:
+    finished = subprocess.run([*map(str, arguments)], capture_output=True, text=True, timeout=timeout)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return finished.stdout
+
+
+def test_sixteen_real_clips_are_learnt_by_heart(shared_data: Path, tmp_path: Path):
+    """The same clips train, validate and test here: the only place where that is meant."""
+    with (shared_data / "paired.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))[:16]
+    with (tmp_path / "clips.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["audio", "text", "label", "split", "utterance_id"])
+        writer.writeheader()
+        for split in ("train", "validation"):
+            for number, row in enumerate(rows):
+                clip = {"audio": shared_data / row["audio"], "text": row["text"], "label": row["label"]}
+                writer.writerow(clip | {"split": split, "utterance_id": f"{split}{number}"})
+    options = ["--manifest", tmp_path / "clips.csv", "--output_dir", tmp_path / "out", "--num_train_epochs", 60]
+    options += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+    run(*script(RECIPE, *options), timeout=400)
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["validation"]["weighted_accuracy"] == 1.0
+
+
+def test_an_unheard_speaker_is_recognised_beyond_chance(shared_data: Path, tmp_path: Path):
+    """Six classes, chance UA 0.167; the bootstrap interval must exclude it."""
+    options = ["--manifest", shared_data / "paired.csv", "--protocol", "leave_one_speaker_out", "--fold", "SM0"]
+    run(*script(RECIPE, *options, "--num_train_epochs", 2, "--output_dir", tmp_path), timeout=900)
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    assert record["fold"]["test"] == 538
+    assert record["test"]["intervals"]["unweighted_accuracy"][0] > 0.18
+    assert len(pandas.read_csv(tmp_path / "test_predictions.csv")) == 538
+
+
+def test_the_demo_holds_its_promises(tmp_path: Path):
+    run(Path(sys.executable).with_name("drkf"), "demo", "--output-dir", tmp_path, timeout=900)
+    scores = {
+        modality: json.loads((tmp_path / modality / "metrics.json").read_text())["test"]["unweighted_accuracy"]
+        for modality in ("speech", "text", "both")
+    }
+    assert scores["both"] >= 0.85
+    assert scores["both"] - max(scores["speech"], scores["text"]) >= 0.10
