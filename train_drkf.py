@@ -12,7 +12,8 @@ the running step with a checkpoint to resume from.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, parse_arguments
-from modeling_drkf.building_drkf import SingleModalityCollator, build_model_and_processor
+from modeling_drkf.building_drkf import CachedFeatures, SingleModalityCollator, build_model_and_processor, pad_features
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import CorpusError, read_corpus
@@ -67,16 +68,20 @@ def train(
     model, processor = build_model_and_processor(
         model_arguments, corpus.label_names, corpus.problem_type, parts["train"]["text"]
     )
-    collator = (
+    collator: Callable[..., Any] = (
         DRKFDataCollator(processor)
         if model_arguments.modality == "both"
         else SingleModalityCollator(processor, model_arguments.modality)
     )
+    datasets: dict[str, Any] = dict(parts)
+    if data_arguments.cache_features:
+        datasets = {split: CachedFeatures(part, collator) for split, part in parts.items()}
+        collator = partial(pad_features, pad_token_id=processor.tokenizer.pad_token_id)
     trainer = DRKFTrainer(
         model,
         training_arguments,
-        train_dataset=parts["train"],
-        eval_dataset=parts["validation"],
+        train_dataset=datasets["train"],
+        eval_dataset=datasets["validation"],
         processing_class=processor,
         data_collator=collator,
     )
@@ -84,7 +89,7 @@ def train(
     if trainer.interrupted:
         raise KeyboardInterrupt
     results = {
-        "corpus": corpus.name,
+        "corpus": Path(data_arguments.manifest).stem if data_arguments.manifest else corpus.name,
         "excluded": corpus.report.excluded,
         "fold": fold,
         "train_seconds": outcome.metrics["train_runtime"],
@@ -93,7 +98,7 @@ def train(
     trainer.save_state()
     for split in ("validation", "test"):
         if split in parts:
-            results[split] = evaluate_split(trainer, parts[split], split, folder)
+            results[split] = evaluate_split(trainer, datasets[split], parts[split]["utterance_id"], split, folder)
     if trainer.is_world_process_zero():
         save_folds([fold], folder / "fold.json")
         write_report(trainer, results, folder, _encoders(model_arguments))

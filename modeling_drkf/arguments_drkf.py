@@ -105,6 +105,10 @@ class DataArguments:
             "help": "Kinds of damaged rows to leave out, by the report's names, or `all`. Otherwise they stop it."
         },
     )
+    cache_features: bool = field(
+        default=False,
+        metadata={"help": "Keep extracted features in memory after the first epoch: for small corpora and encoders."},
+    )
     protocol: Literal["auto", "official", "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out"] = (
         field(
             default="auto",

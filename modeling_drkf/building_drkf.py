@@ -1,12 +1,14 @@
 """Builds model and processor from `ModelArguments`: from pretrained encoders, from scratch, or one of each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
+from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
 
 from processing.collator_drkf import DRKFDataCollator
@@ -99,6 +101,37 @@ def _text_encoder(text_encoder: str | Mapping[str, Any], tokenizer: Any) -> str 
     if isinstance(text_encoder, str):
         return text_encoder
     return {**text_encoder, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+
+
+class CachedFeatures(torch.utils.data.Dataset):
+    """Rows whose features are extracted once, when first asked for, and kept in memory.
+
+    Args:
+        rows: a dataset. collator: makes a batch of one row; `pad_features` batches what this dataset gives.
+    """
+
+    def __init__(self, rows: Dataset, collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]):
+        self.rows, self.collator = rows, collator
+        self.features: dict[int, dict[str, torch.Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index not in self.features:
+            batch = self.collator([self.rows[index]])
+            self.features[index] = {name: value[0] for name, value in batch.items()}
+        return self.features[index]
+
+
+def pad_features(samples: Sequence[Mapping[str, torch.Tensor]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """One batch of samples of a [`CachedFeatures`]: what the collator would make of their rows."""
+    batch = {}
+    for name in samples[0]:
+        values = [sample[name] for sample in samples]
+        padding = pad_token_id if name == "input_ids" else 0
+        batch[name] = pad_sequence(values, True, padding) if values[0].ndim else torch.stack(values)
+    return batch
 
 
 class SingleModalityCollator:

@@ -1,13 +1,14 @@
 """What a training run leaves beside its weights: metrics, predictions, pictures and a model card."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
+import torch
 from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from scipy.special import expit, softmax
@@ -74,13 +75,18 @@ who are exposed to it must be told (Article 50(3)). The licences of corpus and e
 """
 
 
-def evaluate_split(trainer: Trainer, rows: Dataset, split: str, folder: Path) -> dict[str, Any]:
+def evaluate_split(
+    trainer: Trainer, dataset: Dataset | torch.utils.data.Dataset, ids: Sequence[str], split: str, folder: Path
+) -> dict[str, Any]:
     """Scores one split once, and writes `<split>_predictions.csv` with every probability of every utterance.
+
+    Args:
+        dataset: what the trainer's collator reads. ids: of its utterances, in the same order.
 
     Returns: `emotion_metrics` with their 95 % bootstrap `intervals`, and the loss terms as `losses`.
     """
     config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
-    output = trainer.predict(rows, metric_key_prefix=split)  # type: ignore[arg-type]
+    output = trainer.predict(dataset, metric_key_prefix=split)  # type: ignore[arg-type]
     outputs: Any = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
     logits = outputs[0]
     predictions = predictions_from_logits(logits, config.problem_type or "")
@@ -90,13 +96,14 @@ def evaluate_split(trainer: Trainer, rows: Dataset, split: str, folder: Path) ->
         name.removeprefix(f"{split}_"): value for name, value in (output.metrics or {}).items() if "_loss" in name
     }
     probabilities = expit(logits) if config.is_multi_label else softmax(logits, axis=-1)
-    table = {"utterance_id": rows["utterance_id"][:]}
+    table = {"utterance_id": list(ids)}
     table["label"] = _names(output.label_ids, config)
     table["prediction"] = _names(predictions, config)
     table |= {name: probabilities[:, index].tolist() for index, name in enumerate(config.label_names)}
     if config.emotion_discrimination:
         table["consistency"] = expit(outputs[1]).tolist()
-    pandas.DataFrame(table).to_csv(folder / f"{split}_predictions.csv", index=False)
+    if trainer.is_world_process_zero():
+        pandas.DataFrame(table).to_csv(folder / f"{split}_predictions.csv", index=False)
     return metrics
 
 
@@ -182,7 +189,7 @@ def _card(
         protocol=f"Protocol: fold `{fold['name']}`; {sizes}. {disjoint}. Brackets: 95 % bootstrap intervals over "
         "utterances.",
         formulas="\n".join(f"- {name.replace('_', ' ')}: {FORMULAS[name].formula}" for name in scalars),
-        pictures="\n".join(f"![{name}]({name})" for name in pictures),
+        pictures="\n".join(f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in pictures),
         audio_encoder=encoders["audio"],
         text_encoder=encoders["text"],
         representation=config.representation,

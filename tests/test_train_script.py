@@ -14,6 +14,8 @@ from tones import script, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
 from modeling_drkf.arguments_drkf import parse_arguments
+from modeling_drkf.building_drkf import CachedFeatures, pad_features
+from processing import DRKFDataCollator
 from processing.corpora import read_corpus
 from processing.partition_drkf import partition
 from train_drkf import main
@@ -123,6 +125,20 @@ def test_the_fold_of_a_run_can_be_used_again(run: Path):
     assert fold.name == "bob"
     for part in ("train", "validation", "test"):
         assert parts[part]["utterance_id"][:] == saved[part]
+
+
+def test_cached_features_are_what_the_collator_makes(run: Path):
+    processor = AutoProcessor.from_pretrained(run / "out")
+    rows = read_corpus("manifest", run / "clips.csv", progress=False).dataset["all"]
+    collator = DRKFDataCollator(processor)
+    cached = CachedFeatures(rows, collator)
+    assert len(cached) == len(rows)
+    for _ in range(2):
+        batch = pad_features([cached[index] for index in range(5)], processor.tokenizer.pad_token_id)
+        expected = collator([rows[index] for index in range(5)])
+        assert batch.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(batch[name], value, msg=name)
 
 
 def test_excluded_rows_are_recorded(run: Path, tmp_path: Path):
