@@ -72,6 +72,8 @@ def run_predict(audio: Path, text: str, model_name: str, as_json: bool) -> int:
             f"error: there is no {model_name} yet: run `drkf demo`, or name a checkpoint with --model", file=sys.stderr
         )
         return 1
+    if not text.strip():
+        print("note: no words were given; the answer rests on the voice alone", file=sys.stderr)
     try:
         processor = AutoProcessor.from_pretrained(model_name)
         model = AutoModelForAudioClassification.from_pretrained(model_name).eval()

@@ -69,6 +69,12 @@ def test_a_file_that_is_no_sound_is_told(checkpoint: Path, tmp_path: Path, conte
     assert "fake.wav" in err.split("error: ")[1]
 
 
+def test_an_empty_text_is_answered_with_a_note(checkpoint: Path):
+    status, out, err = drkf("predict", checkpoint / "clip.wav", "--text", "", "--model", checkpoint, "--json")
+    assert (status, json.loads(out)["text"]) == (0, "")
+    assert "rests on the voice alone" in err
+
+
 def test_missing_files_are_told(checkpoint: Path, tmp_path: Path):
     status, _, err = drkf("predict", tmp_path / "none.wav", "--text", "hm", "--model", checkpoint)
     assert (status, "none.wav" in err) == (1, True)

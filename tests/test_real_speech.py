@@ -44,7 +44,7 @@ def test_an_unheard_speaker_is_recognised_beyond_chance(shared_data: Path, tmp_p
     run(*script(RECIPE, *options, "--num_train_epochs", 2, "--output_dir", tmp_path), timeout=900)
     record = json.loads((tmp_path / "metrics.json").read_text())
     assert record["fold"]["test"] == 538
-    assert record["test"]["intervals"]["unweighted_accuracy"][0] > 0.18
+    assert record["test"]["intervals"]["unweighted_accuracy"][0] > 1 / 6
     assert len(pandas.read_csv(tmp_path / "test_predictions.csv")) == 538
 
 
