@@ -19,6 +19,8 @@ from .modeling_drkf import DRKFForEmotionClassification
 
 FEATURE_EXTRACTORS = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor", "whisper": "WhisperFeatureExtractor"}
 DEFAULT_VOCABULARY = 8000
+DEFAULT_POSITIONS = 512
+UNUSED_POSITIONS = 2  # RoBERTa and its kin count from there
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
@@ -93,7 +95,12 @@ def _tokenizer(text_encoder: str | Mapping[str, Any], training_texts: Iterable[s
     cls, sep = ((token, SPECIAL_TOKENS.index(token)) for token in ("[CLS]", "[SEP]"))
     tokenizer.post_processor = processors.BertProcessing(sep, cls)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+        tokenizer_object=tokenizer,
+        model_max_length=text_encoder.get("max_position_embeddings", DEFAULT_POSITIONS) - UNUSED_POSITIONS,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
     )
 
 

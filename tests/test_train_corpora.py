@@ -1,0 +1,57 @@
+"""Every benchmark corpus, in its true layout, from its folder to a scored fold with one command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from corpora_fixtures import make_iemocap, make_m3ed, make_meld, own_cache  # noqa: F401
+from tones import write_recipe, write_tones
+
+from processing.corpora import read_corpus
+from processing.partition_drkf import partition
+from train_drkf import main
+
+CORPORA = {
+    "iemocap": (make_iemocap, ["--protocol", "leave_one_session_out", "--fold", "Session2"]),
+    "meld": (make_meld, []),
+    "m3ed": (make_m3ed, []),
+}
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_a_corpus_trains_and_is_scored(tmp_path: Path, own_cache: Path, name: str):  # noqa: F811
+    make, options = CORPORA[name]
+    data_dir = make(tmp_path / "data") or tmp_path / "data"
+    recipe = write_recipe(tmp_path, per_device_train_batch_size=2)
+    out = tmp_path / "out"
+    command = [str(recipe), "--corpus", name, "--data_dir", str(data_dir), "--skip_damaged", "all", *options]
+    assert main([*command, "--num_train_epochs", "1", "--output_dir", str(out)]) == 0
+    record = json.loads((out / "metrics.json").read_text())
+    labels = json.loads((out / "config.json").read_text())["id2label"]
+    corpus = read_corpus(name, data_dir, skip_damaged="all", progress=False)
+    assert list(labels.values()) == corpus.label_names
+    assert record["excluded"] == corpus.report.excluded
+    expected = "micro_f1" if name == "m3ed" else "unweighted_accuracy"
+    assert record["selection"] == f"validation {expected}"
+    assert 0 <= record["test"][expected] <= 1
+
+
+def test_the_validation_part_comes_from_the_training_sessions(tmp_path: Path, own_cache: Path):  # noqa: F811
+    corpus = read_corpus("iemocap", make_iemocap(tmp_path / "data"), skip_damaged="all", progress=False)
+    for session in ("Session1", "Session4"):
+        fold, parts = partition(corpus, "leave_one_session_out", session)
+        assert (fold.name, fold.speaker_disjoint) == (session, True)
+        assert set(parts["test"]["session"]) == {session}
+        assert session not in {*parts["train"]["session"], *parts["validation"]["session"]}
+        assert not set(parts["train"]["speaker"]) & set(parts["validation"]["speaker"])
+
+
+def test_a_missing_validation_part_is_taken_from_training_speakers(tmp_path: Path):
+    manifest = write_tones(tmp_path)
+    lines = manifest.read_text().splitlines()
+    rows = [f"{line},{'test' if ',dan' in line else 'train'}" for line in lines[1:]]
+    manifest.write_text("\n".join([f"{lines[0]},split", *rows]))
+    fold, parts = partition(read_corpus("manifest", manifest, progress=False), validation_share=0.3)
+    assert (fold.name, fold.speaker_disjoint) == ("official", True)
+    assert set(parts["test"]["speaker"]) == {"dan"}
+    assert len(set(parts["validation"]["speaker"])) == 1
