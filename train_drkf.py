@@ -3,12 +3,15 @@
     python train_drkf.py paper.yaml --manifest clips.csv --output_dir runs/mine
     python train_drkf.py demo.yaml --manifest clips.csv --num_train_epochs 3 --learning_rate 5e-4
     python train_drkf.py paper.yaml --manifest clips.csv --protocol leave_one_speaker_out --fold anna
+    python train_drkf.py iemocap.yaml --data_dir IEMOCAP_full_release --folds all --seeds 0 1 2
+    python train_drkf.py iemocap.yaml table4_cross.yaml --data_dir IEMOCAP_full_release --fold 3
     python train_drkf.py paper.yaml --manifest clips.csv --output_dir runs/mine --resume_from_checkpoint true
     accelerate launch train_drkf.py paper.yaml --manifest clips.csv --gather_across_processes
 
-A recipe is a YAML file of the options below (model_cards/recipes holds some); options on the command line override it.
-The best epoch is chosen on the validation part; the test part is scored once, at the end. Ctrl-C ends training after
-the running step with a checkpoint to resume from.
+A recipe is a YAML file of the options below (model_cards/recipes holds some), which may extend another one; of several
+recipes the later ones override the earlier ones, and options on the command line override them all. The best epoch is
+chosen on the validation part; the test part is scored once, at the end. Ctrl-C ends training after the running step
+with a checkpoint to resume from. `drkf results` merges folds that were trained apart; `drkf ablate` runs Table 4.
 """
 
 import sys
@@ -17,17 +20,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from datasets import concatenate_datasets
+from rich.console import Console
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
-from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, parse_arguments
+from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, chosen_options, parse_arguments
 from modeling_drkf.building_drkf import CachedFeatures, SingleModalityCollator, build_model_and_processor, pad_features
+from modeling_drkf.cross_validation_drkf import cross_validate, fingerprint
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from processing.collator_drkf import DRKFDataCollator
-from processing.corpora import CorpusError, read_corpus
-from processing.partition_drkf import partition
-from processing.protocols_drkf import ProtocolError, save_folds
+from processing.corpora import Corpus, CorpusError, read_corpus
+from processing.partition_drkf import find_fold, folds_of, parts_of, resolve_protocol
+from processing.protocols_drkf import Fold, ProtocolError, save_folds
+from processing.results_drkf import SELECTED_ON_TEST, ResultsError, results_table
 
 INTERRUPTED = 130
 MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}
@@ -36,38 +43,70 @@ MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}
 def train(
     model_arguments: ModelArguments, data_arguments: DataArguments, training_arguments: DRKFTrainingArguments
 ) -> dict[str, Any]:
-    """Trains, evaluates and saves model, processor, metrics, predictions, pictures and card into `output_dir`.
+    """Trains, evaluates and saves model, processor, metrics, predictions, pictures and card into `output_dir`; with
+    `folds` or `seeds`, one folder a run and what they have in common.
 
-    Returns: the metrics of each scored split, the fold, and the seconds that training took.
+    Returns: of one run, the metrics of each scored split, the fold, and the seconds that training took; of several,
+        what `processing.results_drkf.merge_runs` returns.
 
     Raises:
         CorpusError: the corpus is damaged. ProtocolError: it cannot be divided as asked for.
         KeyboardInterrupt: Ctrl-C ended the training; a checkpoint was saved.
     """
-    set_seed(training_arguments.seed)
-    folder = Path(str(training_arguments.output_dir))
     corpus = read_corpus(
         data_arguments.corpus,
         str(data_arguments.data_dir),
         skip_damaged=data_arguments.skip_damaged or (),
         label_map=data_arguments.label_map,
     )
-    if corpus.problem_type == "multi_label_classification":
-        training_arguments.metric_for_best_model = MULTI_LABEL_SELECTION.get(
-            str(training_arguments.metric_for_best_model), training_arguments.metric_for_best_model
-        )
-    fold, parts = partition(
+    folds = folds_of(
         corpus,
         data_arguments.protocol,
-        data_arguments.fold,
         data_arguments.validation_share,
         data_arguments.test_share,
         data_arguments.split_seed,
         data_arguments.fold_file,
     )
+    names = [fold.name for fold in folds]
+
+    def run_fold(fold: Fold, arguments: DRKFTrainingArguments) -> dict[str, Any]:
+        return train_fold(corpus, fold, names, model_arguments, data_arguments, arguments)
+
+    if not data_arguments.cross_validates:
+        return run_fold(find_fold(folds, data_arguments.fold), training_arguments)
+    wanted: Sequence[str | None] = data_arguments.folds or [data_arguments.fold]
+    chosen = folds if wanted == ["all"] else [find_fold(folds, name) for name in wanted]
+    return cross_validate(run_fold, chosen, data_arguments.seeds or [training_arguments.seed], training_arguments)
+
+
+def train_fold(
+    corpus: Corpus,
+    fold: Fold,
+    fold_names: Sequence[str],
+    model_arguments: ModelArguments,
+    data_arguments: DataArguments,
+    training_arguments: DRKFTrainingArguments,
+) -> dict[str, Any]:
+    """One run: a model built anew, trained on one fold and scored on its test part.
+
+    Args:
+        fold_names: all folds of the protocol, for the record.
+    """
+    set_seed(training_arguments.seed)
+    folder = Path(str(training_arguments.output_dir))
+    parts = parts_of(corpus, fold)
+    if data_arguments.selection == "test":
+        if "test" not in parts:
+            raise ProtocolError(f"--selection test: fold {fold.name} has no test part")
+        parts["train"] = concatenate_datasets([parts["train"], parts.pop("validation")])
+    if corpus.problem_type == "multi_label_classification":
+        training_arguments.metric_for_best_model = MULTI_LABEL_SELECTION.get(
+            str(training_arguments.metric_for_best_model), training_arguments.metric_for_best_model
+        )
     model, processor = build_model_and_processor(
         model_arguments, corpus.label_names, corpus.problem_type, parts["train"]["text"]
     )
+    initial_weights = fingerprint(model)
     collator: Callable[..., Any] = (
         DRKFDataCollator(processor)
         if model_arguments.modality == "both"
@@ -81,7 +120,7 @@ def train(
         model,
         training_arguments,
         train_dataset=datasets["train"],
-        eval_dataset=datasets["validation"],
+        eval_dataset=datasets[data_arguments.selection],
         processing_class=processor,
         data_collator=collator,
     )
@@ -90,8 +129,17 @@ def train(
         raise KeyboardInterrupt
     results = {
         "corpus": Path(data_arguments.manifest).stem if data_arguments.manifest else corpus.name,
+        "label_names": corpus.label_names,
         "excluded": corpus.report.excluded,
+        "protocol": "fold_file" if data_arguments.fold_file else resolve_protocol(corpus, data_arguments.protocol),
         "fold": fold,
+        "folds": list(fold_names),
+        "sizes": {split: len(part) for split, part in parts.items()},
+        "selection": data_arguments.selection,
+        "seed": training_arguments.seed,
+        "initial_weights": initial_weights,
+        "options": chosen_options(model_arguments, data_arguments, training_arguments)
+        | {"processes": training_arguments.world_size},
         "train_seconds": outcome.metrics["train_runtime"],
     }
     trainer.save_model()
@@ -132,12 +180,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parsed[-1].output_dir
     try:
         results = train(*parsed)
-    except (CorpusError, ProtocolError, ValueError, OSError) as error:
+    except (CorpusError, ProtocolError, ResultsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"Stopped. Go on with the same command and --resume_from_checkpoint true ({folder}).", file=sys.stderr)
         return INTERRUPTED
+    if "runs" in results:
+        Console().print(results_table(results))
+        print(f"Runs, table and card: {folder}")
+        return 0
+    if parsed[1].selection == "test":
+        print(f"warning: {SELECTED_ON_TEST}")
     for split in ("validation", "test"):
         if split in results:
             shown = {name: value for name, value in results[split].items() if isinstance(value, float)}

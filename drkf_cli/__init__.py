@@ -51,6 +51,31 @@ def train(context: typer.Context) -> None:
     raise typer.Exit(main(context.args))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def ablate(context: typer.Context) -> None:
+    """Train the six rows of the paper's Table 4 on a recipe: drkf ablate RECIPE.yaml [options of train_drkf.py].
+
+    Each row goes into a folder of its own in --output_dir; with --folds all, each row is cross-validated. With
+    --resume_from_checkpoint true the same command goes on where it was stopped.
+    """
+    from .ablate import run_ablation
+
+    raise typer.Exit(run_ablation(context.args))
+
+
+@app.command()
+def results(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.", metavar="DIR...")],
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Also write results.json, results.csv, pictures and a card here.")
+    ] = None,
+) -> None:
+    """Merge runs of several folds and seeds, wherever they were made: mean, standard deviation, interval."""
+    from .results import run_results
+
+    raise typer.Exit(run_results(folders, output_dir))
+
+
 @app.command()
 def corpora() -> None:
     """List the corpora that can be read, and how each must lie on disk."""

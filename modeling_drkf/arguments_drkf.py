@@ -4,8 +4,9 @@ import difflib
 import json
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from enum import Enum
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,13 @@ TRAINING_DEFAULTS = {
     "output_dir": "runs/drkf",
 }
 """Where the script departs from `TrainingArguments`: each epoch is validated, the best one is kept."""
+
+WHERE_AND_HOW = (
+    *("manifest", "data_dir", "fold", "folds", "fold_file", "seed", "seeds", "output_dir", "resume_from_checkpoint"),
+    *("report_to", "run_name", "disable_tqdm", "push_to_hub", "save_total_limit", "use_cpu", "skip_damaged"),
+)
+WHERE_AND_HOW_PREFIXES = ("hub_", "log", "dataloader_", "trackio_")
+"""Options in which the runs of one experiment may differ."""
 
 
 @dataclass
@@ -119,7 +127,25 @@ class DataArguments:
         )
     )
     fold: str | None = field(
-        default=None, metadata={"help": "Test speaker or session of a leave-one-out protocol; the first if not given."}
+        default=None,
+        metadata={"help": "One fold of a leave-one-out protocol: its test speaker or session, or its number from 1."},
+    )
+    folds: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Cross-validation: `all`, or several folds by name or number. Each fold starts from the same "
+            "initial weights and goes into a folder of its own; the table is written when all are done."
+        },
+    )
+    seeds: list[int] | None = field(
+        default=None, metadata={"help": "Repeat every fold with each of these seeds, in place of --seed."}
+    )
+    selection: Literal["validation", "test"] = field(
+        default="validation",
+        metadata={
+            "help": "Where the epoch is chosen. `test` only reproduces papers that chose it there (and then trains on "
+            "the validation part, too): its figures are too good, and every output says so."
+        },
     )
     fold_file: str | None = field(
         default=None,
@@ -135,6 +161,29 @@ class DataArguments:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:
             raise ValueError("name the data: --manifest FILE, or --corpus NAME --data_dir FOLDER")
+        if self.fold is not None and self.folds is not None:
+            raise ValueError("--fold trains one fold and --folds several: give one of the two")
+
+    @property
+    def cross_validates(self) -> bool:
+        return self.folds is not None or self.seeds is not None
+
+
+def chosen_options(*arguments: Any) -> dict[str, Any]:
+    """What defines an experiment: the options that are not at their default, but for fold, seed and `WHERE_AND_HOW`.
+
+    Args:
+        arguments: the dataclasses of `parse_arguments`.
+    """
+    chosen = {}
+    for group in arguments:
+        for option in fields(group):
+            default = option.default_factory() if option.default_factory is not MISSING else option.default
+            value = getattr(group, option.name, default)
+            where_and_how = option.name in WHERE_AND_HOW or option.name.startswith(WHERE_AND_HOW_PREFIXES)
+            if option.init and value != default and not where_and_how:
+                chosen[option.name] = value.value if isinstance(value, Enum) else value
+    return json.loads(json.dumps(chosen, default=str))
 
 
 class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
@@ -144,9 +193,10 @@ class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
 def parse_arguments(
     arguments: Sequence[str] | None = None, usage: str | None = None
 ) -> tuple[ModelArguments, DataArguments, DRKFTrainingArguments]:
-    """Reads `[RECIPE.yaml] [--option value ...]`; an option given on the command line overrides the recipe.
+    """Reads `[RECIPE.yaml ...] [--option value ...]`.
 
-    A recipe is looked for as a path, then among the recipes of `model_cards/recipes`.
+    Of several recipes the later ones override the earlier ones, and options on the command line override recipes; the
+    fields of `drkf` are merged. A recipe is looked for as a path, then among those of `model_cards/recipes`.
 
     Raises:
         SystemExit: unknown option (the message suggests the closest known one) or a value that cannot be meant.
@@ -154,43 +204,70 @@ def parse_arguments(
     remaining = list(sys.argv[1:] if arguments is None else arguments)
     parser = HfArgumentParser(
         (ModelArguments, DataArguments, DRKFTrainingArguments),  # type: ignore[arg-type]
-        usage="%(prog)s [RECIPE.yaml] [--option value ...]",
+        usage="%(prog)s [RECIPE.yaml ...] [--option value ...]",
         description=usage,
         epilog="metrics:\n" + "\n".join(f"  {name}: {metric.formula}" for name, metric in FORMULAS.items()),
         formatter_class=HelpFormatter,
     )
-    parser.set_defaults(**TRAINING_DEFAULTS)
+    options = [action.dest for action in parser._actions]
+    recipe: dict[str, Any] = {}
     try:
-        if remaining and remaining[0].endswith(RECIPE_SUFFIXES):
-            parser.set_defaults(**read_recipe(remaining.pop(0), parser))
-        return parser.parse_args_into_dataclasses(remaining, look_for_args_file=False)  # type: ignore[return-value]
+        while remaining and remaining[0].endswith(RECIPE_SUFFIXES):
+            recipe = merge_recipes(recipe, read_recipe(remaining.pop(0), options))
+        parser.set_defaults(**{**TRAINING_DEFAULTS, **recipe})
+        model, data, training = parser.parse_args_into_dataclasses(remaining, look_for_args_file=False)
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
+    if model.drkf:
+        model.drkf = (recipe.get("drkf") or {}) | model.drkf
+    return model, data, training  # type: ignore[return-value]
 
 
-def read_recipe(name: str, parser: HfArgumentParser) -> dict[str, Any]:
-    """The options of a recipe by name.
+def merge_recipes(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, which go into the mapping `drkf` field by field."""
+    merged = {**base, **changes}
+    if base.get("drkf") and changes.get("drkf"):
+        merged["drkf"] = {**base["drkf"], **changes["drkf"]}
+    return merged
+
+
+def read_recipe(name: str, options: Sequence[str], extended_by: Sequence[Path] = ()) -> dict[str, Any]:
+    """The settings of a recipe, on top of those of the recipe that its key `extends` names, if any.
+
+    Args:
+        name: a path (that of `extends` may start at the recipe that has it), or a name in `model_cards/recipes`.
+        options: the keys that a recipe may have.
 
     Raises:
-        ValueError: the recipe is not found, is no mapping, or has an unknown key.
+        ValueError: the recipe is not found, is no mapping, extends itself, or has an unknown key.
     """
-    path = Path(name).expanduser()
-    packaged = files("model_cards") / "recipes"
-    if not path.is_file() and not (packaged / name).is_file():
-        known = sorted(entry.name for entry in packaged.iterdir() if entry.name.endswith(RECIPE_SUFFIXES))
-        raise ValueError(f"recipe {name} is neither a file nor one of {', '.join(known)}")
-    text = path.read_text() if path.is_file() else (packaged / name).read_text()
-    recipe = yaml.safe_load(text) or {}
+    path = _find_recipe(name, [recipe.parent for recipe in extended_by[-1:]])
+    if path in extended_by:
+        raise ValueError(f"recipe {path} extends itself, by way of {extended_by[-1]}")
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe {path} is no YAML: {error}") from error
     if not isinstance(recipe, dict):
-        raise ValueError(f"recipe {name} is not a mapping of options")
-    options = [action.dest for action in parser._actions]
+        raise ValueError(f"recipe {path} is not a mapping of options")
+    known = [*options, "extends"]
     for key in recipe:
-        if key not in options:
-            close = difflib.get_close_matches(key, options, 1)
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, 1)
             raise ValueError(
-                f"recipe {name}: unknown option {key!r}{f', did you mean {close[0]!r}?' if close else ''}"
+                f"recipe {path}: unknown option {key!r}{f', did you mean {close[0]!r}?' if close else ''}"
             )
-    return recipe
+    base = recipe.pop("extends", None)
+    return recipe if base is None else merge_recipes(read_recipe(base, options, [*extended_by, path]), recipe)
+
+
+def _find_recipe(name: str, folders: Sequence[Path]) -> Path:
+    packaged = Path(str(files("model_cards"))) / "recipes"
+    for path in (*(folder / name for folder in folders), Path(name).expanduser(), packaged / name):
+        if path.is_file():
+            return path.resolve()
+    known = ", ".join(sorted(entry.name for entry in packaged.iterdir() if entry.suffix in RECIPE_SUFFIXES))
+    raise ValueError(f"recipe {name} is neither a file nor one of {known}")
 
 
 def _mapping_or_name(value: dict | str | None, name: str) -> dict | str | None:

@@ -107,7 +107,9 @@ def _tokenizer(text_encoder: str | Mapping[str, Any], training_texts: Iterable[s
 def _text_encoder(text_encoder: str | Mapping[str, Any], tokenizer: Any) -> str | dict[str, Any]:
     if isinstance(text_encoder, str):
         return text_encoder
-    return {**text_encoder, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    # Fewer words than the recipe has room for must not change how many random numbers the initial weights take.
+    rows = max(len(tokenizer), text_encoder.get("vocab_size", 0))
+    return {**text_encoder, "vocab_size": rows, "pad_token_id": tokenizer.pad_token_id}
 
 
 class CachedFeatures(torch.utils.data.Dataset):

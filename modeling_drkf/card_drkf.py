@@ -86,7 +86,11 @@ def model_card(
         eval_results=results,
     )
     disjoint = "No speaker is in two parts" if fold["speaker_disjoint"] else "Speakers are shared between the parts"
-    sizes = f"{fold['train']} utterances train, {fold['validation']} validate, {fold['test']} test"
+    sizes = ", ".join(
+        f"{fold[part]} {verb}"
+        for part, verb in (("train", "utterances train"), ("validation", "validate"), ("test", "test"))
+        if part in fold
+    )
     text = CARD.format(
         metadata=data.to_yaml(),
         corpus=corpus,

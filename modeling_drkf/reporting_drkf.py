@@ -67,24 +67,24 @@ def write_report(trainer: Trainer, results: Mapping[str, Any], folder: Path, enc
     """Writes `metrics.json`, `README.md` and, where matplotlib is installed, the pictures.
 
     Args:
-        results: `corpus`, `excluded` (ids by rule), `fold` (a [`Fold`]), `train_seconds`, and the metrics of each
-            split that was scored.
+        results: `corpus`, `label_names`, `protocol`, `fold` (a [`Fold`]), `folds` (the names of all), `sizes` (of the
+            parts), `selection` (the part), `seed`, `options`, `initial_weights` (a fingerprint), `excluded` (ids by
+            rule), `train_seconds`, and the metrics of each split that was scored. `metrics.json` is written last: a
+            folder that holds it is a finished run.
         encoders: what the speech and the text encoder were made from, under `audio` and `text`.
     """
     fold: Fold = results["fold"]
     splits = {split: results[split] for split in ("validation", "test") if split in results}
     record = {
-        "corpus": results["corpus"],
-        "excluded": results["excluded"],
-        "fold": {"name": fold.name, "speaker_disjoint": fold.speaker_disjoint}
-        | {part: len(getattr(fold, part)) for part in ("train", "validation", "test")},
-        "selection": f"validation {trainer.args.metric_for_best_model}",
-        "train_seconds": results["train_seconds"],
+        **{key: results[key] for key in ("corpus", "label_names", "protocol", "folds", "selection", "seed")},
+        "selection_metric": str(trainer.args.metric_for_best_model),
+        "fold": {"name": fold.name, "speaker_disjoint": fold.speaker_disjoint, **results["sizes"]},
         **splits,
+        **{key: results[key] for key in ("excluded", "options", "initial_weights", "train_seconds")},
     }
-    (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
     pictures = _draw(trainer, splits, folder)
     (folder / "README.md").write_text(model_card(trainer, record, splits, pictures, encoders))
+    (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _draw(trainer: Trainer, splits: Mapping[str, Any], folder: Path) -> list[str]:
@@ -98,3 +98,7 @@ def _draw(trainer: Trainer, splits: Mapping[str, Any], folder: Path) -> list[str
             path = folder / f"{split}_confusion_matrix.png"
             pictures.append(plot_confusion_matrix(metrics["confusion_matrix"], config.label_names, path, split))
     return [picture.name for picture in pictures]
+
+
+def write_cross_validation_report(results: Mapping[str, Any], folder: Path) -> None:
+    """Writes the card and, where matplotlib is installed, the pictures of several runs taken together."""

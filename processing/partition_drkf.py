@@ -15,60 +15,87 @@ from .protocols_drkf import (
     speaker_disjoint_split,
 )
 
+PARTS = ("train", "validation", "test")
 
-def partition(
+
+def resolve_protocol(corpus: Corpus, protocol: str = "auto") -> str:
+    """What `auto` stands for: "official" if the corpus has splits, else "speaker_disjoint"."""
+    if protocol != "auto":
+        return protocol
+    return "official" if "train" in corpus.dataset else "speaker_disjoint"
+
+
+def folds_of(
     corpus: Corpus,
     protocol: str = "auto",
-    fold: str | None = None,
     validation_share: float = 0.1,
     test_share: float = 0.1,
     seed: int = 0,
     fold_file: str | Path | None = None,
-) -> tuple[Fold, DatasetDict]:
-    """Divides a corpus.
+) -> list[Fold]:
+    """All divisions of a corpus under a protocol; one for "official" and "speaker_disjoint".
 
     Args:
         protocol: "official" (the corpus' own splits; a missing validation part is taken from training speakers),
             "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out", or "auto": the first if the corpus
             has splits, else the second.
-        fold: the test speaker or session of a leave-one-out protocol; the first if not given.
         validation_share, test_share: shares of utterances for random parts. seed: of the random division.
         fold_file: folds that were saved, verified against this corpus, in place of a protocol.
-
-    Returns: the fold, and its parts as the splits train, validation and test (absent if empty).
 
     Raises:
         ProtocolError: the corpus cannot be divided so; the message says what it lacks.
     """
-    rows = concatenate_datasets(list(corpus.dataset.values()))
-    splits = [split for split, part in corpus.dataset.items() for _ in range(len(part))]
-    if protocol == "auto":
-        protocol = "official" if "train" in corpus.dataset else "speaker_disjoint"
+    rows = _rows(corpus)
     ids = rows["utterance_id"][:]
     speakers = rows["speaker"][:]
     known_speakers = None if None in speakers else speakers
     if fold_file is not None:
-        chosen = _named(load_folds(fold_file, ids, known_speakers), fold)
-    elif protocol == "official":
-        chosen = _official(rows, splits, known_speakers, validation_share, seed)
-    elif protocol == "speaker_disjoint":
-        chosen = speaker_disjoint_split(ids, known_speakers, _labels(rows), validation_share, test_share, seed)
-    elif protocol in ("leave_one_speaker_out", "leave_one_session_out"):
-        folds = (
-            leave_one_speaker_out(ids, speakers)
-            if protocol == "leave_one_speaker_out"
-            else leave_one_session_out(ids, speakers, rows["session"][:])
-        )
-        chosen = _named(folds, fold)
-    else:
-        raise ProtocolError(f"unknown protocol {protocol!r}")
-    position = {utterance: index for index, utterance in enumerate(ids)}
-    parts = {
-        part: rows.select([position[utterance] for utterance in utterances])
-        for part in ("train", "validation", "test")
-        if (utterances := getattr(chosen, part))
-    }
-    return chosen, DatasetDict(parts)
+        return load_folds(fold_file, ids, known_speakers)
+    protocol = resolve_protocol(corpus, protocol)
+    if protocol == "official":
+        splits = [split for split, part in corpus.dataset.items() for _ in range(len(part))]
+        return [_official(rows, splits, known_speakers, validation_share, seed)]
+    if protocol == "speaker_disjoint":
+        return [speaker_disjoint_split(ids, known_speakers, _labels(rows), validation_share, test_share, seed)]
+    if protocol == "leave_one_speaker_out":
+        return leave_one_speaker_out(ids, speakers)
+    if protocol == "leave_one_session_out":
+        return leave_one_session_out(ids, speakers, rows["session"][:])
+    raise ProtocolError(f"unknown protocol {protocol!r}")
+
+
+def find_fold(folds: list[Fold], name: str | None) -> Fold:
+    """The fold of that name, or of that number from 1; the first if none is asked for.
+
+    Raises:
+        ProtocolError: there is no such fold; the message lists them.
+    """
+    if name is None:
+        return folds[0]
+    for fold in folds:
+        if fold.name == name:
+            return fold
+    if name.isdecimal() and 1 <= int(name) <= len(folds):
+        return folds[int(name) - 1]
+    listed = ", ".join(f"{number} {fold.name}" for number, fold in enumerate(folds, 1))
+    raise ProtocolError(f"no fold {name!r}; the folds are {listed}")
+
+
+def parts_of(corpus: Corpus, fold: Fold) -> DatasetDict:
+    """The utterances of a fold as the splits train, validation and test (absent if empty)."""
+    rows = _rows(corpus)
+    position = {utterance: index for index, utterance in enumerate(rows["utterance_id"][:])}
+    return DatasetDict(
+        {
+            part: rows.select([position[utterance] for utterance in utterances])
+            for part in PARTS
+            if (utterances := getattr(fold, part))
+        }
+    )
+
+
+def _rows(corpus: Corpus) -> Dataset:
+    return concatenate_datasets(list(corpus.dataset.values()))
 
 
 def _official(
@@ -94,12 +121,3 @@ def _official(
 
 def _labels(rows: Dataset) -> list:
     return rows["label" if "label" in rows.column_names else "labels"][:]
-
-
-def _named(folds: list[Fold], name: str | None) -> Fold:
-    if name is None:
-        return folds[0]
-    for fold in folds:
-        if fold.name == name:
-            return fold
-    raise ProtocolError(f"no fold {name!r}; the folds are {', '.join(fold.name for fold in folds)}")

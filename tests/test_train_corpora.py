@@ -8,7 +8,7 @@ from corpora_fixtures import make_iemocap, make_m3ed, make_meld, own_cache  # no
 from tones import write_recipe, write_tones
 
 from processing.corpora import read_corpus
-from processing.partition_drkf import partition
+from processing.partition_drkf import find_fold, folds_of, parts_of
 from train_drkf import main
 
 CORPORA = {
@@ -32,14 +32,15 @@ def test_a_corpus_trains_and_is_scored(tmp_path: Path, own_cache: Path, name: st
     assert list(labels.values()) == corpus.label_names
     assert record["excluded"] == corpus.report.excluded
     expected = "micro_f1" if name == "m3ed" else "unweighted_accuracy"
-    assert record["selection"] == f"validation {expected}"
+    assert (record["selection"], record["selection_metric"]) == ("validation", expected)
     assert 0 <= record["test"][expected] <= 1
 
 
 def test_the_validation_part_comes_from_the_training_sessions(tmp_path: Path, own_cache: Path):  # noqa: F811
     corpus = read_corpus("iemocap", make_iemocap(tmp_path / "data"), skip_damaged="all", progress=False)
     for session in ("Session1", "Session4"):
-        fold, parts = partition(corpus, "leave_one_session_out", session)
+        fold = find_fold(folds_of(corpus, "leave_one_session_out"), session)
+        parts = parts_of(corpus, fold)
         assert (fold.name, fold.speaker_disjoint) == (session, True)
         assert set(parts["test"]["session"]) == {session}
         assert session not in {*parts["train"]["session"], *parts["validation"]["session"]}
@@ -51,7 +52,9 @@ def test_a_missing_validation_part_is_taken_from_training_speakers(tmp_path: Pat
     lines = manifest.read_text().splitlines()
     rows = [f"{line},{'test' if ',dan' in line else 'train'}" for line in lines[1:]]
     manifest.write_text("\n".join([f"{lines[0]},split", *rows]))
-    fold, parts = partition(read_corpus("manifest", manifest, progress=False), validation_share=0.3)
+    corpus = read_corpus("manifest", manifest, progress=False)
+    [fold] = folds_of(corpus, validation_share=0.3)
+    parts = parts_of(corpus, fold)
     assert (fold.name, fold.speaker_disjoint) == ("official", True)
     assert set(parts["test"]["speaker"]) == {"dan"}
     assert len(set(parts["validation"]["speaker"])) == 1

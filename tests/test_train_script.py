@@ -17,7 +17,7 @@ from modeling_drkf.arguments_drkf import parse_arguments
 from modeling_drkf.building_drkf import CachedFeatures, pad_features
 from processing import DRKFDataCollator
 from processing.corpora import read_corpus
-from processing.partition_drkf import partition
+from processing.partition_drkf import folds_of, parts_of
 from train_drkf import main
 
 
@@ -121,7 +121,8 @@ def test_the_command_line_overrides_the_recipe(tmp_path: Path):
 def test_the_fold_of_a_run_can_be_used_again(run: Path):
     corpus = read_corpus("manifest", run / "clips.csv", progress=False)
     saved = json.loads((run / "out" / "fold.json").read_text())["folds"][0]
-    fold, parts = partition(corpus, fold_file=run / "out" / "fold.json")
+    [fold] = folds_of(corpus, fold_file=run / "out" / "fold.json")
+    parts = parts_of(corpus, fold)
     assert fold.name == "bob"
     for part in ("train", "validation", "test"):
         assert parts[part]["utterance_id"][:] == saved[part]

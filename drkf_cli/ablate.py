@@ -1,0 +1,118 @@
+"""`drkf ablate`: the six rows of the paper's Table 4, trained on any recipe."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from processing.metrics_drkf import FORMULAS
+from processing.paper_drkf import TABLE_4, TABLE_4_COLUMNS, AblationRow
+from processing.results_drkf import SELECTED_ON_TEST, ResultsError, find_runs, merge_runs
+from train_drkf import INTERRUPTED, main
+
+DEFAULT_OUTPUT = "runs/ablation"
+
+
+def run_ablation(arguments: Sequence[str]) -> int:
+    """Trains each row with `train_drkf.py BASE table4_<row>.yaml`, and prints and writes Table 4.
+
+    Args:
+        arguments: recipes and options of train_drkf.py; each row goes into a folder of its own in `--output_dir`.
+
+    Returns: the exit status. A row that fails ends it; with `--resume_from_checkpoint true` the same command goes on.
+    """
+    recipes, options, folder = _split(arguments)
+    resuming = "--resume_from_checkpoint" in options
+    console = Console()
+    for number, row in enumerate(TABLE_4, 1):
+        console.rule(f"Table 4, row {number}: {row.title}")
+        output = folder / row.name
+        if resuming and (output / "metrics.json").is_file():
+            print("done before")
+            continue
+        own = [*recipes, f"table4_{row.name}.yaml", *options, "--output_dir", str(output)]
+        if resuming and not any(output.rglob("checkpoint-*")) and not any(output.rglob("metrics.json")):
+            own += ["--resume_from_checkpoint", "false"]
+        if (status := main(own)) != 0:
+            if status == INTERRUPTED:
+                print("The rows before are done.", file=sys.stderr)
+            return status
+    try:
+        results = {row.name: merge_runs(find_runs([folder / row.name])) for row in TABLE_4}
+    except ResultsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _write(results, folder)
+    console.print(ablation_table(results))
+    print(f"Runs, ablation.json and ablation.csv: {folder}")
+    return 0
+
+
+def ablation_table(results: dict[str, dict[str, Any]]) -> Table:
+    """Table 4 with our means and intervals, and the paper's figures for the same corpus.
+
+    Args:
+        results: of each row by its name, as `merge_runs` returns them.
+    """
+    first = next(iter(results.values()))
+    corpus, names = first["corpus"], list(first["metrics"])
+    title = f"Table 4 on {corpus}, {first['protocol']}, test part"
+    table = Table(
+        title=f"{title}\n{SELECTED_ON_TEST}" if first["selection"] == "test" else title, title_justify="left"
+    )
+    table.add_column("row")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    paper_columns = TABLE_4_COLUMNS.get(corpus, ())
+    for name in paper_columns:
+        table.add_column(f"paper: {FORMULAS[name].paper_name or name}", justify="right")
+    for row in TABLE_4:
+        table.add_row(row.title, *_cells(results[row.name], names), *_paper(row, corpus))
+    return table
+
+
+def _cells(result: dict[str, Any], names: Sequence[str]) -> list[str]:
+    metrics = (result["metrics"][name] for name in names)
+    return ["{:.3f}\n{:.3f}-{:.3f}".format(metric["mean"], *metric["interval"]) for metric in metrics]
+
+
+def _paper(row: AblationRow, corpus: str) -> list[str]:
+    return [f"{figure:.3f}" for figure in row.paper.get(corpus, ())]
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str], Path]:
+    """Recipes, other options, and the folder that `--output_dir` names."""
+    recipes, options = [], list(arguments)
+    while options and not options[0].startswith("-"):
+        recipes.append(options.pop(0))
+    folder = Path(DEFAULT_OUTPUT)
+    for index, option in enumerate(options):
+        if option == "--output_dir" and index + 1 < len(options):
+            folder = Path(options[index + 1])
+            del options[index : index + 2]
+            break
+        if option.startswith("--output_dir="):
+            folder = Path(option.partition("=")[2])
+            del options[index]
+            break
+    return recipes, options, folder
+
+
+def _write(results: dict[str, dict[str, Any]], folder: Path) -> None:
+    (folder / "ablation.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    with (folder / "ablation.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "metric", "mean", "std", "low", "high", "paper"])
+        for row in TABLE_4:
+            result = results[row.name]
+            paper = dict(
+                zip(TABLE_4_COLUMNS.get(result["corpus"], ()), row.paper.get(result["corpus"], ()), strict=True)
+            )
+            for name, metric in result["metrics"].items():
+                cells = (metric["mean"], metric["std"], *metric["interval"], paper.get(name))
+                writer.writerow([row.name, name, *("" if cell is None else cell for cell in cells)])

@@ -1,0 +1,81 @@
+"""Cross-validation and ablations: many runs of one experiment, each in a folder of its own."""
+
+import copy
+import gc
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from processing.protocols_drkf import Fold
+from processing.results_drkf import is_finished, merge_runs, run_folder_name, write_results
+
+from .reporting_drkf import write_cross_validation_report
+from .trainer_drkf import DRKFTrainingArguments
+
+RunFold = Callable[[Fold, DRKFTrainingArguments], Any]
+
+
+def cross_validate(
+    run_fold: RunFold, folds: Sequence[Fold], seeds: Sequence[int], arguments: DRKFTrainingArguments
+) -> dict[str, Any]:
+    """Trains and scores every fold with every seed, and merges what they measured.
+
+    A finished run is kept and an unfinished one is resumed where `resume_from_checkpoint` is set.
+
+    Args:
+        run_fold: trains one fold with the training arguments that it is given. It must build all anew: nothing is
+            carried over from fold to fold.
+        arguments: of all runs; each gets its own `output_dir`, `<output_dir>/<fold>-seed<seed>`, and `seed`.
+
+    Returns: see `merge_runs`; also written to `output_dir`.
+
+    Raises:
+        ValueError: a run is finished already and nothing said to resume; nothing is overwritten.
+    """
+    folder = Path(str(arguments.output_dir))
+    resuming = resumes(arguments)
+    runs = {(fold, seed): folder / run_folder_name(fold.name, seed) for seed in seeds for fold in folds}
+    if finished := [run for run in runs.values() if is_finished(run) and not resuming]:
+        raise ValueError(
+            f"{finished[0]} holds a finished run: add --resume_from_checkpoint true to go on with what is missing, "
+            "or choose another --output_dir"
+        )
+    for number, ((fold, seed), run) in enumerate(runs.items(), 1):
+        if is_finished(run):
+            print(f"[{number}/{len(runs)}] fold {fold.name}, seed {seed}: done before")
+            continue
+        print(f"[{number}/{len(runs)}] fold {fold.name}, seed {seed}")
+        run_fold(fold, _arguments_of(arguments, run, seed))
+        gc.collect()
+    results = merge_runs(list(runs.values()))
+    if arguments.process_index == 0:
+        write_results(results, folder)
+        write_cross_validation_report(results, folder)
+    return results
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 of all weights, by which runs show that they started from the same ones."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def resumes(arguments: DRKFTrainingArguments) -> bool:
+    return str(arguments.resume_from_checkpoint).lower() not in ("none", "false", "no")
+
+
+def _arguments_of(arguments: DRKFTrainingArguments, run: Path, seed: int) -> DRKFTrainingArguments:
+    own = copy.copy(arguments)
+    own.output_dir, own.seed = str(run), seed
+    if arguments.hub_model_id:
+        own.hub_model_id = f"{arguments.hub_model_id}-{run.name}"
+    if not (run.is_dir() and any(run.glob("checkpoint-*"))):
+        own.resume_from_checkpoint = None
+    return own

@@ -1,0 +1,230 @@
+"""Runs of several folds and seeds as one result: per fold, mean and standard deviation, and a bootstrap interval."""
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+from rich.table import Table
+
+from .metrics_drkf import FORMULAS, bootstrap_scores, percentile_interval
+from .paper_drkf import PAPER_RESULTS
+
+RECORD = "metrics.json"
+SELECTED_ON_TEST = "epochs were chosen on the test part: these figures are too good"
+SAME_IN_ALL_RUNS = ("corpus", "protocol", "selection", "label_names", "options")
+
+
+class ResultsError(ValueError):
+    """Runs that cannot be read, or that are not parts of one experiment."""
+
+
+def find_runs(folders: Iterable[str | Path]) -> list[Path]:
+    """The finished run folders among and beneath `folders`, sorted: those that hold a `metrics.json`.
+
+    Raises:
+        ResultsError: a folder does not exist, or none of them holds a finished run.
+    """
+    roots = [Path(folder) for folder in folders]
+    for root in roots:
+        if not root.is_dir():
+            raise ResultsError(f"{root} is no folder")
+    found = {path.parent.resolve() for root in roots for path in root.rglob(RECORD)}
+    if not found:
+        raise ResultsError(f"no finished run ({RECORD}) in or beneath {', '.join(map(str, roots))}")
+    return sorted(found)
+
+
+def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
+    """One result of the test parts of several runs.
+
+    The figure of a fold is the mean over its seeds; `mean` and `std` (with n - 1) are over folds. `interval` is the
+    95 % percentile bootstrap of that mean: utterances are drawn anew within each run. With several seeds, `seed_std`
+    is the standard deviation, over seeds, of the mean over folds.
+
+    Args:
+        runs: run folders, one a fold and seed.
+
+    Returns: what `results.json` holds: `corpus`, `protocol`, `selection`, `folds`, `missing` (folds, or seeds of a
+        fold, without a run), `seeds`, `metrics` {name: {mean, std, interval, seed_std?}}, `runs` [{fold, seed, folder,
+        <metric>: value}], `paper` {name: value} where the paper has this corpus, and `same_initial_weights`.
+
+    Raises:
+        ResultsError: two runs of one fold and seed, runs that differ in anything but fold and seed (the message names
+            it), or a run without a scored test part.
+    """
+    records = [_read(run) for run in runs]
+    _check_comparable(records, runs)
+    order: list[str] = records[0]["folds"]
+    paired = sorted(zip(records, runs, strict=True), key=lambda pair: (order.index(_fold(pair[0])), pair[0]["seed"]))
+    records, runs = [record for record, _ in paired], [run for _, run in paired]
+    names = [name for name in FORMULAS if name in records[0]["test"]]
+    seeds = sorted({record["seed"] for record in records})
+    folds = list(dict.fromkeys(map(_fold, records)))
+    present = {(_fold(record), record["seed"]) for record in records}
+    samples = [_bootstrap(run, record, number) for number, (record, run) in enumerate(paired)]
+    metrics = {}
+    for name in names:
+        table = np.full((len(folds), len(seeds)), np.nan)
+        for record in records:
+            table[folds.index(_fold(record)), seeds.index(record["seed"])] = record["test"][name]
+        per_fold = np.nanmean(table, axis=1)
+        metrics[name] = {
+            "mean": float(per_fold.mean()),
+            "std": float(per_fold.std(ddof=1)) if len(folds) > 1 else None,
+            "interval": list(percentile_interval(_mean_over_folds(samples, records, folds, name))),
+        }
+        if len(seeds) > 1:
+            metrics[name]["seed_std"] = float(np.nanmean(table, axis=0).std(ddof=1))
+    weights: dict[int, set[str]] = {
+        seed: {r["initial_weights"] for r in records if r["seed"] == seed} for seed in seeds
+    }
+    return {
+        **{key: records[0][key] for key in ("corpus", "protocol", "selection", "label_names")},
+        "folds": folds,
+        "missing": [
+            fold if len(seeds) == 1 else f"{fold}, seed {seed}"
+            for fold in order
+            for seed in seeds
+            if (fold, seed) not in present
+        ],
+        "seeds": seeds,
+        "metrics": metrics,
+        "runs": [
+            {"fold": _fold(record), "seed": record["seed"], "folder": run.name}
+            | {name: record["test"][name] for name in names}
+            for record, run in zip(records, runs, strict=True)
+        ],
+        "paper": PAPER_RESULTS.get(records[0]["corpus"]),
+        "same_initial_weights": all(len(fingerprints) == 1 for fingerprints in weights.values()),
+    }
+
+
+def write_results(results: Mapping[str, Any], folder: Path) -> None:
+    """Writes `results.json` and, one line a run, `results.csv`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(results["runs"][0]))
+        writer.writeheader()
+        writer.writerows(results["runs"])
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def results_table(results: Mapping[str, Any]) -> Table:
+    """Per fold and seed, then mean, standard deviation and interval; the paper's figures where it has this corpus."""
+    names = list(results["metrics"])
+    table = Table(title=results_title(results), title_justify="left")
+    for heading in ("fold", "seed"):
+        table.add_column(heading)
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for run in results["runs"]:
+        table.add_row(run["fold"], str(run["seed"]), *(f"{run[name]:.3f}" for name in names))
+    table.add_section()
+    metrics = results["metrics"].values()
+    table.add_row("mean", "", *(f"{metric['mean']:.3f}" for metric in metrics), style="bold")
+    table.add_row("95 %", "", *("{:.3f} to {:.3f}".format(*metric["interval"]) for metric in metrics))
+    if len(results["folds"]) > 1:
+        table.add_row("std of folds", "", *(f"{metric['std']:.3f}" for metric in metrics))
+    if len(results["seeds"]) > 1:
+        table.add_row("std of seeds", "", *(f"{metric['seed_std']:.3f}" for metric in metrics))
+    if results["paper"]:
+        figures = [results["paper"].get(name) for name in names]
+        table.add_row("paper", "", *("" if figure is None else f"{figure:.3f}" for figure in figures))
+    return table
+
+
+def results_title(results: Mapping[str, Any]) -> str:
+    """Corpus, protocol, what is missing, and a warning where the test part chose the epochs."""
+    title = f"{results['corpus']}, {results['protocol']}, test part"
+    if results["selection"] == "test":
+        title += f"\n{SELECTED_ON_TEST}"
+    if results["missing"]:
+        title += f"\nnot run: {', '.join(results['missing'])}"
+    if not results["same_initial_weights"]:
+        title += "\nthe folds did not start from the same initial weights"
+    return title
+
+
+def read_label_ids(column: Iterable[str], label_names: Sequence[str], multi_label: bool) -> np.ndarray:
+    """A column of a predictions file as class ids (utterances,) or label sets (utterances, classes)."""
+    index = {name: number for number, name in enumerate(label_names)}
+    if not multi_label:
+        return np.array([index[name] for name in column])
+    sets = [set(filter(None, str(names).split("|"))) for names in column]
+    return np.array([[int(name in chosen) for name in label_names] for chosen in sets])
+
+
+def _read(run: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((run / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{run / RECORD} cannot be read: {error}") from error
+    needed = {*SAME_IN_ALL_RUNS, "fold", "folds", "seed", "test", "initial_weights"}
+    if lacking := sorted(needed - record.keys()):
+        raise ResultsError(
+            f"{run / RECORD} has no {', '.join(lacking)}: it is not the record of a run with a test part"
+        )
+    return record
+
+
+def _fold(record: Mapping[str, Any]) -> str:
+    return record["fold"]["name"]
+
+
+def _check_comparable(records: Sequence[Mapping[str, Any]], runs: Sequence[Path]) -> None:
+    twice = [key for key, count in Counter((_fold(r), r["seed"]) for r in records).items() if count > 1]
+    if twice:
+        fold, seed = twice[0]
+        same = [str(run) for run, r in zip(runs, records, strict=True) if (_fold(r), r["seed"]) == twice[0]]
+        raise ResultsError(f"fold {fold} with seed {seed} was run more than once: {', '.join(same)}")
+    for record, run in zip(records[1:], runs[1:], strict=True):
+        for key in (*SAME_IN_ALL_RUNS, "folds"):
+            if record[key] != records[0][key]:
+                raise ResultsError(
+                    f"{run} and {runs[0]} are not runs of one experiment: their {_difference(records[0], record, key)}"
+                )
+
+
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any], key: str) -> str:
+    if key != "options":
+        return f"{key} differs ({second[key]} and {first[key]})"
+    ours, theirs = second[key], first[key]
+    names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    return f"options differ: {', '.join(f'{n} ({ours.get(n)} and {theirs.get(n)})' for n in names)}"
+
+
+def _bootstrap(run: Path, record: Mapping[str, Any], number: int) -> dict[str, np.ndarray]:
+    table = pandas.read_csv(run / "test_predictions.csv", dtype=str, keep_default_na=False)
+    multi_label = "confusion_matrix" not in record["test"]
+    names = record["label_names"]
+    references, predictions = (read_label_ids(table[column], names, multi_label) for column in ("label", "prediction"))
+    return bootstrap_scores(predictions, references, names, seed=number)
+
+
+def _mean_over_folds(
+    samples: Sequence[Mapping[str, np.ndarray]], records: Sequence[Mapping[str, Any]], folds: Sequence[str], name: str
+) -> np.ndarray:
+    per_fold = [
+        np.mean(
+            [sample[name] for sample, record in zip(samples, records, strict=True) if _fold(record) == fold], axis=0
+        )
+        for fold in folds
+    ]
+    return np.mean(per_fold, axis=0)
+
+
+def run_folder_name(fold: str, seed: int) -> str:
+    """`<fold>-seed<seed>`, with what no file system minds."""
+    safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in fold).lstrip(".") or "fold"
+    return f"{safe}-seed{seed}"
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run wrote its record, which it does last."""
+    return os.path.isfile(folder / RECORD)

@@ -1,0 +1,247 @@
+"""Cross-validation as one command: folds and seeds in folders of their own, resumable, mergeable; Table 4; recipes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+import yaml
+from tones import RECIPE, SPEAKERS, write_recipe, write_tones
+from transformers import AutoModelForAudioClassification
+from typer.testing import CliRunner
+
+from drkf_cli import app
+from modeling_drkf.arguments_drkf import parse_arguments
+from processing.metrics_drkf import emotion_metrics
+from processing.paper_drkf import TABLE_4
+from processing.results_drkf import merge_runs, read_label_ids, run_folder_name
+from train_drkf import main
+
+PROTOCOL = ["--protocol", "leave_one_speaker_out"]
+SCALARS = ("unweighted_accuracy", "weighted_accuracy", "weighted_f1", "macro_f1")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cross_validation")
+    write_tones(folder, takes=3)
+    write_recipe(folder)
+    return folder
+
+
+def command(data: Path, out: Path, *options: object) -> list[str]:
+    recipe, manifest = data / "tiny.yaml", data / "clips.csv"
+    return [str(recipe), "--manifest", str(manifest), *PROTOCOL, "--output_dir", str(out), *map(str, options)]
+
+
+@pytest.fixture(scope="module")
+def all_folds(data: Path) -> Path:
+    out = data / "all"
+    assert main(command(data, out, "--seed", 0, "--folds", "all", "--seeds", 0, 1)) == 0
+    return out
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return AutoModelForAudioClassification.from_pretrained(run).state_dict()
+
+
+def cli(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "200"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_every_fold_and_seed_has_its_run(all_folds: Path):
+    results = json.loads((all_folds / "results.json").read_text())
+    assert results["folds"] == list(SPEAKERS)
+    assert (results["seeds"], results["missing"], results["selection"]) == ([0, 1], [], "validation")
+    assert [(run["fold"], run["seed"]) for run in results["runs"]] == [(s, seed) for s in SPEAKERS for seed in (0, 1)]
+    assert results["same_initial_weights"]
+    for run in results["runs"]:
+        record = json.loads((all_folds / run["folder"] / "metrics.json").read_text())
+        assert (record["fold"]["name"], record["seed"]) == (run["fold"], run["seed"])
+        assert {name: run[name] for name in SCALARS} == {name: record["test"][name] for name in SCALARS}
+    table = pandas.read_csv(all_folds / "results.csv")
+    assert table.unweighted_accuracy.tolist() == [run["unweighted_accuracy"] for run in results["runs"]]
+
+
+def test_mean_deviation_and_interval_are_over_folds(all_folds: Path):
+    results = json.loads((all_folds / "results.json").read_text())
+    figures = pandas.DataFrame(results["runs"]).pivot(index="fold", columns="seed", values="weighted_accuracy")
+    metric = results["metrics"]["weighted_accuracy"]
+    per_fold = [(figures.loc[fold, 0] + figures.loc[fold, 1]) / 2 for fold in SPEAKERS]
+    mean = sum(per_fold) / 4
+    assert metric["mean"] == pytest.approx(mean)
+    assert metric["std"] == pytest.approx((sum((f - mean) ** 2 for f in per_fold) / 3) ** 0.5)
+    by_seed = [figures[seed].mean() for seed in (0, 1)]
+    assert metric["seed_std"] == pytest.approx(abs(by_seed[0] - by_seed[1]) / 2**0.5)
+    rng = np.random.default_rng(5)
+    draws = np.zeros(2000)
+    for run in results["runs"]:
+        table = pandas.read_csv(all_folds / run["folder"] / "test_predictions.csv")
+        right = (table.label == table.prediction).to_numpy()
+        draws += right[rng.integers(0, len(right), (2000, len(right)))].mean(axis=1) / len(results["runs"])
+    assert metric["interval"] == pytest.approx(np.quantile(draws, (0.025, 0.975)).tolist(), abs=0.03)
+
+
+def test_a_fold_alone_is_the_fold_of_the_whole(all_folds: Path, data: Path, tmp_path: Path):
+    assert main(command(data, tmp_path / "cleo", "--fold", 3, "--seed", 1)) == 0
+    runs = (all_folds / "cleo-seed1", tmp_path / "cleo")
+    together, apart = (json.loads((run / "metrics.json").read_text()) for run in runs)
+    assert together | {"train_seconds": 0} == apart | {"train_seconds": 0}
+    for name, tensor in weights(tmp_path / "cleo").items():
+        assert torch.equal(tensor, weights(all_folds / "cleo-seed1")[name]), name
+
+
+def test_runs_from_several_machines_are_merged(all_folds: Path, tmp_path: Path):
+    for number, speaker in enumerate(SPEAKERS):
+        for seed in (0, 1):
+            name = run_folder_name(speaker, seed)
+            shutil.copytree(all_folds / name, tmp_path / f"machine{number % 2}" / name)
+    machines = (tmp_path / "machine0", tmp_path / "machine1")
+    status, out, err = cli("results", *machines, "--output-dir", tmp_path / "merged")
+    assert status == 0, err
+    whole, merged = (json.loads((folder / "results.json").read_text()) for folder in (all_folds, tmp_path / "merged"))
+    assert merged == whole
+    assert f"{whole['metrics']['unweighted_accuracy']['mean']:.3f}" in out
+    status, out, _ = cli("results", machines[0])
+    assert status == 0
+    assert "not run: bob, seed 0, bob, seed 1, dan, seed 0, dan, seed 1" in out
+
+
+def test_runs_that_do_not_belong_together_are_refused(all_folds: Path, data: Path, tmp_path: Path):
+    shutil.copytree(all_folds / "ada-seed0", tmp_path / "twice" / "ada")
+    status, _, err = cli("results", all_folds, tmp_path / "twice")
+    assert (status, "fold ada with seed 0 was run more than once" in err) == (1, True)
+    other = tmp_path / "other" / "bob"
+    assert main(command(data, other, "--fold", "bob", "--learning_rate", 0.001)) == 0
+    status, _, err = cli("results", tmp_path / "twice", tmp_path / "other")
+    assert (status, "learning_rate (0.003 and 0.001)" in err) == (1, True)
+    status, _, err = cli("results", tmp_path)
+    assert status == 1
+    status, _, err = cli("results", data / "nowhere")
+    assert (status, "nowhere is no folder" in err) == (1, True)
+
+
+def test_nothing_is_trained_twice_and_nothing_overwritten(all_folds: Path, data: Path, tmp_path: Path, capsys):
+    out = tmp_path / "half"
+    for speaker in SPEAKERS[:3]:
+        shutil.copytree(all_folds / f"{speaker}-seed0", out / f"{speaker}-seed0")
+    (out / "cleo-seed0" / "metrics.json").unlink()  # this fold was stopped after its last checkpoint
+    untouched = (out / "ada-seed0" / "model.safetensors").stat().st_mtime_ns
+    assert main(command(data, out, "--seed", 0, "--folds", "all")) == 1
+    assert "holds a finished run" in capsys.readouterr().err
+    assert main(command(data, out, "--seed", 0, "--folds", "all", "--resume_from_checkpoint", "true")) == 0
+    assert capsys.readouterr().out.count("done before") == 2
+    assert (out / "ada-seed0" / "model.safetensors").stat().st_mtime_ns == untouched
+    runs = {run["fold"]: run for run in json.loads((out / "results.json").read_text())["runs"]}
+    expected = {r["fold"]: r for r in json.loads((all_folds / "results.json").read_text())["runs"] if r["seed"] == 0}
+    assert runs == expected
+
+
+def test_selection_on_the_test_part_is_stamped(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    options = ("--folds", "ada", "--selection", "test", "--num_train_epochs", 1)
+    assert main(command(data, tmp_path, *options)) == 0
+    assert "these figures are too good" in " ".join(capsys.readouterr().out.split())
+    record = json.loads((tmp_path / "ada-seed42" / "metrics.json").read_text())
+    assert record["selection"] == json.loads((tmp_path / "results.json").read_text())["selection"] == "test"
+    assert record["fold"] == {"name": "ada", "speaker_disjoint": True, "train": 18, "test": 6}
+    assert "validation" not in record
+
+
+def test_multi_label_predictions_are_read_back():
+    truth, guess = (read_label_ids(column, ["a", "b"], True) for column in (["a|b", "b", ""], ["a", "b", ""]))
+    assert truth.tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert emotion_metrics(guess, truth, ["a", "b"])["jaccard_accuracy"] == pytest.approx((0.5 + 1 + 1) / 3)
+
+
+@pytest.fixture(scope="module")
+def ablation(data: Path) -> Path:
+    out = data / "ablation"
+    options = command(
+        data, out, "--fold", "ada", "--max_steps", 2, "--save_strategy", "steps", "--eval_strategy", "steps"
+    )
+    status, printed, err = cli("ablate", *options)
+    assert status == 0, err
+    (data / "printed.txt").write_text(printed)
+    return out
+
+
+def test_the_six_rows_of_table_4_train(ablation: Path, data: Path):
+    initial = set()
+    for row in TABLE_4:
+        config = json.loads((ablation / row.name / "config.json").read_text())
+        assert {key: config[key] for key in row.switches} == row.switches
+        assert config["hidden_size"] == RECIPE["drkf"]["hidden_size"]  # the row adds to the recipe's fields
+        record = json.loads((ablation / row.name / "metrics.json").read_text())
+        initial.add(record["initial_weights"])
+        state = json.loads((ablation / row.name / "trainer_state.json").read_text())
+        assert state["global_step"] == 2
+    assert len(initial) > 1
+    table = pandas.read_csv(ablation / "ablation.csv")
+    assert table.row.unique().tolist() == [row.name for row in TABLE_4]
+    result = merge_runs([ablation / "cross"])["metrics"]["weighted_f1"]
+    line = table[(table.row == "cross") & (table.metric == "weighted_f1")].iloc[0]
+    assert (line["mean"], line.low, line.high) == (result["mean"], *result["interval"])
+    assert all(row.title in (data / "printed.txt").read_text() for row in TABLE_4)
+
+
+def test_an_ablation_goes_on_where_it_was_stopped(ablation: Path, data: Path, tmp_path: Path):
+    copy = tmp_path / "ablation"
+    for row in TABLE_4[:5]:
+        shutil.copytree(ablation / row.name, copy / row.name)
+    options = command(
+        data, copy, "--fold", "ada", "--max_steps", 2, "--save_strategy", "steps", "--eval_strategy", "steps"
+    )
+    status, out, err = cli("ablate", *options, "--resume_from_checkpoint", "true")
+    assert (status, out.count("done before")) == (0, 5), err
+    last, expected = (
+        json.loads((folder / "drkf" / "metrics.json").read_text())["test"] for folder in (copy, ablation)
+    )
+    assert last == expected
+
+
+def test_recipes_extend_and_follow_each_other(tmp_path: Path):
+    (tmp_path / "base.yaml").write_text("learning_rate: 0.1\nseed: 7\ndrkf: {fusion: cross, hidden_size: 8}\n")
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\nlearning_rate: 0.2\ndrkf: {hidden_size: 16}\n")
+    (tmp_path / "last.yaml").write_text("drkf: {num_fusion_heads: 2}\n")
+    options = ["--audio_encoder", "a", "--text_encoder", "b", "--manifest", "x.csv", "--drkf", '{"hidden_size": 32}']
+    model, _, training = parse_arguments([str(tmp_path / "top.yaml"), str(tmp_path / "last.yaml"), *options])
+    assert (training.learning_rate, training.seed) == (0.2, 7)
+    assert model.drkf == {"fusion": "cross", "hidden_size": 32, "num_fusion_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: wrong.yaml", "extends itself"),
+        ("extends: nowhere.yaml", "nowhere.yaml is neither a file nor one of"),
+        ("extend: demo.yaml", "'extend', did you mean 'extends'?"),
+        ("- a list", "is not a mapping"),
+        ("a: [", "is no YAML"),
+    ],
+)
+def test_wrong_recipes_are_told(tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture):
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(SystemExit):
+        parse_arguments([str(tmp_path / "wrong.yaml"), "--manifest", "x.csv"])
+    assert message in capsys.readouterr().err
+
+
+RECIPES = Path(__file__).resolve().parents[1] / "model_cards" / "recipes"
+
+
+@pytest.mark.parametrize("name", ["iemocap", "meld", "m3ed"])
+def test_corpus_recipes_have_the_papers_hyperparameters(name: str):
+    model, data, training = parse_arguments([f"{name}.yaml", "--data_dir", "x"])
+    assert (data.corpus, training.learning_rate, training.per_device_train_batch_size) == (name, 1e-5, 4)
+    assert (training.num_train_epochs, training.optim.value) == (100, "adamw_torch")
+    assert model.audio_encoder == "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
+    assert (model.drkf["projection_size"], model.drkf["num_fusion_heads"]) == (1024, 8)
+
+
+@pytest.mark.parametrize("row", TABLE_4, ids=lambda row: row.name)
+def test_the_rows_recipes_have_their_switches(row):
+    assert yaml.safe_load((RECIPES / f"table4_{row.name}.yaml").read_text()) == {"drkf": row.switches}
