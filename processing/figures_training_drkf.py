@@ -16,7 +16,7 @@ TRAINING, VALIDATION = PALETTE[:2]
 
 
 def plot_loss_curves(
-    log_history: Sequence[Mapping[str, Any]], path: str | Path, title: str = "", kept_epoch: float | None = None
+    log_history: Sequence[Mapping[str, Any]], path: str | Path, title: str = "", best_epoch: float | None = None
 ) -> Path:
     """Draw every term of a training run against the epoch, one small panel each, training and validation together.
 
@@ -24,7 +24,7 @@ def plot_loss_curves(
         log_history: `Trainer.state.log_history`. Losses come first, then metrics; each class' F1, test scores and
             bookkeeping are left out.
         path: the image to write; its ending chooses the format (.png, .svg, .pdf).
-        kept_epoch: the epoch whose weights were kept, marked in each panel.
+        best_epoch: marked in each panel.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -44,8 +44,8 @@ def plot_loss_curves(
             points = curves[term][kind]
             if points:
                 axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=kind)
-        if kept_epoch is not None:
-            axes.axvline(kept_epoch, color="#555555", linestyle=":", label="kept")
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color="#555555", linestyle=":", label="best epoch")
         axes.set_title(term.replace("_", " ").replace("f1", "F1"), fontsize=10)
         axes.grid(alpha=0.3)
         axes.tick_params(labelbottom=True)
