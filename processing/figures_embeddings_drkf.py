@@ -64,9 +64,9 @@ def plot_embeddings(
                 handles[index] = axes.scatter(*chosen.T, alpha=0.8, linewidths=0, **style)
     if handles:
         figure.legend(
-            handles=[handles[i] for i in sorted(handles)], loc="outside lower center", ncols=8, frameon=False
+            handles=[handles[i] for i in sorted(handles)], loc="outside lower center", ncols=6, frameon=False
         )
-    set_title(figure, title)
+    set_title(figure, f"{title}\n{EXPLANATION}")
     return save(figure, path)
 
 

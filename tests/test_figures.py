@@ -10,7 +10,7 @@ import pytest
 
 from processing.calibration_drkf import brier_score, calibration
 from processing.figures_drkf import plot_class_scores, plot_confusion_matrix, plot_reliability
-from processing.figures_embeddings_drkf import plot_embeddings, tsne
+from processing.figures_embeddings_drkf import EXPLANATION, plot_embeddings, tsne
 from processing.figures_training_drkf import _curves, plot_loss_curves
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -139,10 +139,10 @@ def test_calibration_refuses_what_is_no_probability() -> None:
 def test_reliability_diagram_shows_counts_and_error(tmp_path: Path) -> None:
     bins = calibration([[0.9, 0.1]] * 3 + [[0.7, 0.3]] * 1200, [0] * 603 + [1] * 600)
     texts = svg_texts(plot_reliability(bins, tmp_path / "bins.svg", "meld, test"))
-    assert {"3", "1,200", "meld, test", "probability of the predicted class", "utterances"} <= set(texts)
+    assert {"3", "1,200", "meld, test", "probability of the predicted class", "predictions"} <= set(texts)
     assert f"expected calibration error {bins.expected_error:.3f}" in texts
     texts = svg_texts(plot_reliability(bins, tmp_path / "sets.svg", "m3ed", multi_label=True))
-    assert {"decisions", "classes that were present"} <= set(texts)
+    assert {"decisions", "share of classes that were present"} <= set(texts)
 
 
 @pytest.mark.usefixtures("texts_stay_texts")
@@ -187,7 +187,7 @@ def test_embeddings_are_drawn_by_emotion(tmp_path: Path) -> None:
     points, classes = clusters()
     vectors = {"fused": points, "speech": np.random.default_rng(1).normal(size=(30, 8)), "text": np.ones((30, 8))}
     texts = svg_texts(plot_embeddings(vectors, classes, ["ang", "neu", "sad", "joy"], tmp_path / "tsne.svg", "test"))
-    assert {"ang (10)", "neu (10)", "sad (10)", "the same for every utterance"} <= set(texts)
+    assert {EXPLANATION, "ang (10)", "neu (10)", "sad (10)", "the same for every utterance"} <= set(texts)
     assert not any("joy" in text for text in texts)
     silhouettes = [float(text.split()[1]) for text in texts if re.fullmatch(r"silhouette -?\d\.\d\d", text)]
     assert len(silhouettes) == 2
