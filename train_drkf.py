@@ -146,7 +146,15 @@ def train_fold(
     trainer.save_state()
     for split in ("validation", "test"):
         if split in parts:
-            results[split] = evaluate_split(trainer, datasets[split], parts[split]["utterance_id"], split, folder)
+            results[split] = evaluate_split(
+                trainer,
+                datasets[split],
+                parts[split]["utterance_id"],
+                split,
+                folder,
+                fold.name,
+                data_arguments.selection,
+            )
     if trainer.is_world_process_zero():
         save_folds([fold], folder / "fold.json")
         write_report(trainer, results, folder, _encoders(model_arguments))

@@ -12,7 +12,8 @@ from processing.results_drkf import ResultsError, find_runs, merge_runs, results
 def run_results(folders: Sequence[Path], output_dir: Path | None) -> int:
     """Prints the table, and writes it where asked; returns the exit status."""
     try:
-        results = merge_runs(find_runs(folders))
+        runs = find_runs(folders)
+        results = merge_runs(runs)
     except (ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -21,6 +22,6 @@ def run_results(folders: Sequence[Path], output_dir: Path | None) -> int:
         from modeling_drkf.reporting_drkf import write_cross_validation_report
 
         write_results(results, output_dir)
-        write_cross_validation_report(results, output_dir)
+        write_cross_validation_report(results, output_dir, runs)
         print(f"Written to {output_dir}")
     return 0

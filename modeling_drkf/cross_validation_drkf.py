@@ -54,7 +54,7 @@ def cross_validate(
     results = merge_runs(list(runs.values()))
     if arguments.process_index == 0:
         write_results(results, folder)
-        write_cross_validation_report(results, folder)
+        write_cross_validation_report(results, folder, list(runs.values()))
     return results
 
 

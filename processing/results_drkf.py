@@ -2,22 +2,20 @@
 
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 from rich.table import Table
 
 from .metrics_drkf import FORMULAS, bootstrap_scores, percentile_interval
 from .paper_drkf import PAPER_RESULTS
+from .records_drkf import SELECTED_ON_TEST, Predictions
 
 RECORD = "metrics.json"
-SELECTED_ON_TEST = "epochs were chosen on the test part: these figures are too good"
-SAME_IN_ALL_RUNS = ("corpus", "protocol", "selection", "label_names", "options")
+SAME_IN_ALL_RUNS = ("corpus", "protocol", "selection", "label_names", "multi_label", "options")
 
 
 class ResultsError(ValueError):
@@ -151,15 +149,6 @@ def results_title(results: Mapping[str, Any]) -> str:
     return title
 
 
-def read_label_ids(column: Iterable[str], label_names: Sequence[str], multi_label: bool) -> np.ndarray:
-    """A column of a predictions file as class ids (utterances,) or label sets (utterances, classes)."""
-    index = {name: number for number, name in enumerate(label_names)}
-    if not multi_label:
-        return np.array([index[name] for name in column])
-    sets = [set(filter(None, str(names).split("|"))) for names in column]
-    return np.array([[int(name in chosen) for name in label_names] for chosen in sets])
-
-
 def _read(run: Path) -> dict[str, Any]:
     try:
         record = json.loads((run / RECORD).read_text(encoding="utf-8"))
@@ -200,11 +189,8 @@ def _difference(first: Mapping[str, Any], second: Mapping[str, Any], key: str) -
 
 
 def _bootstrap(run: Path, record: Mapping[str, Any], number: int) -> dict[str, np.ndarray]:
-    table = pandas.read_csv(run / "test_predictions.csv", dtype=str, keep_default_na=False)
-    multi_label = "confusion_matrix" not in record["test"]
-    names = record["label_names"]
-    references, predictions = (read_label_ids(table[column], names, multi_label) for column in ("label", "prediction"))
-    return bootstrap_scores(predictions, references, names, seed=number)
+    table = Predictions.read(run / "test_predictions.csv", record["multi_label"])
+    return bootstrap_scores(table.predictions, table.references, table.label_names, seed=number)
 
 
 def _mean_over_folds(
@@ -226,5 +212,5 @@ def run_folder_name(fold: str, seed: int) -> str:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run wrote its record, which it does last."""
-    return os.path.isfile(folder / RECORD)
+    """Whether a run wrote its record and, last of all, its card."""
+    return all((folder / name).is_file() for name in (RECORD, "README.md"))
