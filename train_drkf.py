@@ -23,6 +23,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, parse_arguments
 from modeling_drkf.building_drkf import CachedFeatures, SingleModalityCollator, build_model_and_processor, pad_features
+from modeling_drkf.corpus_facts_drkf import corpus_name
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import CorpusError, read_corpus
@@ -89,7 +90,9 @@ def train(
     if trainer.interrupted:
         raise KeyboardInterrupt
     results = {
-        "corpus": Path(data_arguments.manifest).stem if data_arguments.manifest else corpus.name,
+        "corpus": corpus_name(corpus.name, str(data_arguments.data_dir)),
+        "modality": model_arguments.modality,
+        "protocol": data_arguments.protocol,
         "excluded": corpus.report.excluded,
         "fold": fold,
         "train_seconds": outcome.metrics["train_runtime"],

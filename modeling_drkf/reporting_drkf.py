@@ -67,14 +67,16 @@ def write_report(trainer: Trainer, results: Mapping[str, Any], folder: Path, enc
     """Writes `metrics.json`, `README.md` and, where matplotlib is installed, the pictures.
 
     Args:
-        results: `corpus`, `excluded` (ids by rule), `fold` (a [`Fold`]), `train_seconds`, and the metrics of each
-            split that was scored.
+        results: `corpus`, `excluded` (ids by rule), `fold` (a [`Fold`]), `train_seconds`, the metrics of each
+            split that was scored and, if they were chosen, `protocol` and the one `modality` of a baseline.
         encoders: what the speech and the text encoder were made from, under `audio` and `text`.
     """
     fold: Fold = results["fold"]
     splits = {split: results[split] for split in ("validation", "test") if split in results}
     record = {
         "corpus": results["corpus"],
+        "modality": results.get("modality", "both"),
+        "protocol": results.get("protocol", "auto"),
         "excluded": results["excluded"],
         "fold": {"name": fold.name, "speaker_disjoint": fold.speaker_disjoint}
         | {part: len(getattr(fold, part)) for part in ("train", "validation", "test")},
