@@ -5,6 +5,7 @@
     python train_drkf.py paper.yaml --manifest clips.csv --protocol leave_one_speaker_out --fold anna
     python train_drkf.py paper.yaml --manifest clips.csv --output_dir runs/mine --resume_from_checkpoint true
     accelerate launch train_drkf.py paper.yaml --manifest clips.csv --gather_across_processes
+    python train_drkf.py paper.yaml --manifest clips.csv --push_to_hub --hub_model_id me/drkf-mine
 
 A recipe is a YAML file of the options below (model_cards/recipes holds some); options on the command line override it.
 The best epoch is chosen on the validation part; the test part is scored once, at the end. Ctrl-C ends training after
@@ -24,6 +25,7 @@ from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, parse_arguments
 from modeling_drkf.building_drkf import CachedFeatures, SingleModalityCollator, build_model_and_processor, pad_features
 from modeling_drkf.corpus_facts_drkf import corpus_name
+from modeling_drkf.publishing_drkf import publish
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import CorpusError, read_corpus
@@ -44,6 +46,7 @@ def train(
     Raises:
         CorpusError: the corpus is damaged. ProtocolError: it cannot be divided as asked for.
         KeyboardInterrupt: Ctrl-C ended the training; a checkpoint was saved.
+        PublishError: everything is saved, but could not be published as asked for.
     """
     set_seed(training_arguments.seed)
     folder = Path(str(training_arguments.output_dir))
@@ -97,7 +100,7 @@ def train(
         "fold": fold,
         "train_seconds": outcome.metrics["train_runtime"],
     }
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # published below, with its card
     trainer.save_state()
     for split in ("validation", "test"):
         if split in parts:
@@ -105,6 +108,15 @@ def train(
     if trainer.is_world_process_zero():
         save_folds([fold], folder / "fold.json")
         write_report(trainer, results, folder, _encoders(model_arguments))
+        if training_arguments.push_to_hub:
+            results["published"] = publish(
+                folder,
+                str(trainer.hub_model_id),
+                token=training_arguments.hub_token,
+                revision=training_arguments.hub_revision,
+                private=training_arguments.hub_private_repo is not False,
+                message=f"DRKF on {results['corpus']}, fold {fold.name}, seed {training_arguments.seed}",
+            ).commit_url
     return results
 
 
@@ -146,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shown = {name: value for name, value in results[split].items() if isinstance(value, float)}
             print(f"{split}: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
     print(f"Model, metrics and card: {folder}")
+    if "published" in results:
+        print(f"Published: {results['published']}")
     return 0
 
 
