@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from tones import write_recipe, write_tones
 
 import model_cards
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
+from modeling_drkf.arguments_drkf import parse_arguments
 from modeling_drkf.card_drkf import cross_validation_card, model_card, unscored_card
 from modeling_drkf.corpus_facts_drkf import corpus_facts, corpus_name
 from modeling_drkf.licences_drkf import encoder_licence, hub_id, strictest
 from processing.corpora import CORPORA
+from processing.corpora.report import skip_rules
 from processing.metrics_drkf import FORMULAS, PAPER_COLUMNS
 from train_drkf import main
 
@@ -221,6 +224,17 @@ def test_the_facts_of_a_corpus_agree_with_its_reader_and_its_card(corpus: str):
         ablations = [cells for head, cells in table.items() if "DRKF" in head]
         assert len(ablations) == 1
         assert {f"{value} %" for value in paper.values()} >= set(ablations[0][:2])
+
+
+@pytest.mark.parametrize("corpus", sorted(set(CORPUS_CARDS) - {"spoken_demo"}))
+def test_the_commands_of_a_card_are_understood(corpus: str):
+    blocks = re.findall(r"```bash\n(.*?)```", (CARDS / f"{corpus}.md").read_text(), re.DOTALL)
+    commands = [shlex.split(block.replace("\\\n", " ")) for block in blocks]
+    assert len(commands) == 1
+    assert commands[0][:2] == ["python", "train_drkf.py"]
+    _, data, _ = parse_arguments(commands[0][2:])
+    assert data.corpus == (corpus if corpus in CORPORA else "manifest")
+    skip_rules(data.skip_damaged or ())
 
 
 def test_every_corpus_with_a_fixed_layout_has_a_card():
