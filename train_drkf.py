@@ -7,6 +7,7 @@
     python train_drkf.py iemocap.yaml table4_cross.yaml --data_dir IEMOCAP_full_release --fold 3
     python train_drkf.py paper.yaml --manifest clips.csv --output_dir runs/mine --resume_from_checkpoint true
     accelerate launch train_drkf.py paper.yaml --manifest clips.csv --gather_across_processes
+    python train_drkf.py paper.yaml --manifest clips.csv --push_to_hub --hub_model_id me/drkf-mine
 
 A recipe is a YAML file of the options below (model_cards/recipes holds some), which may extend another one; of several
 recipes the later ones override the earlier ones, and options on the command line override them all. The best epoch is
@@ -29,9 +30,11 @@ from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, chosen_options, parse_arguments
 from modeling_drkf.building_drkf import CachedFeatures, SingleModalityCollator, build_model_and_processor, pad_features
 from modeling_drkf.cross_validation_drkf import cross_validate, fingerprint
+from modeling_drkf.publishing_drkf import publish
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import Corpus, CorpusError, read_corpus
+from processing.corpus_facts_drkf import corpus_name
 from processing.partition_drkf import find_fold, folds_of, parts_of, resolve_protocol
 from processing.protocols_drkf import Fold, ProtocolError, save_folds
 from processing.results_drkf import SELECTED_ON_TEST, ResultsError, results_table
@@ -52,6 +55,7 @@ def train(
     Raises:
         CorpusError: the corpus is damaged. ProtocolError: it cannot be divided as asked for.
         KeyboardInterrupt: Ctrl-C ended the training; a checkpoint was saved.
+        PublishError: everything is saved, but could not be published as asked for.
     """
     corpus = read_corpus(
         data_arguments.corpus,
@@ -128,7 +132,8 @@ def train_fold(
     if trainer.interrupted:
         raise KeyboardInterrupt
     results = {
-        "corpus": Path(data_arguments.manifest).stem if data_arguments.manifest else corpus.name,
+        "corpus": corpus_name(corpus.name, str(data_arguments.data_dir)),
+        "modality": model_arguments.modality,
         "label_names": corpus.label_names,
         "excluded": corpus.report.excluded,
         "protocol": "fold_file" if data_arguments.fold_file else resolve_protocol(corpus, data_arguments.protocol),
@@ -142,7 +147,7 @@ def train_fold(
         | {"processes": training_arguments.world_size},
         "train_seconds": outcome.metrics["train_runtime"],
     }
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # published below, with its card
     trainer.save_state()
     for split in ("validation", "test"):
         if split in parts:
@@ -158,6 +163,15 @@ def train_fold(
     if trainer.is_world_process_zero():
         save_folds([fold], folder / "fold.json")
         write_report(trainer, results, folder, _encoders(model_arguments))
+        if training_arguments.push_to_hub:
+            results["published"] = publish(
+                folder,
+                str(trainer.hub_model_id),
+                token=training_arguments.hub_token,
+                revision=training_arguments.hub_revision,
+                private=training_arguments.hub_private_repo is not False,
+                message=f"DRKF on {results['corpus']}, fold {fold.name}, seed {training_arguments.seed}",
+            ).commit_url
     return results
 
 
@@ -205,6 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shown = {name: value for name, value in results[split].items() if isinstance(value, float)}
             print(f"{split}: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
     print(f"Model, metrics and card: {folder}")
+    if "published" in results:
+        print(f"Published: {results['published']}")
     return 0
 
 

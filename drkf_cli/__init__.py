@@ -123,3 +123,19 @@ def prepare(
     from .corpora import run_prepare
 
     raise typer.Exit(run_prepare(corpus, data_dir, output_dir, skip_damaged or []))
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A run's folder: model, processor and card.", metavar="FOLDER")],
+    repo: Annotated[str, typer.Argument(help="The Hub repository: owner/name.", metavar="REPO")],
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public, not private.")] = False,
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="Also upload predictions and folds; they name utterances.")
+    ] = False,
+    revision: Annotated[str | None, typer.Option(help="The branch to commit to; made if it does not exist.")] = None,
+) -> None:
+    """Publish a checkpoint with its code, card and metrics on the Hub, in one commit."""
+    from .push import run_push
+
+    raise typer.Exit(run_push(folder, repo, public, predictions, revision))

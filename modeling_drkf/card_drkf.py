@@ -1,134 +1,262 @@
-"""The model card that a training run leaves beside its weights."""
+"""The model card that a training run leaves beside its weights, and that of a cross-validation.
 
-from collections.abc import Mapping
+The templates, and what is known about each corpus, are files of `model_cards/`.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 from transformers import Trainer
 
+from processing.corpus_facts_drkf import CARDS, corpus_facts
 from processing.metrics_drkf import FORMULAS
 
 from .configuration_drkf import DRKFConfig
+from .licences_drkf import CODE_LICENCE, FROM_SCRATCH, encoder_licence, hub_id, strictest
 
-NON_COMMERCIAL_ENCODERS = {"audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim": "cc-by-nc-sa-4.0"}
-
-CARD = """---
-{metadata}
----
-
-# DRKF on {corpus}
-
-Recognises {classes} from speech and its transcript together: [DRKF](https://doi.org/10.1145/3746027.3754758)
-(Decoupled Representations with Knowledge Fusion, ACM MM 2025). It also tells whether the voice agrees with the words.
-
-```python
-import torch
-from transformers import AutoModelForAudioClassification, AutoProcessor
-
-processor = AutoProcessor.from_pretrained(".", trust_remote_code=True)
-model = AutoModelForAudioClassification.from_pretrained(".", trust_remote_code=True).eval()
-inputs = processor(audio="clip.wav", text="what was said", return_tensors="pt")
-with torch.no_grad():
-    output = model(**inputs)
-{probabilities}
-agreement = output.consistency_logits.sigmoid() if output.consistency_logits is not None else None
-```
-
-## Results
-
-{results}
-
-{protocol}
-
-{formulas}
-
-{pictures}
-
-## Training
-
-- Speech encoder: {audio_encoder}
-- Text encoder: {text_encoder}
-- Table 4 switches: representation `{representation}`, fusion `{fusion}`, emotion discrimination `{discrimination}`
-- {epochs:g} epochs at most, batch {batch}, learning rate {learning_rate:g}, seed {seed}; the epoch with the best
-  {selection} on the validation part was kept.
-
-## Limits and misuse
-
-The model names the emotion that annotators would hear and read in a clip like those it was trained on. It does not
-know what a person feels, and it is worse on other languages, accents, recording conditions and ways of speaking. Do
-not use it to judge, rank, hire, grade, police or treat people. In the European Union, emotion inference at work and in
-education is prohibited but for medical and safety reasons (Regulation 2024/1689, Article 5(1)(f)), and elsewhere those
-who are exposed to it must be told (Article 50(3)). The licences of corpus and encoders bind this checkpoint, too.
-"""
+ARCHITECTURE = "Representation `{}`, fusion `{}`, emotion discrimination `{}` (the switches of the paper's Table 4)"
+CHOSEN_ON_TEST = (
+    "> **Selected on the test part.** The epoch was chosen by its score on the very utterances that the figures below "
+    "are computed on. They are too good, and must not be compared with figures of models that were chosen on a "
+    "validation part.\n"
+)
+PREPARED = (
+    "A modality may be missing: an empty text stands for no words, a moment of silence for no audio. One of the two "
+    "was blanked in {:.0%} of the training clips, so that the model is prepared for it."
+)
+UNPREPARED = (
+    "Give both voice and words: the model was not trained for a missing modality, and guesses where one is blank."
+)
+BASELINE = {
+    "speech": "> A baseline that hears the voice alone; every text was replaced by an empty one.\n",
+    "text": "> A baseline that reads the words alone; every clip was replaced by silence.\n",
+}
+CONSISTENCY = "It also tells\nwhether voice and words agree (`consistency_logits`)."
 
 
 def model_card(
-    trainer: Trainer, record: Mapping[str, Any], splits: Mapping[str, Any], pictures: list[str],
+    trainer: Trainer, record: Mapping[str, Any], splits: Mapping[str, Any], pictures: Sequence[str],
     encoders: Mapping[str, str],
 ) -> str:  # fmt: skip
-    config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
-    corpus, fold, args = record["corpus"], record["fold"], trainer.args
+    """The card of one run.
+
+    Args:
+        record: what `metrics.json` holds. splits: its scored parts by name. pictures: files beside the card.
+        encoders: what the speech and the text encoder were made from, under `audio` and `text`.
+    """
+    config: DRKFConfig = trainer.accelerator.unwrap_model(trainer.model).config  # type: ignore[assignment]
+    args, facts = trainer.args, corpus_facts(record["corpus"])
+    title = f"DRKF on {facts.get('title', record['corpus'])}"
     scalars = [name for name in FORMULAS if any(name in metrics for metrics in splits.values())]
-    results = [
-        EvalResult(
-            task_type="audio-classification", dataset_type=corpus, dataset_name=corpus, dataset_split=split,
-            metric_type=name, metric_name=name.replace("_", " "), metric_value=metrics[name],
-        )
-        for split, metrics in splits.items() for name in scalars
-    ]  # fmt: skip
-    data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="audio-classification",
-        license=NON_COMMERCIAL_ENCODERS.get(encoders["audio"]),
-        tags=["drkf", "speech-emotion-recognition", "multimodal"],
-        model_name=f"DRKF on {corpus}",
-        eval_results=results,
+    licences = {kind: encoder_licence(encoders[kind]) for kind in ("audio", "text")}
+    metadata = ModelCardData(
+        **_metadata(facts, strictest([*licences.values(), facts.get("license")])),
+        base_model=list(dict.fromkeys(name for name in map(hub_id, encoders.values()) if name)) or None,
+        model_name=title,
+        eval_results=[
+            EvalResult(
+                task_type="audio-classification", dataset_type=record["corpus"],
+                dataset_name=facts.get("title", record["corpus"]), dataset_split=split, metric_type=name,
+                metric_name=name.replace("_", " "), metric_value=metrics[name],
+            )
+            for split, metrics in splits.items() for name in scalars
+        ],
+    )  # fmt: skip
+    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    training = [
+        f"Speech encoder: {_shown(encoders['audio'])}; text encoder: {_shown(encoders['text'])}",
+        ARCHITECTURE.format(config.representation, config.fusion, config.emotion_discrimination),
+        f"{args.num_train_epochs:g} epochs at most, batch {batch}, learning rate {args.learning_rate:g}, seed "
+        f"{args.seed}; the epoch was chosen on the {record['selection']} part, by "
+        f"{record['selection_metric'].removeprefix('eval_').replace('_', ' ')}",
+    ]
+    return _filled(
+        config,
+        metadata,
+        title=title,
+        stamp=BASELINE.get(record.get("modality", "both"), "") + (CHOSEN_ON_TEST if _chosen_on_test(record) else ""),
+        results=_results_table(splits, scalars, facts),
+        protocol=_protocol(record),
+        formulas=_formulas(scalars),
+        pictures=_pictures(pictures),
+        data=_data(record["corpus"], facts, record.get("excluded", {})),
+        training=_list(training),
+        licences=_licences(encoders, licences, record["corpus"], facts),
     )
-    disjoint = "No speaker is in two parts" if fold["speaker_disjoint"] else "Speakers are shared between the parts"
-    sizes = ", ".join(
-        f"{fold[part]} {verb}"
-        for part, verb in (("train", "utterances train"), ("validation", "validate"), ("test", "test"))
-        if part in fold
+
+
+def unscored_card(config: DRKFConfig) -> str:
+    """The card of a model that no part of a corpus has scored: training goes on, or has left no metrics."""
+    return _filled(
+        config,
+        ModelCardData(**_metadata({}, None), model_name="DRKF"),
+        title="DRKF, not scored",
+        stamp="",
+        results="None: the model was published before any test.",
+        protocol="",
+        formulas="",
+        pictures="",
+        data="Not recorded.",
+        training=ARCHITECTURE.format(config.representation, config.fusion, config.emotion_discrimination) + ".",
+        licences=f"The code is {CODE_LICENCE}; those of corpus and encoders bind the weights.",
     )
-    text = CARD.format(
-        metadata=data.to_yaml(),
-        corpus=corpus,
+
+
+def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Sequence[str] = ()) -> str:
+    """The card of a cross-validation.
+
+    Args:
+        results: `corpus`, `protocol`, `selection`, `seeds`, `folds`, `metrics` {name: {mean, std, interval}}, `runs`
+            [{fold, seed, folder, metric: value, ...}].
+        folder: where the run folders `<fold>-seed<seed>` lie; those that exist are linked. pictures: files in it.
+    """
+    facts = corpus_facts(results["corpus"])
+    paper: Mapping[str, float] = facts.get("paper", {})
+    names = [name for name in FORMULAS if name in results["metrics"]]
+    rows = [["", "mean ± std", "95 % interval", *(["paper"] if paper else [])]]
+    for name in names:
+        metric = results["metrics"][name]
+        low, high = metric["interval"]
+        deviation = "" if metric["std"] is None else f" ± {metric['std']:.3f}"
+        row = [name.replace("_", " "), f"{metric['mean']:.3f}{deviation}", f"[{low:.3f}, {high:.3f}]"]
+        rows.append(row + ([_percent(paper.get(name))] if paper else []))
+    runs = [["fold", "seed", *(name.replace("_", " ") for name in names)]]
+    for run in results["runs"]:
+        place = run["folder"]
+        fold = f"[{run['fold']}]({place})" if (folder / place).is_dir() else str(run["fold"])
+        runs.append([fold, str(run["seed"]), *(f"{run[name]:.3f}" for name in names)])
+    counted = [f"{len(results[kind])} {kind}" for kind in ("folds", "seeds")]
+    return _template("cross_validation_card").substitute(
+        title=f"DRKF on {facts.get('title', results['corpus'])}: cross-validation",
+        stamp=CHOSEN_ON_TEST if _chosen_on_test(results) else "",
+        protocol=f"Protocol: {results['protocol'].replace('_', ' ')}, {' and '.join(counted)}; epochs were chosen "
+        f"on the {results['selection']} part.",
+        results=_table(rows),
+        formulas=_formulas(names),
+        runs=_table(runs),
+        pictures=_pictures(pictures),
+        data=_data(results["corpus"], facts, {}),
+        limits=_limits(),
+    )
+
+
+def _filled(config: DRKFConfig, metadata: ModelCardData, **texts: str) -> str:
+    dropped = getattr(config, "modality_dropout", 0.0)
+    card = _template("checkpoint_card").substitute(
+        texts,
+        metadata=metadata.to_yaml(),
         classes=", ".join(config.label_names),
-        probabilities=(
-            "probabilities = output.logits.sigmoid()[0]"
-            if config.is_multi_label
-            else "probabilities = output.logits.softmax(-1)[0]"
-        )
-        + "\nprint({model.config.id2label[i]: round(p.item(), 3) for i, p in enumerate(probabilities)})",
-        results=_results_table(splits, scalars),
-        protocol=f"Protocol: fold `{fold['name']}`; {sizes}. {disjoint}. Brackets: 95 % bootstrap intervals over "
-        "utterances.",
-        formulas="\n".join(f"- {name.replace('_', ' ')}: {FORMULAS[name].formula}" for name in scalars),
-        pictures="\n".join(f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in pictures),
-        audio_encoder=encoders["audio"],
-        text_encoder=encoders["text"],
-        representation=config.representation,
-        fusion=config.fusion,
-        discrimination=config.emotion_discrimination,
-        epochs=args.num_train_epochs,
-        batch=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
-        learning_rate=args.learning_rate,
-        seed=args.seed,
-        selection=str(args.metric_for_best_model).removeprefix("eval_").replace("_", " "),
+        consistency=CONSISTENCY if config.emotion_discrimination else "",
+        probabilities="probabilities = output.logits"
+        + (".sigmoid()[0]" if config.is_multi_label else ".softmax(-1)[0]"),
+        missing_modality=PREPARED.format(dropped) if dropped else UNPREPARED,
+        limits=_limits(),
     )
-    return str(ModelCard(text))
+    while "\n\n\n" in card:
+        card = card.replace("\n\n\n", "\n\n")
+    return card
 
 
-def _results_table(splits: Mapping[str, Any], scalars: list[str]) -> str:
-    lines = ["| | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
+def _metadata(facts: Mapping[str, Any], license: str | None) -> dict[str, Any]:
+    return {
+        "library_name": "transformers",
+        "pipeline_tag": "audio-classification",
+        "tags": ["drkf", "speech-emotion-recognition", "multimodal"],
+        "language": facts.get("language"),
+        "license": license,
+    }
+
+
+def _chosen_on_test(record: Mapping[str, Any]) -> bool:
+    return record["selection"] == "test"
+
+
+def _protocol(record: Mapping[str, Any]) -> str:
+    fold = record["fold"]
+    protocol = record.get("protocol", "auto")
+    name = "" if protocol == "auto" else f"{protocol.replace('_', ' ')}, "
+    disjoint = (
+        "No speaker is in two parts"
+        if fold["speaker_disjoint"]
+        else "**Speakers are shared between the parts, or unknown**"
+    )
+    return (
+        f"Protocol: {name}fold `{fold['name']}`; {_sizes(fold)}. {disjoint}.\n"
+        "Brackets: 95 % bootstrap intervals over utterances."
+    )
+
+
+def _pictures(names: Sequence[str]) -> str:
+    return "\n".join(f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in names)
+
+
+def _sizes(fold: Mapping[str, Any]) -> str:
+    verbs = {"train": "utterances train", "validation": "validate", "test": "test"}
+    return ", ".join(f"{fold[part]} {verb}" for part, verb in verbs.items() if part in fold)
+
+
+def _results_table(splits: Mapping[str, Any], scalars: Sequence[str], facts: Mapping[str, Any]) -> str:
+    paper: Mapping[str, float] = facts.get("paper", {})
+    rows = [["", *splits, *([f"paper ({facts['paper_protocol']})"] if paper else [])]]
     for name in scalars:
         cells = []
         for metrics in splits.values():
             low, high = metrics["intervals"][name]
             cells.append(f"{metrics[name]:.3f} [{low:.3f}, {high:.3f}]")
-        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
+        rows.append([name.replace("_", " "), *cells, *([_percent(paper.get(name))] if paper else [])])
     for label in next(iter(splits.values()))["per_class"]:
         cells = [f"{metrics['per_class'][label]['f1']:.3f}" for metrics in splits.values()]
-        lines.append(f"| F1 {label} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([f"F1 {label}", *cells, *([""] if paper else [])])
+    return _table(rows)
+
+
+def _data(corpus: str, facts: Mapping[str, Any], excluded: Mapping[str, Sequence[str]]) -> str:
+    lines = [f"{rule.replace('_', ' ')}: {len(ids)} utterances left out" for rule, ids in excluded.items()]
+    if not facts:
+        return _list([f"`{corpus}`, a corpus of the trainer's own; whoever publishes this card describes it", *lines])
+    return _list([f"{facts['title']}: {facts['source']}", facts["speakers"], *facts["traps"], *lines])
+
+
+def _licences(encoders: Mapping[str, str], licences: Mapping[str, Any], corpus: str, facts: Mapping[str, Any]) -> str:
+    rows = [["", "", "licence"], ["code", "DRKF", CODE_LICENCE]]
+    for kind, title in (("audio", "speech encoder"), ("text", "text encoder")):
+        rows.append(
+            [title, _shown(encoders[kind]), "" if FROM_SCRATCH in encoders[kind] else licences[kind] or "see its own"]
+        )
+    rows.append(["corpus", facts.get("title", corpus), facts.get("licence", "see its own")])
+    return _table(rows)
+
+
+def _shown(encoder: str) -> str:
+    """An encoder as the card names it: a Hub id linked, a folder of this machine without its path."""
+    if name := hub_id(encoder):
+        return f"[{name}](https://huggingface.co/{name})"
+    return Path(encoder).name if "/" in encoder else encoder
+
+
+def _formulas(names: Sequence[str]) -> str:
+    return _list([f"{name.replace('_', ' ')}: {FORMULAS[name].formula}" for name in names])
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value / 100:.3f}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _template(name: str) -> Template:
+    return Template((CARDS / f"{name}.md").read_text(encoding="utf-8"))
+
+
+def _limits() -> str:
+    return (CARDS / "limits.md").read_text(encoding="utf-8").rstrip()

@@ -23,11 +23,12 @@ from processing.pictures_drkf import draw_pooled, draw_run
 from processing.protocols_drkf import Fold
 from processing.records_drkf import Predictions, write_embeddings
 
-from .card_drkf import model_card
+from .card_drkf import cross_validation_card, model_card
 from .configuration_drkf import DRKFConfig
 
 logger = logging.get_logger(__name__)
 
+RECORDED = ("corpus", "modality", "label_names", "protocol", "folds", "selection", "seed")
 PACKAGES = ("drkf", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "soundfile", "soxr")
 
 
@@ -132,16 +133,17 @@ def write_report(trainer: Trainer, results: Mapping[str, Any], folder: Path, enc
     [`evaluate_split`] and the trainer's `save_state` have written.
 
     Args:
-        results: `corpus`, `label_names`, `protocol`, `fold` (a [`Fold`]), `folds` (the names of all), `sizes` (of the
-            parts), `selection` (the part), `seed`, `options`, `initial_weights` (a fingerprint), `excluded` (ids by
-            rule), `train_seconds`, and the metrics of each split that was scored.
+        results: `corpus`, `modality` (of a baseline, or "both"), `label_names`, `protocol`, `fold` (a [`Fold`]),
+            `folds` (the names of all), `sizes` (of the parts), `selection` (the part), `seed`, `options`,
+            `initial_weights` (a fingerprint), `excluded` (ids by rule), `train_seconds`, and the metrics of each split
+            that was scored.
         encoders: what the speech and the text encoder were made from, under `audio` and `text`.
     """
     fold: Fold = results["fold"]
     config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
     splits = {split: results[split] for split in ("validation", "test") if split in results}
     record = {
-        **{key: results[key] for key in ("corpus", "label_names", "protocol", "folds", "selection", "seed")},
+        **{key: results[key] for key in RECORDED},
         "multi_label": config.is_multi_label,
         "selection_metric": str(trainer.args.metric_for_best_model),
         "fold": {"name": fold.name, "speaker_disjoint": fold.speaker_disjoint, **results["sizes"]},
@@ -164,8 +166,8 @@ def write_cross_validation_report(results: Mapping[str, Any], folder: Path, runs
     Args:
         results: of `merge_runs`. runs: their folders.
     """
-    if find_spec("matplotlib"):
-        draw_pooled(folder, runs=runs)
+    pictures = [picture.name for picture in draw_pooled(folder, runs=runs)] if find_spec("matplotlib") else []
+    (folder / "README.md").write_text(cross_validation_card(results, folder, pictures), encoding="utf-8")
 
 
 def package_versions() -> dict[str, str]:

@@ -2,18 +2,25 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import CommitInfo
+from huggingface_hub.errors import HTTPError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainingArguments
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, HubStrategy
+from transformers.utils import logging
 
 from processing.collator_drkf import DRKFDataCollator
 from processing.metrics_drkf import compute_metrics_fn
 
 from .callbacks_drkf import EpochProgress, InterruptCallback
+from .publishing_drkf import PublishError, publish
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -21,7 +28,11 @@ class DRKFTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the settings that DRKF needs, and its own.
 
     `remove_unused_columns` is off, for the collator reads raw columns. Memory is pinned only where there is an
-    accelerator.
+    accelerator. A Hub repository is private unless `hub_private_repo` is false, and the token is never saved: a copy
+    or a pickle of the arguments has none.
+
+    Raises:
+        ValueError: a `hub_strategy` that would upload optimiser states.
     """
 
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep off: the collator reads raw columns."})
@@ -36,6 +47,24 @@ class DRKFTrainingArguments(TrainingArguments):
             "the loss is that of one process on the whole batch."
         },
     )
+    hub_private_repo: bool | None = field(
+        default=True, metadata={"help": "Whether a new Hub repository is private; an existing one stays as it is."}
+    )
+    hub_strategy: HubStrategy | str = field(
+        default="end",
+        metadata={"help": "When to publish: at the `end`, or also at `every_save`. Training waits for the upload."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hub_strategy not in (HubStrategy.END, HubStrategy.EVERY_SAVE):
+            raise ValueError(
+                f"hub_strategy must be 'end' or 'every_save', not {HubStrategy(self.hub_strategy).value!r}: what is "
+                "needed to resume a training stays on this machine"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "hub_token": None}
 
 
 class TermMeans:
@@ -121,3 +150,53 @@ class DRKFTrainer(Trainer):
         terms = self._terms["eval"].pop(self)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in terms.items()}
         return output._replace(metrics={**(output.metrics or {}), **metrics})
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As usual. Raises `PublishError`, before any training, where the Hub cannot be reached or refuses."""
+        try:
+            super().init_hf_repo(token, private)
+        except (OSError, HTTPError) as error:
+            raise PublishError(
+                f"the Hub repository {self.args.hub_model_id or self.args.output_dir} cannot be written to "
+                f"({type(error).__name__}: {error}). Log in with `hf auth login`, or leave --push_to_hub out"
+            ) from error
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        commit_message: str | None = "End of training",
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+    ) -> CommitInfo | None:
+        """Saves model and processor and publishes the output folder as [`publish`] does, in one commit.
+
+        Raises:
+            PublishError: the Hub cannot be reached or refuses.
+        """
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        return self._publish(Path(str(self.args.output_dir)), commit_message or "Publish", token, revision)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """A checkpoint folder is complete, code included; a failed upload is told, and training goes on."""
+        if self.args.hub_strategy == HubStrategy.END:
+            return
+        try:
+            self._publish(Path(checkpoint_folder), f"Training in progress, step {self.state.global_step}")
+        except PublishError as error:
+            logger.warning(str(error))
+
+    def _publish(
+        self, folder: Path, message: str, token: str | None = None, revision: str | None = None
+    ) -> CommitInfo | None:
+        if not self.is_world_process_zero():
+            return None
+        return publish(
+            folder,
+            str(self.hub_model_id),
+            token=token or self.args.hub_token,
+            revision=revision or self.args.hub_revision,
+            private=self.args.hub_private_repo is not False,
+            message=message,
+        )

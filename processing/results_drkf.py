@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from .corpus_facts_drkf import corpus_facts
 from .metrics_drkf import FORMULAS, bootstrap_scores, percentile_interval
-from .paper_drkf import PAPER_RESULTS
 from .records_drkf import SELECTED_ON_TEST, Predictions
 
 RECORD = "metrics.json"
@@ -50,7 +50,8 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
 
     Returns: what `results.json` holds: `corpus`, `protocol`, `selection`, `folds`, `missing` (folds, or seeds of a
         fold, without a run), `seeds`, `metrics` {name: {mean, std, interval, seed_std?}}, `runs` [{fold, seed, folder,
-        <metric>: value}], `paper` {name: value} where the paper has this corpus, and `same_initial_weights`.
+        <metric>: value}], `paper` {name: value} (empty where the paper has no table for this corpus), and
+        `same_initial_weights`.
 
     Raises:
         ResultsError: two runs of one fold and seed, runs that differ in anything but fold and seed (the message names
@@ -98,7 +99,9 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
             | {name: record["test"][name] for name in names}
             for record, run in zip(records, runs, strict=True)
         ],
-        "paper": PAPER_RESULTS.get(records[0]["corpus"]),
+        "paper": {
+            name: percent / 100 for name, percent in corpus_facts(records[0]["corpus"]).get("paper", {}).items()
+        },
         "same_initial_weights": all(len(fingerprints) == 1 for fingerprints in weights.values()),
     }
 

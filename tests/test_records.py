@@ -75,10 +75,12 @@ def test_columns_stand_in_their_order_and_the_unknown_is_empty(tmp_path: Path):
 def test_a_broken_table_is_told(tmp_path: Path):
     path = tmp_path / "table.csv"
     path.write_text("utterance_id,label,prediction\n1,a,a\n")
-    with pytest.raises(ValueError, match="lacks fold, selection, consistency, speech_share, text_share, probability_<class>"):
+    with pytest.raises(
+        ValueError, match="lacks fold, selection, consistency, speech_share, text_share, probability_<class>"
+    ):
         Predictions.read(path, multi_label=False)
     predictions(["x", "x"], [0, 1], ["a", "b"]).write(path)
-    path.write_text(path.read_text().replace("x,b", "x,c"))
+    path.write_text(path.read_text().replace("x,validation,b", "x,validation,c"))
     with pytest.raises(ValueError, match=r"row 2: 'c' is not among the classes a, b"):
         Predictions.read(path, multi_label=False)
 

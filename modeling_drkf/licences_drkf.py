@@ -1,0 +1,53 @@
+"""The licences of encoders that DRKF is often built from, as their pages on the Hub state them."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+CODE_LICENCE = "Apache-2.0"
+ENCODERS = {
+    "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim": "cc-by-nc-sa-4.0",
+    "facebook/hubert-base-ls960": "apache-2.0",
+    "facebook/hubert-large-ll60k": "apache-2.0",
+    "facebook/w2v-bert-2.0": "mit",
+    "facebook/wav2vec2-base": "apache-2.0",
+    "facebook/wav2vec2-base-960h": "apache-2.0",
+    "facebook/wav2vec2-large-robust": "apache-2.0",
+    "facebook/wav2vec2-xls-r-300m": "apache-2.0",
+    "openai/whisper-base": "apache-2.0",
+    "openai/whisper-small": "apache-2.0",
+    "FacebookAI/roberta-base": "mit",
+    "FacebookAI/roberta-large": "mit",
+    "FacebookAI/xlm-roberta-base": "mit",
+    "FacebookAI/xlm-roberta-large": "mit",
+    "distilbert/distilbert-base-uncased": "apache-2.0",
+    "google-bert/bert-base-multilingual-cased": "apache-2.0",
+    "google-bert/bert-base-uncased": "apache-2.0",
+    "hfl/chinese-roberta-wwm-ext": "apache-2.0",
+    "microsoft/deberta-v3-base": "mit",
+    "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
+}
+FROM_SCRATCH = "trained from scratch"
+RESTRICTING = ("cc-by-nc-sa-4.0", "other")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def hub_id(encoder: str) -> str | None:
+    """The Hub id that an encoder, as a run records it, was loaded from; None for a folder or one from scratch."""
+    name = encoder.removeprefix("of ")
+    return name if HUB_ID.fullmatch(name) and not Path(name).exists() else None
+
+
+def encoder_licence(encoder: str) -> str | None:
+    """As the Hub spells it; None if it is not known here."""
+    return CODE_LICENCE.lower() if FROM_SCRATCH in encoder else ENCODERS.get(encoder)
+
+
+def strictest(licences: Iterable[str | None]) -> str | None:
+    """What the metadata may state for weights made from parts with these licences: one that restricts them, even
+    beside parts whose licence is not known; None if none does and some are not known."""
+    parts = list(licences)
+    for name in RESTRICTING:
+        if name in parts:
+            return name
+    return None if None in parts else CODE_LICENCE.lower()

@@ -1,0 +1,40 @@
+"""What is known about a corpus, out of its card in `model_cards/`, and what to call one that has none."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CARDS = files("model_cards")
+FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
+ANYBODYS = ("manifest", "audiofolder", "hub")
+TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+UNTELLING = ("manifest", "metadata", "corpus", "data", "dataset", "train")
+
+
+def corpus_facts(corpus: str) -> dict[str, Any]:
+    """What the front matter of `model_cards/<corpus>.md` says: `title`, `language`, `license` (as the Hub spells it),
+    `licence` (in words), `source`, `speakers`, `traps`, and where the paper has figures, `paper` {metric: percent} and
+    `paper_protocol`. Empty for an unknown corpus."""
+    card = CARDS / f"{corpus}.md"
+    if not corpus.isidentifier() or not card.is_file():
+        return {}
+    front_matter = FRONT_MATTER.match(card.read_text(encoding="utf-8"))
+    facts = yaml.safe_load(front_matter[1]) if front_matter else None
+    return facts if isinstance(facts, dict) else {}
+
+
+def corpus_name(reader: str, data_dir: str | Path) -> str:
+    """What to call a corpus: its reader's name; if that reads anybody's data, the first telling name on its path."""
+    path = Path(data_dir)
+    if reader not in ANYBODYS:
+        return reader
+    if (path.parent / "spoken_demo.json").is_file():
+        return "spoken_demo"
+    names = [
+        path.stem if path.suffix.lower() in TABLES else path.name,
+        *(parent.name for parent in path.absolute().parents),
+    ]
+    return next((name for name in names if name and name.lower() not in UNTELLING), reader)

@@ -1,0 +1,292 @@
+"""Every card is valid and true: its metadata parse, its figures are those of the run, its pictures and files exist."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from tiny import tiny_model
+from tones import write_recipe, write_tones
+
+import model_cards
+from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
+from modeling_drkf.arguments_drkf import parse_arguments
+from modeling_drkf.card_drkf import cross_validation_card, model_card, unscored_card
+from modeling_drkf.licences_drkf import encoder_licence, hub_id, strictest
+from processing.corpora import CORPORA
+from processing.corpora.report import skip_rules
+from processing.corpus_facts_drkf import corpus_facts, corpus_name
+from processing.metrics_drkf import FORMULAS, PAPER_COLUMNS
+from train_drkf import main
+
+CARDS = Path(model_cards.__file__).parent
+CORPUS_CARDS = ["iemocap", "m3ed", "meld", "nemo", "paired", "spoken_demo"]
+AUDEERING = "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
+AVERAGES = {"iemocap": 80.3, "meld": 66.0, "m3ed": 51.7}
+
+METRICS = {
+    "unweighted_accuracy": 0.41, "weighted_accuracy": 0.52, "per_class": {"calm": {"f1": 0.3}},
+    "intervals": {"unweighted_accuracy": [0.4, 0.42], "weighted_accuracy": [0.5, 0.54]},
+}  # fmt: skip
+RECORD: dict[str, Any] = {
+    "corpus": "clips",
+    "excluded": {"missing_audio": ["a.wav", "b.wav"]},
+    "fold": {"name": "bob", "speaker_disjoint": True, "train": 8, "validation": 4, "test": 4},
+    "selection": "validation",
+    "selection_metric": "eval_unweighted_accuracy",
+}
+CROSS_VALIDATION: dict[str, Any] = {
+    "corpus": "iemocap", "protocol": "leave_one_session_out", "selection": "validation",
+    "seeds": [0, 1], "folds": ["Session1", "Session2"],
+    "metrics": {"unweighted_accuracy": {"mean": 0.7, "std": 0.02, "interval": [0.68, 0.72]}},
+    "runs": [
+        {"fold": fold, "seed": seed, "folder": f"{fold}-seed{seed}", "unweighted_accuracy": 0.65 + 0.01 * seed}
+        for fold in ("Session1", "Session2") for seed in (0, 1)
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cards")
+    manifest, recipe = write_tones(folder), write_recipe(folder)
+    options = ["--protocol", "leave_one_speaker_out", "--fold", "bob", "--output_dir", str(folder / "out")]
+    assert main([str(recipe), "--manifest", str(manifest), *options]) == 0
+    return folder
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> DRKFTrainer:
+    return DRKFTrainer(tiny_model(), DRKFTrainingArguments(str(tmp_path)))
+
+
+def card_of(
+    trainer: DRKFTrainer, encoders: tuple[str, str] = ("a/b", "bert (trained from scratch)"), **record: Any
+) -> str:
+    pair = dict(zip(("audio", "text"), encoders, strict=True))
+    return model_card(trainer, RECORD | record, {"test": METRICS}, [], pair)
+
+
+def rows(card: str) -> dict[str, list[str]]:
+    """The cells of every table row by its first cell."""
+    cells = (line.strip("|").split("|") for line in card.splitlines() if line.startswith("|"))
+    return {head.strip(): [cell.strip() for cell in rest] for head, *rest in cells}
+
+
+def code_blocks(card: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+
+
+def test_every_figure_of_a_run_is_that_of_its_metrics(run: Path):
+    record = json.loads((run / "out" / "metrics.json").read_text())
+    card = ModelCard.load(run / "out" / "README.md")
+    table = rows(card.text)
+    for name in ("unweighted_accuracy", "weighted_accuracy", "weighted_f1", "macro_f1"):
+        expected = []
+        for split in ("validation", "test"):
+            low, high = record[split]["intervals"][name]
+            expected.append(f"{record[split][name]:.3f} [{low:.3f}, {high:.3f}]")
+        assert table[name.replace("_", " ")] == expected
+        assert FORMULAS[name].formula in card.text
+    for label in ("calm", "tense"):
+        assert table[f"F1 {label}"] == [f"{record[s]['per_class'][label]['f1']:.3f}" for s in ("validation", "test")]
+    told = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
+    assert told == {(split, name): record[split][name] for split, name in told}
+    assert len(told) == 8
+    assert card.data.eval_results[0].dataset_name == "clips"
+    assert "leave one speaker out, fold `bob`; 8 utterances train, 4 validate, 4 test" in card.text
+
+
+def test_every_picture_of_a_run_exists(run: Path):
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (run / "out" / "README.md").read_text())
+    assert {"loss_curves.png", "test_confusion_matrix.png", "test_reliability.png"} <= set(pictures)
+    for picture in pictures:
+        assert (run / "out" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_snippet_of_a_run_says_what_the_model_says(run: Path, monkeypatch: pytest.MonkeyPatch):
+    card = (run / "out" / "README.md").read_text()
+    pipeline, by_hand = code_blocks(card)
+    compile(pipeline, "card", "exec")
+    shutil.copy(run / "ada_calm_0.wav", run / "out" / "clip.wav")
+    monkeypatch.chdir(run / "out")
+    scope: dict[str, Any] = {}
+    exec(by_hand, scope)
+    assert torch.allclose(scope["probabilities"], scope["output"].logits.softmax(-1)[0])
+    assert scope["probabilities"].shape == (2,)
+
+
+def test_a_card_names_no_folder_of_this_machine(trainer: DRKFTrainer, run: Path, tmp_path: Path):
+    assert str(run) not in (run / "out" / "README.md").read_text()
+    (tmp_path / "encoder").mkdir()
+    card = card_of(trainer, (str(tmp_path / "encoder"), f"of {tmp_path / 'encoder'}"))
+    assert str(tmp_path) not in card
+    assert rows(card)["speech encoder"] == ["encoder", "see its own"]
+    assert ModelCard(card).data.base_model is None
+
+
+def test_encoders_are_linked_and_their_licence_binds(trainer: DRKFTrainer):
+    card = card_of(trainer, (AUDEERING, "FacebookAI/roberta-large"), corpus="meld")
+    data = ModelCard(card).data
+    assert data.base_model == [AUDEERING, "FacebookAI/roberta-large"]
+    assert (data.license, data.language) == ("cc-by-nc-sa-4.0", "en")
+    assert rows(card)["speech encoder"][1] == "cc-by-nc-sa-4.0"
+    assert rows(card)["text encoder"][1] == "mit"
+
+
+def test_a_known_corpus_brings_its_title_traps_and_the_papers_figures(trainer: DRKFTrainer):
+    card = card_of(trainer, corpus="meld")
+    assert "# DRKF on MELD\n" in card
+    assert ModelCard(card).data.eval_results[0].dataset_name == "MELD"
+    assert rows(card)["weighted accuracy"] == ["0.520 [0.500, 0.540]", "0.667"]
+    assert rows(card)["unweighted accuracy"] == ["0.410 [0.400, 0.420]", ""]
+    assert "| paper (official test part) |" in card
+    assert "Speakers and episodes occur in more than one of the official splits" in card
+
+
+def test_an_epoch_chosen_on_the_test_part_is_stamped(trainer: DRKFTrainer):
+    assert "Selected on the test part" not in card_of(trainer)
+    stamped = card_of(trainer, selection="test")
+    assert stamped.index("Selected on the test part") < stamped.index("## Use")
+    assert "Selected on the test part" in cross_validation_card(CROSS_VALIDATION | {"selection": "test"}, Path())
+
+
+def test_what_was_left_out_and_shared_speakers_are_told(trainer: DRKFTrainer):
+    shared = card_of(trainer, fold=RECORD["fold"] | {"speaker_disjoint": False})
+    assert "Speakers are shared between the parts, or unknown" in shared
+    assert "missing audio: 2 utterances left out" in shared
+    assert "a.wav" not in shared
+
+
+def test_a_baseline_says_which_modality_it_knows(trainer: DRKFTrainer):
+    assert "hears the voice alone" in card_of(trainer, modality="speech")
+    assert "reads the words alone" in card_of(trainer, modality="text")
+    assert "A baseline" not in card_of(trainer, modality="both")
+
+
+def test_a_card_says_whether_a_modality_may_be_missing(trainer: DRKFTrainer):
+    assert "not trained for a missing modality" in card_of(trainer)
+    trainer.model.config.modality_dropout = 0.15
+    assert "blanked in 15% of the training clips" in card_of(trainer)
+
+
+def test_an_unscored_model_has_a_valid_card_without_figures():
+    card = ModelCard(unscored_card(tiny_model().config))
+    assert card.data.library_name == "transformers"
+    assert card.data.eval_results is None
+    assert "published before any test" in card.text
+    assert "[" not in "".join(cell for cells in rows(card.text).values() for cell in cells)
+
+
+def test_several_labels_are_sigmoids_in_the_snippet():
+    cards = [
+        unscored_card(tiny_model(problem_type=f"{kind}_label_classification").config) for kind in ("single", "multi")
+    ]
+    assert [".softmax(-1)[0]" in card for card in cards] == [True, False]
+    assert [".sigmoid()[0]" in card for card in cards] == [False, True]
+
+
+def test_a_cross_validation_has_a_card(tmp_path: Path):
+    (tmp_path / "Session1-seed0").mkdir()
+    card = cross_validation_card(CROSS_VALIDATION, tmp_path)
+    assert "# DRKF on IEMOCAP: cross-validation" in card
+    assert "leave one session out, 2 folds and 2 seeds" in card
+    assert rows(card)["unweighted accuracy"] == ["0.700 ± 0.020", "[0.680, 0.720]", "0.807"]
+    assert "| [Session1](Session1-seed0) | 0 | 0.650 |" in card
+    assert "| Session1 | 1 | 0.660 |" in card
+
+
+@pytest.mark.parametrize("corpus", CORPUS_CARDS)
+def test_the_facts_of_a_corpus_agree_with_its_reader_and_its_card(corpus: str):
+    facts, text = corpus_facts(corpus), (CARDS / f"{corpus}.md").read_text()
+    if corpus in CORPORA:
+        spec = CORPORA[corpus]
+        assert facts["title"] == spec.title
+        assert facts["labels"] == list(spec.labels or ())
+        numbers = [count for counts in spec.published.values() for count in counts.values()]
+        assert [number for number in numbers if f"{number}" not in text.replace(",", "")] == []
+    paper = facts.get("paper", {})
+    table = rows(text)
+    for value in paper.values():
+        assert any(cells[0] == f"{value} %" for cells in table.values()), value
+    if paper:
+        assert tuple(paper) == PAPER_COLUMNS[corpus]
+        assert sum(paper.values()) / len(paper) == pytest.approx(AVERAGES[corpus], abs=0.051)
+        assert table["Avg"] == [f"{AVERAGES[corpus]} %", "not run"]
+        ablations = [cells for head, cells in table.items() if "DRKF" in head]
+        assert len(ablations) == 1
+        assert {f"{value} %" for value in paper.values()} >= set(ablations[0][:2])
+
+
+@pytest.mark.parametrize("corpus", sorted(set(CORPUS_CARDS) - {"spoken_demo"}))
+def test_the_commands_of_a_card_are_understood(corpus: str):
+    blocks = re.findall(r"```bash\n(.*?)```", (CARDS / f"{corpus}.md").read_text(), re.DOTALL)
+    commands = [shlex.split(block.replace("\\\n", " ")) for block in blocks]
+    assert len(commands) == 1
+    assert commands[0][:2] == ["python", "train_drkf.py"]
+    _, data, _ = parse_arguments(commands[0][2:])
+    assert data.corpus == (corpus if corpus in CORPORA else "manifest")
+    skip_rules(data.skip_damaged or ())
+
+
+def test_every_corpus_with_a_fixed_layout_has_a_card():
+    fixed = {name for name, spec in CORPORA.items() if spec.labels}
+    assert fixed <= set(CORPUS_CARDS)
+    assert {path.stem for path in CARDS.glob("*.md")} - {"checkpoint_card", "cross_validation_card", "limits"} == set(
+        CORPUS_CARDS
+    )
+
+
+@pytest.mark.parametrize("corpus", ["clips", "limits", "checkpoint_card", "../README", "recipes"])
+def test_other_names_have_no_facts(corpus: str):
+    assert corpus_facts(corpus) == {}
+
+
+def test_the_demos_figures_are_those_of_its_recipe():
+    recipe = yaml.safe_load((CARDS / "recipes" / "demo.yaml").read_text())
+    assert f"{recipe['num_train_epochs']} epochs from scratch" in (CARDS / "spoken_demo.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("reader", "data_dir", "name"),
+    [
+        ("meld", "/data/whatever", "meld"),
+        ("manifest", "/data/clips.csv", "clips"),
+        ("manifest", "/data/calls-2024/manifest.csv", "calls-2024"),
+        ("manifest", "/study/corpus/manifest.parquet", "study"),
+        ("hub", "amu-cai/nEMO", "nEMO"),
+        ("audiofolder", "/data/my.voices", "my.voices"),
+        ("manifest", "/manifest.csv", "manifest"),
+    ],
+)
+def test_a_corpus_is_called_by_what_tells_it_apart(reader: str, data_dir: str, name: str):
+    assert corpus_name(reader, data_dir) == name
+
+
+def test_the_demo_corpus_is_known_by_its_own_file(tmp_path: Path):
+    (tmp_path / "spoken_demo.json").write_text("{}")
+    assert corpus_name("manifest", tmp_path / "manifest.csv") == "spoken_demo"
+
+
+def test_licences_combine():
+    assert strictest(["apache-2.0", "cc-by-nc-sa-4.0", None]) == "cc-by-nc-sa-4.0"
+    assert strictest(["apache-2.0", "other"]) == "other"
+    assert strictest(["apache-2.0", "mit", None]) is None
+    assert strictest(["apache-2.0", "mit"]) == "apache-2.0"
+    assert encoder_licence("bert (trained from scratch)") == "apache-2.0"
+    assert encoder_licence("some/encoder") is None
+
+
+def test_what_is_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    assert hub_id("of ann/tones") == "ann/tones"
+    assert hub_id("runs/mine") is None
+    assert hub_id(str(tmp_path)) is None
+    assert hub_id("bert (trained from scratch)") is None
