@@ -32,6 +32,8 @@ def evaluate_split(
     Args:
         dataset: what the trainer's collator reads. ids: of its utterances, in the same order.
 
+    Soft labels of a single-label problem are scored as their likeliest class.
+
     Returns: `emotion_metrics` with their 95 % bootstrap `intervals`, and the loss terms as `losses`.
     """
     config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
@@ -39,14 +41,17 @@ def evaluate_split(
     outputs: Any = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
     logits = outputs[0]
     predictions = predictions_from_logits(logits, config.problem_type or "")
-    metrics = emotion_metrics(predictions, output.label_ids, config.label_names)
-    metrics["intervals"] = bootstrap_interval(predictions, output.label_ids, config.label_names)
+    labels = np.asarray(output.label_ids)
+    if labels.ndim == 2 and not config.is_multi_label:  # soft labels
+        labels = labels.argmax(axis=-1)
+    metrics = emotion_metrics(predictions, labels, config.label_names)
+    metrics["intervals"] = bootstrap_interval(predictions, labels, config.label_names)
     metrics["losses"] = {
         name.removeprefix(f"{split}_"): value for name, value in (output.metrics or {}).items() if "_loss" in name
     }
     probabilities = expit(logits) if config.is_multi_label else softmax(logits, axis=-1)
     table = {"utterance_id": list(ids)}
-    table["label"] = _names(output.label_ids, config)
+    table["label"] = _names(labels, config)
     table["prediction"] = _names(predictions, config)
     table |= {name: probabilities[:, index].tolist() for index, name in enumerate(config.label_names)}
     if config.emotion_discrimination:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from .corpora import Corpus
@@ -47,12 +48,13 @@ def partition(
     ids = rows["utterance_id"][:]
     speakers = rows["speaker"][:]
     known_speakers = None if None in speakers else speakers
+    labels = _labels(rows, corpus.problem_type)
     if fold_file is not None:
         chosen = _named(load_folds(fold_file, ids, known_speakers), fold)
     elif protocol == "official":
-        chosen = _official(rows, splits, known_speakers, validation_share, seed)
+        chosen = _official(rows, labels, splits, known_speakers, validation_share, seed)
     elif protocol == "speaker_disjoint":
-        chosen = speaker_disjoint_split(ids, known_speakers, _labels(rows), validation_share, test_share, seed)
+        chosen = speaker_disjoint_split(ids, known_speakers, labels, validation_share, test_share, seed)
     elif protocol in ("leave_one_speaker_out", "leave_one_session_out"):
         folds = (
             leave_one_speaker_out(ids, speakers)
@@ -72,7 +74,7 @@ def partition(
 
 
 def _official(
-    rows: Dataset, splits: list[str], speakers: list[str] | None, validation_share: float, seed: int
+    rows: Dataset, labels: list, splits: list[str], speakers: list[str] | None, validation_share: float, seed: int
 ) -> Fold:
     if "validation" not in splits:
         training = [index for index, split in enumerate(splits) if split == "train"]
@@ -80,7 +82,7 @@ def _official(
         inner = speaker_disjoint_split(
             train["utterance_id"][:],
             None if speakers is None else train["speaker"][:],
-            _labels(train),
+            [labels[index] for index in training],
             validation_share,
             seed=seed,
         )
@@ -92,8 +94,12 @@ def _official(
     return official_splits(rows["utterance_id"][:], splits, speakers)
 
 
-def _labels(rows: Dataset) -> list:
-    return rows["label" if "label" in rows.column_names else "labels"][:]
+def _labels(rows: Dataset, problem_type: str) -> list:
+    """Class ids or label sets; of a soft label its likeliest class."""
+    if "label" in rows.column_names:
+        return rows["label"][:]
+    labels = rows["labels"][:]
+    return labels if problem_type == "multi_label_classification" else np.argmax(labels, axis=1).tolist()
 
 
 def _named(folds: list[Fold], name: str | None) -> Fold:
