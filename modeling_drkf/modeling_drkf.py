@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
@@ -30,7 +30,7 @@ from .losses_drkf import (
 )
 from .orl_cmie_baseline import ContrastiveMutualInformation
 from .orl_decoupled_representations import DecoupledRepresentations, shuffle_emodalities
-from .orl_modality_encoding import Modality, ModalityEncoding, encoder_of, encoder_options
+from .orl_modality_encoding import Modality, ModalityEncoding, check_reads_both_ways, load_pretrained_encoder
 from .orl_progressive_augmentation import ProgressiveAugmentation
 
 AUTO_MAP = {
@@ -289,6 +289,9 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
                 configuration of an encoder to train from scratch.
             config: fields of [`DRKFConfig`].
 
+        Raises:
+            ValueError: a checkpoint lacks weights of its encoder, or the text encoder reads from left to right only.
+
         Example:
 
         ```python
@@ -301,13 +304,13 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             AutoConfig.from_pretrained(encoder).to_dict() if isinstance(encoder, str) else encoder
             for encoder in (audio, text)
         )
-        model = cls(DRKFConfig(audio_config=audio_config, text_config=text_config, **config))
+        drkf_config = DRKFConfig(audio_config=audio_config, text_config=text_config, **config)
+        check_reads_both_ways(cast(PreTrainedConfig, drkf_config.text_config))
+        model = cls(drkf_config)
         encoding = model.drkf.modality_encoding
         for name, encoder in ((audio, encoding.speech_encoder), (text, encoding.text_encoder)):
             if isinstance(name, str):
-                options = encoder_options(encoder.config)
-                pretrained = AutoModel.from_pretrained(name, dtype=torch.float32, **options)
-                encoder.load_state_dict(encoder_of(pretrained).state_dict())
+                load_pretrained_encoder(encoder, name)
         return model
 
 
