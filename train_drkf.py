@@ -17,12 +17,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, parse_arguments
-from modeling_drkf.building_drkf import CachedFeatures, SingleModalityCollator, build_model_and_processor, pad_features
+from modeling_drkf.building_drkf import (
+    CachedFeatures,
+    ModalityDropout,
+    SingleModalityCollator,
+    blank_features,
+    blank_rows,
+    build_model_and_processor,
+    pad_features,
+)
+from modeling_drkf.optimization_drkf import merge_lora
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import CorpusError, read_corpus
@@ -66,7 +76,7 @@ def train(
         data_arguments.fold_file,
     )
     model, processor = build_model_and_processor(
-        model_arguments, corpus.label_names, corpus.problem_type, parts["train"]["text"]
+        model_arguments, corpus.label_names, corpus.problem_type, parts["train"]
     )
     collator: Callable[..., Any] = (
         DRKFDataCollator(processor)
@@ -77,6 +87,9 @@ def train(
     if data_arguments.cache_features:
         datasets = {split: CachedFeatures(part, collator) for split, part in parts.items()}
         collator = partial(pad_features, pad_token_id=processor.tokenizer.pad_token_id)
+    if model.config.modality_dropout:
+        blanks = blank_features(processor) if data_arguments.cache_features else blank_rows(processor)
+        datasets["train"] = ModalityDropout(datasets["train"], blanks, model.config.modality_dropout)
     trainer = DRKFTrainer(
         model,
         training_arguments,
@@ -94,6 +107,8 @@ def train(
         "fold": fold,
         "train_seconds": outcome.metrics["train_runtime"],
     }
+    if model_arguments.lora is not None:
+        merge_lora(model)
     trainer.save_model()
     trainer.save_state()
     for split in ("validation", "test"):
@@ -132,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parsed[-1].output_dir
     try:
         results = train(*parsed)
-    except (CorpusError, ProtocolError, ValueError, OSError) as error:
+    except (CorpusError, ProtocolError, StrictDataclassError, ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -109,6 +109,18 @@ class DRKFPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def freeze_feature_encoder(self) -> None:
+        """Freezes the speech encoder's convolutions; ValueError where it has none."""
+        cast(Any, self.base_model).modality_encoding.freeze_feature_encoder()
+
+    def freeze_speech_encoder(self) -> None:
+        """Freezes the whole speech encoder, which then runs without dropout and SpecAugment, in training, too."""
+        cast(Any, self.base_model).modality_encoding.speech_encoder.requires_grad_(False).eval()
+
+    def freeze_text_encoder(self) -> None:
+        """Freezes the whole text encoder, which then runs without dropout, in training, too."""
+        cast(Any, self.base_model).modality_encoding.text_encoder.requires_grad_(False).eval()
+
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """As usual; a folder that carries its code serves every Auto class, not only this model's own."""
         if self._auto_class is not None:
@@ -156,10 +168,6 @@ class DRKFModel(DRKFPreTrainedModel):
             text_attention=fused.text_attention,
             modality_shares=modality_shares(fused),
         )
-
-    def freeze_feature_encoder(self) -> None:
-        """Freezes the speech encoder's convolutions; ValueError where it has none."""
-        self.modality_encoding.freeze_feature_encoder()
 
 
 class DRKFForEmotionClassification(DRKFPreTrainedModel):
@@ -273,10 +281,6 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         if self.gather_across_processes and is_distributed():
             return tuple(gather_rows(tensor) for tensor in tensors)
         return tensors
-
-    def freeze_feature_encoder(self) -> None:
-        """Freezes the speech encoder's convolutions; ValueError where it has none."""
-        self.drkf.freeze_feature_encoder()
 
     @classmethod
     def from_encoders(

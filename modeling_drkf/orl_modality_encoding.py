@@ -1,6 +1,7 @@
 """ME: speech and text encoders, adapters to the common width, masked pooling (sec. 3.2)."""
 
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -206,6 +207,22 @@ class ModalityEncoding(nn.Module):
         text = self.text_adapter(tokens)  # (batch, tokens, d)
         first = mask.argmax(-1)  # not 0 where the tokenizer pads on the left
         return Modality(text, mask.bool(), text[torch.arange(len(text), device=text.device), first])
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of both encoders; the adapters to the common width count as new modules."""
+        for encoder in (self.speech_encoder, self.text_encoder):
+            yield from encoder.parameters()
+
+    def train(self, mode: bool = True) -> "ModalityEncoding":
+        """As usual, but for a wholly frozen encoder, which stays in evaluation mode.
+
+        It is a fixed extractor of features then: without dropout and SpecAugment, with its batch norms' statistics.
+        """
+        super().train(mode)
+        for encoder in (self.speech_encoder, self.text_encoder):
+            if not any(parameter.requires_grad for parameter in encoder.parameters()):
+                encoder.eval()
+        return self
 
     def freeze_feature_encoder(self) -> None:
         """Freezes the speech encoder's convolutions.
