@@ -22,14 +22,24 @@ from pathlib import Path
 from typing import Any
 
 from datasets import concatenate_datasets
+from huggingface_hub.errors import StrictDataclassError
 from rich.console import Console
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, chosen_options, parse_arguments
-from modeling_drkf.building_drkf import CachedFeatures, SingleModalityCollator, build_model_and_processor, pad_features
+from modeling_drkf.building_drkf import (
+    CachedFeatures,
+    ModalityDropout,
+    SingleModalityCollator,
+    blank_features,
+    blank_rows,
+    build_model_and_processor,
+    pad_features,
+)
 from modeling_drkf.cross_validation_drkf import cross_validate, fingerprint
+from modeling_drkf.optimization_drkf import merge_lora
 from modeling_drkf.publishing_drkf import publish
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from processing.collator_drkf import DRKFDataCollator
@@ -108,7 +118,7 @@ def train_fold(
             str(training_arguments.metric_for_best_model), training_arguments.metric_for_best_model
         )
     model, processor = build_model_and_processor(
-        model_arguments, corpus.label_names, corpus.problem_type, parts["train"]["text"]
+        model_arguments, corpus.label_names, corpus.problem_type, parts["train"]
     )
     initial_weights = fingerprint(model)
     collator: Callable[..., Any] = (
@@ -120,6 +130,9 @@ def train_fold(
     if data_arguments.cache_features:
         datasets = {split: CachedFeatures(part, collator) for split, part in parts.items()}
         collator = partial(pad_features, pad_token_id=processor.tokenizer.pad_token_id)
+    if model.config.modality_dropout:
+        blanks = blank_features(processor) if data_arguments.cache_features else blank_rows(processor)
+        datasets["train"] = ModalityDropout(datasets["train"], blanks, model.config.modality_dropout)
     trainer = DRKFTrainer(
         model,
         training_arguments,
@@ -147,6 +160,8 @@ def train_fold(
         | {"processes": training_arguments.world_size},
         "train_seconds": outcome.metrics["train_runtime"],
     }
+    if model_arguments.lora is not None:
+        merge_lora(model)
     trainer.save_model(_internal_call=True)  # published below, with its card
     trainer.save_state()
     for split in ("validation", "test"):
@@ -202,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parsed[-1].output_dir
     try:
         results = train(*parsed)
-    except (CorpusError, ProtocolError, ResultsError, ValueError, OSError) as error:
+    except (CorpusError, ProtocolError, ResultsError, StrictDataclassError, ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -65,10 +65,46 @@ class ModelArguments:
         metadata={"help": "For a speech encoder from scratch: the fields of its feature extractor's configuration."},
     )
     drkf: dict | str | None = field(
-        default=None, metadata={"help": 'Fields of DRKFConfig, such as {"fusion": "cross", "hidden_size": 256}.'}
+        default=None,
+        metadata={
+            "help": 'Fields of DRKFConfig, such as {"fusion": "cross", "label_smoothing": 0.1}. The weights of the '
+            "loss terms, smoothing and every size are among them."
+        },
     )
     freeze_feature_encoder: bool = field(
         default=False, metadata={"help": "Freeze the speech encoder's convolutions (wav2vec2 and its kin)."}
+    )
+    freeze_speech_encoder: bool = field(
+        default=False,
+        metadata={
+            "help": "Train nothing of the speech encoder. It then runs as at inference: no dropout, no SpecAugment."
+        },
+    )
+    freeze_text_encoder: bool = field(
+        default=False, metadata={"help": "Train nothing of the text encoder. It then runs without dropout."}
+    )
+    lora: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Train low-rank adapters in place of the encoders that are not frozen: fields of peft's "
+            'LoraConfig, such as {"r": 16, "target_modules": ["query", "value"]}. {} takes r 8, lora_alpha 16 and the '
+            "projections to queries and values. The final checkpoint has them merged into its weights; checkpoints "
+            "in between are for --resume_from_checkpoint, with the same --lora."
+        },
+    )
+    class_weights: list | str | None = field(
+        default=None,
+        metadata={
+            "help": "Weights of the classes in the classification loss: balanced (inverse to their share of the "
+            "training part, mean 1) or a list in the order of the classes, such as [1, 2.5, 1, 1]."
+        },
+    )
+    modality_dropout: float | None = field(
+        default=None,
+        metadata={
+            "help": "Probability of blanking one modality of a training sample, speech or text at even odds: prepares "
+            "the checkpoint for clips without words, and words without a clip. None: DRKFConfig's, which is 0."
+        },
     )
     max_audio_seconds: float | None = field(
         default=25.0, metadata={"help": "Clips are cut at this length, with a warning; null keeps them whole."}
@@ -82,8 +118,18 @@ class ModelArguments:
     )
 
     def __post_init__(self) -> None:
-        for name in ("audio_encoder", "text_encoder", "feature_extractor", "drkf"):
-            setattr(self, name, _mapping_or_name(getattr(self, name), name))
+        for name in ("audio_encoder", "text_encoder", "feature_extractor", "drkf", "lora", "class_weights"):
+            setattr(self, name, _structure_or_name(getattr(self, name), name))
+        if self.lora is not None and not isinstance(self.lora, dict):
+            raise ValueError(f'--lora takes fields of LoraConfig, such as {{"r": 8}}, not {self.lora!r}')
+        if self.lora is not None and self.freeze_speech_encoder and self.freeze_text_encoder:
+            raise ValueError("--lora adapts the encoders that are not frozen, and both are: leave one of them free")
+        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
+            raise ValueError(
+                f"--class_weights takes balanced or a list such as [1, 2.5, 1, 1], not {self.class_weights}"
+            )
+        if self.modality_dropout and self.modality != "both":
+            raise ValueError(f"--modality_dropout has nothing to do where --modality is {self.modality}")
         if self.model_name_or_path is None and not (self.audio_encoder and self.text_encoder):
             raise ValueError(
                 "name what to train: --audio_encoder and --text_encoder (folders, Hub ids or configurations), or "
@@ -156,7 +202,7 @@ class DataArguments:
     split_seed: int = field(default=0, metadata={"help": "Seed of the random division."})
 
     def __post_init__(self) -> None:
-        self.label_map = _mapping_or_name(self.label_map, "label_map")
+        self.label_map = _structure_or_name(self.label_map, "label_map")
         if self.manifest:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:
@@ -270,8 +316,8 @@ def _find_recipe(name: str, folders: Sequence[Path]) -> Path:
     raise ValueError(f"recipe {name} is neither a file nor one of {known}")
 
 
-def _mapping_or_name(value: dict | str | None, name: str) -> dict | str | None:
-    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+def _structure_or_name(value: Any, name: str) -> Any:
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:
         return json.loads(value)

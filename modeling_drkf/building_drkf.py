@@ -15,7 +15,9 @@ from processing.collator_drkf import DRKFDataCollator
 from processing.processing_drkf import DRKFProcessor
 
 from .arguments_drkf import ModelArguments
+from .configuration_drkf import DRKFConfig
 from .modeling_drkf import DRKFForEmotionClassification
+from .optimization_drkf import add_lora, balanced_class_weights
 
 FEATURE_EXTRACTORS = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor", "whisper": "WhisperFeatureExtractor"}
 DEFAULT_VOCABULARY = 8000
@@ -25,18 +27,22 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
 def build_model_and_processor(
-    arguments: ModelArguments, label_names: Sequence[str], problem_type: str, training_texts: Iterable[str]
+    arguments: ModelArguments, label_names: Sequence[str], problem_type: str, training_rows: Dataset
 ) -> tuple[DRKFForEmotionClassification, DRKFProcessor]:
     """
     Args:
         label_names: the classes in the order of the corpus.
-        training_texts: what a new tokenizer learns from; not read where the text encoder is pretrained.
+        training_rows: the training part alone; a new tokenizer learns its texts, balanced class weights its labels.
 
     Raises:
-        ValueError: a checkpoint to go on from has other labels than the corpus.
+        ImportError: LoRA is asked for and peft is not installed.
+        ValueError: a checkpoint to go on from has other labels than the corpus, or an option cannot be meant.
     """
+    drkf = _config_fields(arguments, training_rows, len(label_names))
     if arguments.model_name_or_path:
-        model = DRKFForEmotionClassification.from_pretrained(arguments.model_name_or_path)
+        stored = DRKFConfig.from_pretrained(arguments.model_name_or_path).to_dict()
+        config = DRKFConfig(**(stored | drkf))
+        model = DRKFForEmotionClassification.from_pretrained(arguments.model_name_or_path, config=config)
         if model.config.label_names != list(label_names):
             raise ValueError(
                 f"{arguments.model_name_or_path} has the labels {model.config.label_names}, the corpus has "
@@ -46,12 +52,9 @@ def build_model_and_processor(
     else:
         audio: Any = arguments.audio_encoder
         text: Any = arguments.text_encoder
-        drkf: Any = arguments.drkf or {}
-        if arguments.modality != "both":
-            drkf = drkf | {"representation": "none", "emotion_discrimination": False}
         processor = DRKFProcessor(
             _feature_extractor(audio, arguments.feature_extractor),
-            _tokenizer(text, training_texts),
+            _tokenizer(text, training_rows["text"]),
             max_audio_seconds=arguments.max_audio_seconds,
         )
         model = DRKFForEmotionClassification.from_encoders(
@@ -62,9 +65,37 @@ def build_model_and_processor(
             label2id={name: index for index, name in enumerate(label_names)},
             **drkf,
         )
+    _choose_trained_parameters(model, arguments)
+    return model, processor
+
+
+def _config_fields(arguments: ModelArguments, training_rows: Dataset, num_labels: int) -> dict[str, Any]:
+    fields: dict[str, Any] = dict(arguments.drkf or {})  # type: ignore[arg-type]
+    if arguments.class_weights is not None:
+        balanced = arguments.class_weights == "balanced"
+        fields["class_weights"] = (
+            balanced_class_weights(training_rows, num_labels) if balanced else arguments.class_weights
+        )
+    if arguments.modality_dropout is not None:
+        fields["modality_dropout"] = arguments.modality_dropout
+    if arguments.modality != "both":
+        fields |= {"representation": "none", "emotion_discrimination": False}
+    return fields
+
+
+def _choose_trained_parameters(model: DRKFForEmotionClassification, arguments: ModelArguments) -> None:
+    encoding = model.drkf.modality_encoding
     if arguments.freeze_feature_encoder:
         model.freeze_feature_encoder()
-    return model, processor
+    if arguments.freeze_speech_encoder:
+        model.freeze_speech_encoder()
+    if arguments.freeze_text_encoder:
+        model.freeze_text_encoder()
+    if arguments.lora is not None:
+        frozen = {"speech": arguments.freeze_speech_encoder, "text": arguments.freeze_text_encoder}
+        encoders = {"speech": encoding.speech_encoder, "text": encoding.text_encoder}
+        for name in (name for name in encoders if not frozen[name]):
+            add_lora(encoders[name], arguments.lora)  # type: ignore[arg-type]
 
 
 def _feature_extractor(audio_encoder: str | Mapping[str, Any], fields: Any) -> Any:
@@ -143,8 +174,48 @@ def pad_features(samples: Sequence[Mapping[str, torch.Tensor]], pad_token_id: in
     return batch
 
 
+def blank_rows(processor: DRKFProcessor) -> dict[str, dict[str, Any]]:
+    """What stands for a missing modality in a row: silence of the shortest length that the processor pads to, under
+    "speech", and an empty text, under "text"."""
+    rate = processor.feature_extractor.sampling_rate
+    silence = {"array": np.zeros(processor.min_audio_samples, dtype=np.float32), "sampling_rate": rate}
+    return {"speech": {"audio": silence}, "text": {"text": ""}}
+
+
+def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor]]:
+    """[`blank_rows`] as features, for the samples of a [`CachedFeatures`]."""
+    blanks = blank_rows(processor)
+    halves = {
+        "speech": processor(audio=blanks["speech"]["audio"], return_tensors="pt"),
+        "text": processor(text=blanks["text"]["text"], return_tensors="pt"),
+    }
+    return {modality: {name: value[0] for name, value in half.items()} for modality, half in halves.items()}
+
+
+class ModalityDropout(torch.utils.data.Dataset):
+    """Blanks one modality of a sample with a given probability, speech or text at even odds, never both.
+
+    It is drawn anew whenever a sample is asked for, from torch's random numbers: set their seed to repeat a run.
+
+    Args:
+        rows: a dataset, or a [`CachedFeatures`]. blanks: [`blank_rows`] or [`blank_features`], accordingly.
+    """
+
+    def __init__(self, rows: Dataset | CachedFeatures, blanks: Mapping[str, Mapping[str, Any]], probability: float):
+        self.rows, self.blanks, self.probability = rows, blanks, probability
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        drawn = torch.rand(()).item()
+        if drawn >= self.probability:
+            return self.rows[index]
+        return {**self.rows[index], **self.blanks["speech" if drawn < self.probability / 2 else "text"]}
+
+
 class SingleModalityCollator:
-    """Blanks one modality, for baselines: an empty text, or silence of the shortest length that the processor pads to.
+    """Blanks one modality of every row, for baselines; see [`blank_rows`].
 
     Args:
         modality: the one to keep, "speech" or "text".
@@ -152,10 +223,7 @@ class SingleModalityCollator:
 
     def __init__(self, processor: DRKFProcessor, modality: str):
         self.collator = DRKFDataCollator(processor)
-        rate = processor.feature_extractor.sampling_rate
-        silence = {"array": np.zeros(processor.min_audio_samples, dtype=np.float32), "sampling_rate": rate}
-        blanks: dict[str, dict[str, Any]] = {"speech": {"text": ""}, "text": {"audio": silence}}
-        self.blank = blanks[modality]
+        self.blank = blank_rows(processor)["text" if modality == "speech" else "speech"]
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         return self.collator([{**row, **self.blank} for row in rows])

@@ -17,7 +17,7 @@ POSITIVE_FIELDS = (
     "fusion_intermediate_size",
     "max_fusion_positions",
 )
-SHARE_FIELDS = ("augmentation_dropout", "fusion_dropout", "classifier_dropout", "label_smoothing")
+SHARE_FIELDS = ("augmentation_dropout", "fusion_dropout", "classifier_dropout", "label_smoothing", "modality_dropout")
 WEIGHT_FIELDS = ("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight")
 
 
@@ -53,6 +53,9 @@ class DRKFConfig(PreTrainedConfig):
         class_weights (`list[float]`, *optional*): a weight per class for Eq. 20.
         reconstruction_weight, contrastive_weight, classification_weight, discrimination_weight (`float`):
             alpha, beta, gamma and delta of Eq. 12 and 21.
+        modality_dropout (`float`):
+            Probability with which training blanked one modality of a sample, speech or text at even odds. Above 0 the
+            checkpoint is prepared for a missing modality.
         initializer_range (`float`): standard deviation of new embeddings.
 
     Raises:
@@ -102,6 +105,7 @@ class DRKFConfig(PreTrainedConfig):
     contrastive_weight: float | int = 0.2
     classification_weight: float | int = 1.0
     discrimination_weight: float | int = 0.2
+    modality_dropout: float | int = 0.0
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs):

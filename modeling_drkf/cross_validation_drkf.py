@@ -73,9 +73,9 @@ def resumes(arguments: DRKFTrainingArguments) -> bool:
 
 def _arguments_of(arguments: DRKFTrainingArguments, run: Path, seed: int) -> DRKFTrainingArguments:
     own = copy.copy(arguments)
-    own.output_dir, own.seed = str(run), seed
-    if arguments.hub_model_id:
-        own.hub_model_id = f"{arguments.hub_model_id}-{run.name}"
+    own.output_dir, own.seed, own.hub_token = str(run), seed, arguments.hub_token
+    if arguments.push_to_hub:
+        own.hub_model_id = f"{arguments.hub_model_id or run.parent.name}-{run.name}"
     if not (run.is_dir() and any(run.glob("checkpoint-*"))):
         own.resume_from_checkpoint = None
     return own

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
@@ -30,7 +30,7 @@ from .losses_drkf import (
 )
 from .orl_cmie_baseline import ContrastiveMutualInformation
 from .orl_decoupled_representations import DecoupledRepresentations, shuffle_emodalities
-from .orl_modality_encoding import Modality, ModalityEncoding, encoder_of, encoder_options
+from .orl_modality_encoding import Modality, ModalityEncoding, check_reads_both_ways, load_pretrained_encoder
 from .orl_progressive_augmentation import ProgressiveAugmentation
 
 AUTO_MAP = {
@@ -109,6 +109,18 @@ class DRKFPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def freeze_feature_encoder(self) -> None:
+        """Freezes the speech encoder's convolutions; ValueError where it has none."""
+        cast(Any, self.base_model).modality_encoding.freeze_feature_encoder()
+
+    def freeze_speech_encoder(self) -> None:
+        """Freezes the whole speech encoder, which then runs without dropout and SpecAugment, in training, too."""
+        cast(Any, self.base_model).modality_encoding.speech_encoder.requires_grad_(False).eval()
+
+    def freeze_text_encoder(self) -> None:
+        """Freezes the whole text encoder, which then runs without dropout, in training, too."""
+        cast(Any, self.base_model).modality_encoding.text_encoder.requires_grad_(False).eval()
+
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """As usual; a folder that carries its code serves every Auto class, not only this model's own."""
         if self._auto_class is not None:
@@ -156,10 +168,6 @@ class DRKFModel(DRKFPreTrainedModel):
             text_attention=fused.text_attention,
             modality_shares=modality_shares(fused),
         )
-
-    def freeze_feature_encoder(self) -> None:
-        """Freezes the speech encoder's convolutions; ValueError where it has none."""
-        self.modality_encoding.freeze_feature_encoder()
 
 
 class DRKFForEmotionClassification(DRKFPreTrainedModel):
@@ -274,10 +282,6 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             return tuple(gather_rows(tensor) for tensor in tensors)
         return tensors
 
-    def freeze_feature_encoder(self) -> None:
-        """Freezes the speech encoder's convolutions; ValueError where it has none."""
-        self.drkf.freeze_feature_encoder()
-
     @classmethod
     def from_encoders(
         cls, audio: str | dict | PreTrainedConfig, text: str | dict | PreTrainedConfig, **config: Any
@@ -288,6 +292,9 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             audio, text: folders or Hub ids of checkpoints that `AutoModel` loads (their heads are left out), or the
                 configuration of an encoder to train from scratch.
             config: fields of [`DRKFConfig`].
+
+        Raises:
+            ValueError: a checkpoint lacks weights of its encoder, or the text encoder reads from left to right only.
 
         Example:
 
@@ -301,13 +308,13 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             AutoConfig.from_pretrained(encoder).to_dict() if isinstance(encoder, str) else encoder
             for encoder in (audio, text)
         )
-        model = cls(DRKFConfig(audio_config=audio_config, text_config=text_config, **config))
+        drkf_config = DRKFConfig(audio_config=audio_config, text_config=text_config, **config)
+        check_reads_both_ways(cast(PreTrainedConfig, drkf_config.text_config))
+        model = cls(drkf_config)
         encoding = model.drkf.modality_encoding
         for name, encoder in ((audio, encoding.speech_encoder), (text, encoding.text_encoder)):
             if isinstance(name, str):
-                options = encoder_options(encoder.config)
-                pretrained = AutoModel.from_pretrained(name, dtype=torch.float32, **options)
-                encoder.load_state_dict(encoder_of(pretrained).state_dict())
+                load_pretrained_encoder(encoder, name)
         return model
 
 

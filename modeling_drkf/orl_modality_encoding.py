@@ -1,18 +1,32 @@
 """ME: speech and text encoders, adapters to the common width, masked pooling (sec. 3.2)."""
 
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_MAPPING,
+    AutoModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging
 
 from .configuration_drkf import DRKFConfig
+
+logger = logging.get_logger(__name__)
 
 CONVOLUTIONS = ("conv_kernel", "conv_stride")
 # Speech encoders whose valid frames never depend on padding, as long as `reads_padding` finds nothing else.
 MASKS_ITS_PADDING = ("hubert", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "whisper")
+
+
+MASK_EMBEDDING = "masked_spec_embed"  # SpecAugment's; many checkpoints lack it, and training learns it
 
 
 @dataclass
@@ -53,6 +67,45 @@ def encoder_options(config: PreTrainedConfig) -> dict[str, bool]:
 
 def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     return model.get_encoder() if model.config.is_encoder_decoder else model
+
+
+def load_pretrained_encoder(encoder: PreTrainedModel, name: str) -> None:
+    """Gives an encoder the weights of a checkpoint, in float32; the checkpoint's heads and decoder are left out.
+
+    Args:
+        encoder: of `build_encoder`. name: folder or Hub id.
+
+    Raises:
+        ValueError: the checkpoint lacks weights of the encoder; the message names them.
+    """
+    loaded = AutoModel.from_pretrained(
+        name, dtype=torch.float32, output_loading_info=True, **encoder_options(encoder.config)
+    )
+    pretrained, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
+    source = encoder_of(pretrained)
+    own = {id(tensor) for tensor in source.state_dict(keep_vars=True).values()}
+    tensors = pretrained.state_dict(keep_vars=True)
+    missing = sorted(key for key in info["missing_keys"] if id(tensors[key]) in own)
+    if lacking := [key for key in missing if not key.endswith(MASK_EMBEDDING)]:
+        shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        raise ValueError(
+            f"{name} is no complete {type(source).__name__}: it lacks {shown}. Name a checkpoint of that model, or "
+            "give a configuration to train an encoder from scratch"
+        )
+    if missing:
+        logger.warning(f"{name} has no {MASK_EMBEDDING}: SpecAugment's embedding starts at random")
+    encoder.load_state_dict(source.state_dict())
+
+
+def check_reads_both_ways(config: PreTrainedConfig) -> None:
+    """Raises ValueError for a text encoder whose first token, T_cls, sees no later one."""
+    kind = type(config)
+    causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
+    if getattr(config, "is_decoder", False) or (causal and not config.is_encoder_decoder):
+        raise ValueError(
+            f"{config.model_type} reads from left to right: its first token, which stands for the text (T_cls), "
+            "knows none of the words. Choose an encoder such as BERT, RoBERTa or DeBERTa"
+        )
 
 
 def uses_mask_embedding(config: PreTrainedConfig) -> bool:
@@ -112,7 +165,7 @@ class ModalityEncoding(nn.Module):
         self.speech_encoder = build_encoder(audio_config)
         self.text_encoder = build_encoder(text_config)
         for name, parameter in self.speech_encoder.named_parameters():
-            if name == "masked_spec_embed" and not uses_mask_embedding(audio_config):
+            if name == MASK_EMBEDDING and not uses_mask_embedding(audio_config):
                 parameter.requires_grad_(False)
         self.speech_adapter = self._adapter(audio_config, config.hidden_size)
         self.text_adapter = self._adapter(text_config, config.hidden_size)
@@ -154,6 +207,22 @@ class ModalityEncoding(nn.Module):
         text = self.text_adapter(tokens)  # (batch, tokens, d)
         first = mask.argmax(-1)  # not 0 where the tokenizer pads on the left
         return Modality(text, mask.bool(), text[torch.arange(len(text), device=text.device), first])
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of both encoders; the adapters to the common width count as new modules."""
+        for encoder in (self.speech_encoder, self.text_encoder):
+            yield from encoder.parameters()
+
+    def train(self, mode: bool = True) -> "ModalityEncoding":
+        """As usual, but for a wholly frozen encoder, which stays in evaluation mode.
+
+        It is a fixed extractor of features then: without dropout and SpecAugment, with its batch norms' statistics.
+        """
+        super().train(mode)
+        for encoder in (self.speech_encoder, self.text_encoder):
+            if not any(parameter.requires_grad for parameter in encoder.parameters()):
+                encoder.eval()
+        return self
 
     def freeze_feature_encoder(self) -> None:
         """Freezes the speech encoder's convolutions.

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from scipy.special import expit, softmax
@@ -47,6 +48,8 @@ def evaluate_split(
         dataset: what the trainer's collator reads. ids: of its utterances, in the same order. fold: its name.
         selection: the part on which the epoch was chosen.
 
+    Soft labels of a single-label problem are scored as their likeliest class.
+
     Returns: `emotion_metrics` with their 95 % bootstrap `intervals`, the `calibration`, and the loss terms as
         `losses`.
     """
@@ -54,7 +57,9 @@ def evaluate_split(
     with recording(trainer.model):  # type: ignore[arg-type]
         output = trainer.predict(dataset, ignore_keys=["loss_terms"], metric_key_prefix=split)  # type: ignore[arg-type]
     outputs: Any = output.predictions
-    references: Any = output.label_ids
+    references: Any = np.asarray(output.label_ids)
+    if references.ndim == 2 and not config.is_multi_label:  # soft labels
+        references = references.argmax(axis=-1)
     logits, consistency_logits, shares, embeddings = outputs
     predicted = predictions_from_logits(logits, config.problem_type or "")
     probabilities = expit(logits) if config.is_multi_label else softmax(logits, axis=-1)

@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import CommitInfo
 from huggingface_hub.errors import HTTPError
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, HubStrategy
 from transformers.utils import logging
@@ -18,6 +18,7 @@ from processing.collator_drkf import DRKFDataCollator
 from processing.metrics_drkf import compute_metrics_fn
 
 from .callbacks_drkf import EpochProgress, InterruptCallback
+from .optimization_drkf import EarlyStopping, decaying, encoder_learning_rate, set_encoder_learning_rate
 from .publishing_drkf import PublishError, publish
 
 logger = logging.get_logger(__name__)
@@ -28,17 +29,36 @@ class DRKFTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the settings that DRKF needs, and its own.
 
     `remove_unused_columns` is off, for the collator reads raw columns. Memory is pinned only where there is an
-    accelerator. A Hub repository is private unless `hub_private_repo` is false, and the token is never saved: a copy
-    or a pickle of the arguments has none.
+    accelerator. Lengths for `train_sampling_strategy="group_by_length"` are the corpora's durations. A Hub repository
+    is private unless `hub_private_repo` is false, and the token is never saved: a copy or a pickle of the arguments
+    has none.
 
     Raises:
-        ValueError: a `hub_strategy` that would upload optimiser states.
+        ValueError: `early_stopping_patience` without the evaluations that it counts, or a `hub_strategy` that would
+            upload optimiser states.
     """
 
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep off: the collator reads raw columns."})
     label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "Leave as it is."})
     dataloader_pin_memory: bool = field(
         default_factory=torch.accelerator.is_available, metadata={"help": "Pin memory in the data loader."}
+    )
+    length_column_name: str = field(
+        default="duration",
+        metadata={"help": "Column of the lengths by which --train_sampling_strategy group_by_length makes batches."},
+    )
+    encoder_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of the two encoders (or of their LoRA adapters); --learning_rate is then that of "
+            "the new modules. The scheduler scales both alike. None: one rate for all."
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "End training when --metric_for_best_model has not improved for so many evaluations in a row."
+        },
     )
     gather_across_processes: bool = field(
         default=False,
@@ -61,6 +81,15 @@ class DRKFTrainingArguments(TrainingArguments):
             raise ValueError(
                 f"hub_strategy must be 'end' or 'every_save', not {HubStrategy(self.hub_strategy).value!r}: what is "
                 "needed to resume a training stays on this machine"
+            )
+        if self.early_stopping_patience is None:
+            return
+        if self.early_stopping_patience < 1:
+            raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}")
+        if self.eval_strategy == "no" or self.metric_for_best_model is None:
+            raise ValueError(
+                "early_stopping_patience counts evaluations without a better metric: set eval_strategy to epoch or "
+                "steps, and metric_for_best_model"
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,7 +124,10 @@ class DRKFTrainer(Trainer):
     (`eval_contrastive_loss`).
 
     `processing_class` is a [`DRKFProcessor`]; collator and metrics default to DRKF's. `interrupted` tells whether
-    Ctrl-C ended the training.
+    Ctrl-C ended the training. `label_smoothing_factor` sets the `label_smoothing` of the model's configuration.
+
+    Raises:
+        ValueError: `label_smoothing_factor` with multi-label classification, or beside another `label_smoothing`.
     """
 
     loss_is_scaled_for_ga = False
@@ -106,10 +138,15 @@ class DRKFTrainer(Trainer):
             kwargs["data_collator"] = DRKFDataCollator(kwargs["processing_class"])
         if kwargs.get("compute_metrics") is None and config is not None:
             kwargs["compute_metrics"] = compute_metrics_fn(config.label_names, config.problem_type)
+        if args is not None and args.label_smoothing_factor and config is not None:
+            _smooth_labels(config, args.label_smoothing_factor)
         super().__init__(model, args, **kwargs)
         if args is not None:
+            if args.early_stopping_patience is not None:
+                self.add_callback(EarlyStopping(args.early_stopping_patience))
             self.accelerator.unwrap_model(self.model).gather_across_processes = args.gather_across_processes
         self._terms: defaultdict[str, TermMeans] = defaultdict(TermMeans)
+        self._encoder_learning_rate: float | None = None
         self._interrupt = InterruptCallback()
         self.add_callback(self._interrupt)
         if self.pop_callback(ProgressCallback) is not None:
@@ -118,6 +155,35 @@ class DRKFTrainer(Trainer):
     @property
     def interrupted(self) -> bool:
         return self._interrupt.interrupted
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Weight matrices and embeddings: neither biases and norms nor the temperature."""
+        return decaying(super().get_decay_parameter_names(model), model)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is not None:
+            return self.optimizer
+        optimizer = super().create_optimizer(model)
+        rate = getattr(self.args, "encoder_learning_rate", None)
+        if rate is not None:
+            encoding = self.accelerator.unwrap_model(self.model).drkf.modality_encoding
+            set_encoder_learning_rate(optimizer, encoding.encoder_parameters(), rate)
+        return optimizer
+
+    def _get_learning_rate(self) -> float:
+        """Asked for the logs before the schedule moves on, so the encoders' rate is noted at the same time."""
+        self._encoder_learning_rate = encoder_learning_rate(self.optimizer)
+        return super()._get_learning_rate()
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        while hasattr(dataset, "rows"):  # CachedFeatures, ModalityDropout: lengths are a column of the rows below
+            dataset = dataset.rows
+        return super()._get_train_sampler(dataset)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
+        """Keeps the dataset's order, which tells whose a prediction is; `group_by_length` would change it."""
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
     def compute_loss(
         self,
@@ -133,6 +199,8 @@ class DRKFTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
             logs |= self._terms["train"].pop(self)
+            if "learning_rate" in logs and self._encoder_learning_rate is not None:
+                logs["encoder_learning_rate"] = self._encoder_learning_rate
         super().log(logs, *args, **kwargs)
 
     def evaluation_loop(
@@ -200,3 +268,13 @@ class DRKFTrainer(Trainer):
             private=self.args.hub_private_repo is not False,
             message=message,
         )
+
+
+def _smooth_labels(config: Any, factor: float) -> None:
+    if config.is_multi_label:
+        raise ValueError("label_smoothing_factor applies to single-label classification only")
+    if config.label_smoothing not in (0, factor):
+        raise ValueError(
+            f"label_smoothing_factor is {factor}, the model's label_smoothing {config.label_smoothing}: give one"
+        )
+    config.label_smoothing = factor

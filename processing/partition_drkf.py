@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from .corpora import Corpus
@@ -49,14 +50,15 @@ def folds_of(
     ids = rows["utterance_id"][:]
     speakers = rows["speaker"][:]
     known_speakers = None if None in speakers else speakers
+    labels = _labels(rows, corpus.problem_type)
     if fold_file is not None:
         return load_folds(fold_file, ids, known_speakers)
     protocol = resolve_protocol(corpus, protocol)
     if protocol == "official":
         splits = [split for split, part in corpus.dataset.items() for _ in range(len(part))]
-        return [_official(rows, splits, known_speakers, validation_share, seed)]
+        return [_official(rows, labels, splits, known_speakers, validation_share, seed)]
     if protocol == "speaker_disjoint":
-        return [speaker_disjoint_split(ids, known_speakers, _labels(rows), validation_share, test_share, seed)]
+        return [speaker_disjoint_split(ids, known_speakers, labels, validation_share, test_share, seed)]
     if protocol == "leave_one_speaker_out":
         return leave_one_speaker_out(ids, speakers)
     if protocol == "leave_one_session_out":
@@ -99,7 +101,7 @@ def _rows(corpus: Corpus) -> Dataset:
 
 
 def _official(
-    rows: Dataset, splits: list[str], speakers: list[str] | None, validation_share: float, seed: int
+    rows: Dataset, labels: list, splits: list[str], speakers: list[str] | None, validation_share: float, seed: int
 ) -> Fold:
     if "validation" not in splits:
         training = [index for index, split in enumerate(splits) if split == "train"]
@@ -107,7 +109,7 @@ def _official(
         inner = speaker_disjoint_split(
             train["utterance_id"][:],
             None if speakers is None else train["speaker"][:],
-            _labels(train),
+            [labels[index] for index in training],
             validation_share,
             seed=seed,
         )
@@ -119,5 +121,9 @@ def _official(
     return official_splits(rows["utterance_id"][:], splits, speakers)
 
 
-def _labels(rows: Dataset) -> list:
-    return rows["label" if "label" in rows.column_names else "labels"][:]
+def _labels(rows: Dataset, problem_type: str) -> list:
+    """Class ids or label sets; of a soft label its likeliest class."""
+    if "label" in rows.column_names:
+        return rows["label"][:]
+    labels = rows["labels"][:]
+    return labels if problem_type == "multi_label_classification" else np.argmax(labels, axis=1).tolist()

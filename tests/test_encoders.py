@@ -1,5 +1,6 @@
 """Any speech and any text encoder of transformers: padding, gradients, SpecAugment, pretrained weights."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tiny import (
 )
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoModel,
     BertForMaskedLM,
     ClapAudioConfig,
@@ -35,7 +37,7 @@ from transformers import (
 )
 
 from modeling_drkf import DRKFForEmotionClassification
-from modeling_drkf.orl_modality_encoding import frame_mask
+from modeling_drkf.orl_modality_encoding import check_reads_both_ways, frame_mask
 
 LABELS = [0, 1, 2, 0]
 SPEC_AUGMENTED = [name for name in AUDIO_ENCODERS if name != "whisper"]
@@ -337,3 +339,42 @@ def test_from_encoders_scores_like_its_encoders(tmp_path):
         text = AutoModel.from_pretrained(tmp_path / "text")(batch["input_ids"]).last_hidden_state
         torch.testing.assert_close(encoding.encode_speech(batch["input_values"], None).sequence, speech)
         torch.testing.assert_close(encoding.encode_text(batch["input_ids"], batch["attention_mask"]).sequence, text)
+
+
+def test_from_encoders_names_the_weights_that_a_checkpoint_lacks(tmp_path):
+    saved_text(tmp_path / "text")
+    pretrained = Wav2Vec2Model(encoder_config(AUDIO_ENCODERS["wav2vec2"]))
+    weights = {name: value for name, value in pretrained.state_dict().items() if ".layers.1.feed_forward" not in name}
+    pretrained.save_pretrained(tmp_path / "audio", state_dict=dict(weights))
+    with pytest.raises(ValueError, match=r"no complete Wav2Vec2Model: it lacks encoder\.layers\.1\.feed_forward\..*"):
+        from_encoders(tmp_path / "audio", tmp_path / "text")
+
+
+def test_from_encoders_takes_a_checkpoint_without_a_mask_embedding_and_says_so(tmp_path, caplog):
+    saved_text(tmp_path / "text")
+    pretrained = Wav2Vec2Model(encoder_config(AUDIO_ENCODERS["wav2vec2"], dropout=0.1))
+    weights = {name: value for name, value in pretrained.state_dict().items() if name != "masked_spec_embed"}
+    pretrained.save_pretrained(tmp_path / "audio", state_dict=dict(weights))
+    library = logging.getLogger("transformers")
+    library.addHandler(caplog.handler)
+    try:
+        speech = from_encoders(tmp_path / "audio", tmp_path / "text").drkf.modality_encoding.speech_encoder
+    finally:
+        library.removeHandler(caplog.handler)
+    assert_same_weights(speech, weights | {"masked_spec_embed": speech.masked_spec_embed})
+    assert speech.masked_spec_embed.isfinite().all()
+    assert "has no masked_spec_embed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", [{"model_type": "gpt2"}, {"model_type": "qwen2"}, {"model_type": "bert", "is_decoder": True}]
+)
+def test_a_text_encoder_that_reads_from_left_to_right_is_refused(text):
+    with pytest.raises(ValueError, match="reads from left to right"):
+        DRKFForEmotionClassification.from_encoders(AUDIO_ENCODERS["wav2vec2"], text)
+
+
+@pytest.mark.parametrize("text", [*TEXT_ENCODERS, "t5", "modernbert", "bart"])
+def test_text_encoders_that_read_both_ways_are_not_refused(text):
+    model_type = TEXT_ENCODERS.get(text, {}).get("model_type", text)
+    check_reads_both_ways(CONFIG_MAPPING[model_type]())

@@ -132,6 +132,16 @@ def _translate_labels(
         add_problem(report, utterance, ProblemKind.OUTSIDE_CLASSES, f"{strange[0]!r} is not among the classes")
     else:
         utterance.labels = translated
+        if utterance.weights:
+            _merge_weights(utterance, translate)
+
+
+def _merge_weights(utterance: Utterance, translate: Callable[[str], str]) -> None:
+    merged: dict[str, float] = defaultdict(float)
+    for source, weight in (utterance.weights or {}).items():
+        merged[translate(source)] += weight
+    utterance.labels = tuple(sorted(merged, key=merged.__getitem__, reverse=True))
+    utterance.weights = dict(merged)
 
 
 def _check_spellings(names: Iterable[str], report: Report) -> None:

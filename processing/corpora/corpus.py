@@ -22,9 +22,9 @@ class Corpus:
     """A corpus ready for training.
 
     `dataset` has the splits that the corpus defines, or the single split "all". Columns: `audio` (absolute path),
-    `text`, `label` (`ClassLabel`) or `labels` (multi-hot floats in the order of `label_names`), `speaker`,
-    `utterance_id`, `session`, `duration` (seconds), and the extra columns that were asked for. What the source does
-    not tell is None.
+    `text`, `label` (`ClassLabel`) or `labels` (floats in the order of `label_names`: multi-hot, or a distribution
+    where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), and the extra
+    columns that were asked for. What the source does not tell is None.
     """
 
     name: str
@@ -96,6 +96,9 @@ class Survey:
         features: dict[str, Any] = {"audio": Value("string"), "text": Value("string")}
         if self.problem_type == "multi_label_classification":
             columns["labels"] = [[float(name in row.labels) for name in self.label_names] for row in rows]
+            features["labels"] = List(Value("float32"))
+        elif any(row.weights for row in rows):
+            columns["labels"] = [[(row.weights or {}).get(name, 0.0) for name in self.label_names] for row in rows]
             features["labels"] = List(Value("float32"))
         else:
             position = {name: index for index, name in enumerate(self.label_names)}

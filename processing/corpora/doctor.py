@@ -140,7 +140,7 @@ def _counts(axis: str, annotated: list[Utterance], usable: list[Utterance], foun
 
 def _values(utterance: Utterance, axis: str) -> tuple[str, ...]:
     if axis == "class":
-        return utterance.labels
+        return utterance.labels[:1] if utterance.weights else utterance.labels
     value = getattr(utterance, axis)
     return (value,) if value else ()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +17,7 @@ from .tables import TABLE_SUFFIXES, has_columns, read_rows
 from .utterance import ALL, CorpusSpec, Utterance
 
 LABEL_SEPARATOR = "|"
+SOFT_LABEL_COLUMN = "labels"
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -35,12 +38,16 @@ def read_utterances(
     """The rows of a manifest, or of the one manifest in a folder.
 
     Relative audio paths start at `audio_dir`, by default the manifest's own folder; `~` is expanded. The label column
-    is multi-label as soon as one cell is a list or holds a `|`; then every cell is a set of labels. Without an id
-    column an utterance is called by its audio path as written.
+    is multi-label as soon as one cell is a list or holds a `|`; then every cell is a set of labels. A file with a
+    column `labels` and no `label` has soft labels: a mapping label -> weight in each cell, see `soft_label`. Without
+    an id column an utterance is called by its audio path as written.
     """
     given = absolute(path)
     manifest = given if given.suffix.lower() in TABLE_SUFFIXES or given.is_file() else _manifest_in(given, report)
     columns, rows = read_rows(manifest, report) if manifest else ([], [])
+    soft = label_column == "label" and SOFT_LABEL_COLUMN in columns and label_column not in columns
+    if soft:
+        label_column = SOFT_LABEL_COLUMN
     required = [audio_column, text_column, label_column, *extra_columns]
     defaults = {"speaker": speaker_column, "split": split_column, "session": session_column, "utterance_id": id_column}
     required += [column for default, column in defaults.items() if column != default]
@@ -48,7 +55,14 @@ def read_utterances(
         return []
     _check_optional_columns(defaults.values(), required, columns, manifest, report)
     root = absolute(audio_dir) if audio_dir else manifest.parent
-    cells = [(line, row, label_cell(row.get(label_column))) for line, row in rows]
+    weights = _soft_labels(rows, manifest, report) if soft else {}
+    if soft:
+        rows = [(line, row) for line, row in rows if line in weights]
+    elif label_column == "label" and SOFT_LABEL_COLUMN in columns:
+        detail = f"column {SOFT_LABEL_COLUMN!r} is not read beside {label_column!r}"
+        remedy = f"leave out the column {label_column!r} to train on soft labels"
+        report.add(ProblemKind.SUSPICIOUS_COLUMN, detail, file=manifest, remedy=remedy)
+    cells = [(line, row, label_cell(None if soft else row.get(label_column))) for line, row in rows]
     multi_label = any(is_set for _, _, (_, is_set) in cells)
     utterances = []
     for line, row, (labels, _) in cells:
@@ -58,8 +72,9 @@ def read_utterances(
                 utterance_id=text_cell(row.get(id_column)) or audio or f"row {line}",
                 audio=os.path.join(root, os.path.expanduser(audio)) if audio else "",
                 text=text_cell(row.get(text_column)) or "",
-                labels=labels,
+                labels=tuple(weights[line]) if line in weights else labels,
                 multi_label=multi_label,
+                weights=weights.get(line),
                 speaker=text_cell(row.get(speaker_column)),
                 session=text_cell(row.get(session_column)),
                 split=(text_cell(row.get(split_column)) or "") if split_column in columns else ALL,
@@ -104,7 +119,8 @@ def read_manifest(
         options: `label_names`, `scan`, `progress` (see `survey`); `id_column`, `session_column`, `extra_columns`
             (columns to carry over into the dataset, as strings).
 
-    A label cell that is a list, or that holds `|`, makes the whole column multi-label.
+    A label cell that is a list, or that holds `|`, makes the whole column multi-label. A file with a column `labels`
+    in place of `label` has soft labels: a mapping label -> weight in each cell.
 
     Raises:
         CorpusError: rows or files are damaged and `skip_damaged` does not name their kind; all are listed.
@@ -148,6 +164,42 @@ def text_cell(value: Any) -> str | None:
     if value is None or value != value:  # NaN
         return None
     return SURROGATES.sub("\ufffd", str(value)).strip() or None
+
+
+def soft_label(value: Any) -> dict[str, float]:
+    """The shares of the labels in a cell: a mapping label -> weight or its JSON, such as {"happy": 2, "sad": 1}.
+
+    Weights may be votes or probabilities; they are scaled to a sum of 1. A None is no weight (Parquet fills in such).
+
+    Raises:
+        ValueError: the cell is no such mapping.
+    """
+    try:
+        cell = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        cell = None
+    if not isinstance(cell, Mapping):
+        raise ValueError(f'a mapping from label to weight is expected, as in {{"happy": 2, "sad": 1}}, not {value!r}')
+    weights = {text_cell(label) or "": weight for label, weight in cell.items() if weight is not None}
+    for label, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+            raise ValueError(f"the weight of {label!r} must be a number from 0, not {weight!r}")
+    total = sum(weights.values())
+    if not total:
+        raise ValueError(f"no label has a weight above 0 in {value!r}")
+    return {label: weight / total for label, weight in weights.items()}
+
+
+def _soft_labels(
+    rows: Iterable[tuple[int, Mapping[str, Any]]], path: Path, report: Report
+) -> dict[int, dict[str, float]]:
+    found = {}
+    for line, row in rows:
+        try:
+            found[line] = soft_label(row.get(SOFT_LABEL_COLUMN))
+        except ValueError as error:
+            report.add(ProblemKind.MALFORMED_ROW, str(error), file=path, row=line, remedy="correct the cell")
+    return found
 
 
 def _audio_cell(value: Any) -> str | None:

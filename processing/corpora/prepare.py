@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from processing.audio_drkf import AudioError, load_audio
 
 from . import survey_corpus
 from .checks import add_problem
-from .manifest import LABEL_SEPARATOR
+from .manifest import LABEL_SEPARATOR, SOFT_LABEL_COLUMN
 from .report import ProblemKind
 from .scan import VIDEO_SUFFIXES
 from .utterance import Utterance
@@ -113,14 +114,15 @@ def _file_name(utterance_id: str) -> str:
     return f"{harmless}-{hashlib.sha256(utterance_id.encode()).hexdigest()[:10]}"
 
 
-def _write_manifest(path: Path, rows: Iterable[tuple[Utterance, Path]]) -> Path:
+def _write_manifest(path: Path, rows: Sequence[tuple[Utterance, Path]]) -> Path:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        soft = any(utterance.weights for utterance, _ in rows)
+        writer.writerow(SOFT_LABEL_COLUMN if soft and name == "label" else name for name in COLUMNS)
         for utterance, target in rows:
             duration = round(soundfile.info(target).duration, 3)
-            labels = LABEL_SEPARATOR.join(utterance.labels)
+            labels = json.dumps(utterance.weights) if soft else LABEL_SEPARATOR.join(utterance.labels)
             origin = (utterance.speaker, utterance.split, utterance.session, utterance.utterance_id)
             writer.writerow([target.relative_to(path.parent), utterance.text, labels, *origin, duration])
     partial.replace(path)

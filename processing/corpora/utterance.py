@@ -15,7 +15,8 @@ class Utterance:
     """One row as its reader found it.
 
     `labels` are the source's names, one unless `multi_label`; `file` and `row` say where the row stands; `kinds` are
-    the problems found with it; `duration` is in seconds, None while unknown.
+    the problems found with it; `duration` is in seconds, None while unknown. A soft label has `weights`, a share of 1
+    for each of `labels`, which begin with the likeliest.
     """
 
     utterance_id: str
@@ -23,6 +24,7 @@ class Utterance:
     text: str
     labels: tuple[str, ...]
     multi_label: bool = False
+    weights: dict[str, float] | None = None
     speaker: str | None = None
     session: str | None = None
     split: str = ALL

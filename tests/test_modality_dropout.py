@@ -1,0 +1,78 @@
+"""Training with one modality blanked now and then."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_optimization import train
+from tones import write_recipe, write_tones
+from transformers import AutoModelForAudioClassification, AutoProcessor
+
+from modeling_drkf.building_drkf import CachedFeatures, ModalityDropout, blank_features, blank_rows, pad_features
+from processing import DRKFDataCollator
+from processing.corpora import read_corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tones")
+    write_tones(folder)
+    write_recipe(folder)
+    train(folder, folder / "plain", "--num_train_epochs", 1)
+    return folder
+
+
+def test_at_most_one_modality_is_blanked_and_as_often_as_asked_for():
+    rows = [{"audio": "a.wav", "text": "words", "label": 1}]
+    dropout = ModalityDropout(rows, {"speech": {"audio": "silence"}, "text": {"text": ""}}, 0.4)
+    torch.manual_seed(0)
+    drawn = [dropout[0] for _ in range(4000)]
+    kinds = [(row["audio"] == "silence", row["text"] == "") for row in drawn]
+    assert (True, True) not in kinds
+    for blanked in ((True, False), (False, True)):
+        assert kinds.count(blanked) / len(kinds) == pytest.approx(0.2, abs=0.02)
+    assert {row["label"] for row in drawn} == {1}
+    torch.manual_seed(0)
+    assert [dropout[0] for _ in range(4000)] == drawn
+    assert rows[0] == {"audio": "a.wav", "text": "words", "label": 1}
+
+
+@pytest.mark.parametrize("missing", ["speech", "text"])
+def test_blank_features_are_what_the_collator_makes_of_blank_rows(corpus: Path, missing: str):
+    processor = AutoProcessor.from_pretrained(corpus / "plain")
+    collator = DRKFDataCollator(processor)
+    rows = read_corpus("manifest", corpus / "clips.csv", progress=False).dataset["all"]
+    cached = CachedFeatures(rows, collator)
+    before = {name: value.clone() for name, value in cached[3].items()}
+    samples = [{**cached[3], **blank_features(processor)[missing]}, cached[4]]
+    expected = collator([{**rows[3], **blank_rows(processor)[missing]}, rows[4]])
+    batch = pad_features(samples, processor.tokenizer.pad_token_id)
+    assert batch.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(batch[name], value, msg=name)
+    own = "audio_attention_mask" if missing == "speech" else "attention_mask"
+    assert batch[own][0].sum() < before[own].sum()
+    for name, value in before.items():
+        assert torch.equal(cached[3][name], value), name
+
+
+def test_a_run_repeats_itself_and_tells_what_it_is_prepared_for(corpus: Path, tmp_path: Path):
+    runs = {"raw": [], "again": [], "cached": ["--cache_features", "true"]}
+    for name, options in runs.items():
+        train(corpus, tmp_path / name, "--modality_dropout", 0.6, "--num_train_epochs", 1, *options)
+        assert AutoModelForAudioClassification.from_pretrained(tmp_path / name).config.modality_dropout == 0.6
+    first, *others = (load_file(tmp_path / name / "model.safetensors") for name in runs)
+    for other in others:
+        assert [name for name in first if not torch.allclose(first[name], other[name], atol=1e-6)] == []
+    plain = load_file(corpus / "plain" / "model.safetensors")
+    assert [name for name in plain if not torch.allclose(first[name], plain[name], atol=1e-6)]
+
+
+def test_going_on_from_a_checkpoint_keeps_its_modality_dropout(corpus: Path, tmp_path: Path):
+    fixed = ["--model_name_or_path", corpus / "plain", "--num_train_epochs", 1, "--modality_dropout", 0.5]
+    train(corpus, tmp_path / "a", *fixed)
+    train(corpus, tmp_path / "b", "--model_name_or_path", tmp_path / "a", "--num_train_epochs", 1)
+    stored = [json.loads((tmp_path / name / "config.json").read_text())["modality_dropout"] for name in "ab"]
+    assert stored == [0.5, 0.5]
