@@ -7,8 +7,13 @@
     accelerate launch train_drkf.py paper.yaml --manifest clips.csv --gather_across_processes
 
 A recipe is a YAML file of the options below (model_cards/recipes holds some); options on the command line override it.
-The best epoch is chosen on the validation part; the test part is scored once, at the end. Ctrl-C ends training after
-the running step with a checkpoint to resume from.
+The best epoch is chosen on the validation part; the test part is scored once, at the end. Ctrl-C or SIGTERM ends
+training after the running step with a checkpoint to resume from.
+
+`--resume_from_checkpoint true` goes on from the last complete checkpoint of the output folder and starts from the
+beginning where there is none: one command serves a job that is submitted again. Exit status: 0 done; 1 an error, told
+in its last line; 2 wrong options; 130 Ctrl-C and 143 SIGTERM, after a checkpoint. `accelerate launch` makes 1 of each
+that is not 0.
 """
 
 import sys
@@ -18,19 +23,23 @@ from pathlib import Path
 from typing import Any
 
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, parse_arguments
 from modeling_drkf.building_drkf import CachedFeatures, SingleModalityCollator, build_model_and_processor, pad_features
+from modeling_drkf.processes_drkf import require_agreement, require_joined
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import CorpusError, read_corpus
 from processing.partition_drkf import partition
 from processing.protocols_drkf import ProtocolError, save_folds
 
-INTERRUPTED = 130
+SIGNALLED = 128
 MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}
+
+
+class Terminated(Exception):  # noqa: N818
+    """A signal, whose number this holds, ended the training; a checkpoint was saved."""
 
 
 def train(
@@ -42,16 +51,19 @@ def train(
 
     Raises:
         CorpusError: the corpus is damaged. ProtocolError: it cannot be divided as asked for.
-        KeyboardInterrupt: Ctrl-C ended the training; a checkpoint was saved.
+        CheckpointError: a checkpoint cannot be written, or not be resumed from. NonFiniteError: a loss is not finite.
+        Terminated: Ctrl-C or SIGTERM ended the training; a checkpoint was saved.
     """
+    require_joined(training_arguments.world_size)
     set_seed(training_arguments.seed)
     folder = Path(str(training_arguments.output_dir))
-    corpus = read_corpus(
-        data_arguments.corpus,
-        str(data_arguments.data_dir),
-        skip_damaged=data_arguments.skip_damaged or (),
-        label_map=data_arguments.label_map,
-    )
+    with training_arguments.main_process_first(desc="reading the corpus"):
+        corpus = read_corpus(
+            data_arguments.corpus,
+            str(data_arguments.data_dir),
+            skip_damaged=data_arguments.skip_damaged or (),
+            label_map=data_arguments.label_map,
+        )
     if corpus.problem_type == "multi_label_classification":
         training_arguments.metric_for_best_model = MULTI_LABEL_SELECTION.get(
             str(training_arguments.metric_for_best_model), training_arguments.metric_for_best_model
@@ -64,6 +76,9 @@ def train(
         data_arguments.test_share,
         data_arguments.split_seed,
         data_arguments.fold_file,
+    )
+    require_agreement(
+        "the corpus", [corpus.label_names, [[part["utterance_id"][:], part["text"][:]] for part in parts.values()]]
     )
     model, processor = build_model_and_processor(
         model_arguments, corpus.label_names, corpus.problem_type, parts["train"]["text"]
@@ -87,7 +102,7 @@ def train(
     )
     outcome = trainer.train(resume_from_checkpoint=_checkpoint(training_arguments))
     if trainer.interrupted:
-        raise KeyboardInterrupt
+        raise Terminated(trainer.interrupted)
     results = {
         "corpus": Path(data_arguments.manifest).stem if data_arguments.manifest else corpus.name,
         "excluded": corpus.report.excluded,
@@ -106,15 +121,9 @@ def train(
 
 
 def _checkpoint(arguments: DRKFTrainingArguments) -> str | bool | None:
-    """`true` means the last checkpoint of the output folder, as with the Trainer; it is an error if there is none."""
+    """What `--resume_from_checkpoint` says: true, false, or a checkpoint's folder."""
     asked = arguments.resume_from_checkpoint
-    if asked is None or str(asked).lower() in ("false", "no"):
-        return None
-    if str(asked).lower() not in ("true", "yes"):
-        return asked
-    if (last := get_last_checkpoint(arguments.output_dir)) is None:
-        raise ValueError(f"nothing to resume from: {arguments.output_dir} has no checkpoint")
-    return last
+    return {"true": True, "yes": True, "false": False, "no": False}.get(str(asked).lower(), asked)
 
 
 def _encoders(arguments: ModelArguments) -> dict[str, str]:
@@ -132,12 +141,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parsed[-1].output_dir
     try:
         results = train(*parsed)
-    except (CorpusError, ProtocolError, ValueError, OSError) as error:
+    except (CorpusError, ProtocolError, FloatingPointError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except Terminated as stop:
         print(f"Stopped. Go on with the same command and --resume_from_checkpoint true ({folder}).", file=sys.stderr)
-        return INTERRUPTED
+        return SIGNALLED + stop.args[0]
+    if not parsed[-1].should_save:
+        return 0
     for split in ("validation", "test"):
         if split in results:
             shown = {name: value for name, value in results[split].items() if isinstance(value, float)}
