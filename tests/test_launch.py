@@ -1,6 +1,7 @@
 """Several processes that train one model, as `accelerate launch` starts them: the figures of one, every row once."""
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pandas
 import pytest
+import yaml
+from accelerate.state import DistributedType, PartialState
 from forked import train, train_together
 from test_faults import spoil
 from tones import RECIPE, script, write_recipe, write_tones
@@ -155,6 +158,31 @@ def test_accelerate_launches_two_processes(corpus: Path, tmp_path: Path):
     assert failed.returncode == 1
     assert "error: " in failed.stderr
     assert "nowhere.csv" in failed.stderr
+
+
+def pretend_accelerators() -> None:
+    """Accelerate refuses to shard on CPUs only because it names several of them otherwise."""
+    joined = ("gloo", DistributedType.MULTI_GPU)
+    PartialState._prepare_backend = lambda self, cpu=False, sagemaker_dp=False, backend=None: joined
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="the model has no get_input_embeddings, and a parameter without dimension")
+def test_sharded_training_resumes_to_the_same_weights_and_saves_a_whole_model(corpus: Path, tmp_path: Path):
+    sharding = yaml.safe_load((DDP.parent / "fsdp.yaml").read_text())["fsdp_config"]
+    environment = {name.upper(): str(value) for name, value in sharding.items()}
+    environment |= {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_USE_CPU": "false", "ACCELERATE_TORCH_DEVICE": "cpu"}
+    command = [*options(corpus, tmp_path / "out"), "--gather_across_processes", "--resume_from_checkpoint", "true"]
+    weights = []
+    for _ in range(2):
+        runs = train_together(*command, log=tmp_path / "log", environment=environment, fault=pretend_accelerators)
+        assert [status for status, _ in runs] == [0, 0], runs[0][1]
+        require_complete(tmp_path / "out" / "checkpoint-4")
+        assert (tmp_path / "out" / "checkpoint-4" / "pytorch_model_fsdp.bin").is_file()
+        weights.append((tmp_path / "out" / "model.safetensors").read_bytes())
+        (tmp_path / "out" / "model.safetensors").unlink()
+        shutil.rmtree(tmp_path / "out" / "checkpoint-4")
+    assert weights[0] == weights[1]
 
 
 def test_processes_that_are_not_joined_do_not_train(monkeypatch: pytest.MonkeyPatch):
