@@ -11,8 +11,14 @@
 
 A recipe is a YAML file of the options below (model_cards/recipes holds some), which may extend another one; of several
 recipes the later ones override the earlier ones, and options on the command line override them all. The best epoch is
-chosen on the validation part; the test part is scored once, at the end. Ctrl-C ends training after the running step
-with a checkpoint to resume from. `drkf results` merges folds that were trained apart; `drkf ablate` runs Table 4.
+chosen on the validation part; the test part is scored once, at the end. Ctrl-C or SIGTERM ends training after the
+running step with a checkpoint to resume from. `drkf results` merges folds that were trained apart; `drkf ablate` runs
+Table 4.
+
+`--resume_from_checkpoint true` goes on from the last complete checkpoint of the output folder and starts from the
+beginning where there is none: one command serves a job that is submitted again. Exit status: 0 done; 1 an error, told
+in its last line; 2 wrong options; 130 Ctrl-C and 143 SIGTERM, after a checkpoint. `accelerate launch` makes 1 of each
+that is not 0.
 """
 
 import sys
@@ -25,7 +31,6 @@ from datasets import concatenate_datasets
 from huggingface_hub.errors import StrictDataclassError
 from rich.console import Console
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, chosen_options, parse_arguments
@@ -40,6 +45,7 @@ from modeling_drkf.building_drkf import (
 )
 from modeling_drkf.cross_validation_drkf import cross_validate, fingerprint
 from modeling_drkf.optimization_drkf import merge_lora
+from modeling_drkf.processes_drkf import require_agreement, require_joined
 from modeling_drkf.publishing_drkf import publish
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from processing.collator_drkf import DRKFDataCollator
@@ -49,8 +55,12 @@ from processing.partition_drkf import find_fold, folds_of, parts_of, resolve_pro
 from processing.protocols_drkf import Fold, ProtocolError, save_folds
 from processing.results_drkf import SELECTED_ON_TEST, ResultsError, results_table
 
-INTERRUPTED = 130
+SIGNALLED = 128
 MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}
+
+
+class Terminated(Exception):  # noqa: N818
+    """A signal, whose number this holds, ended the training; a checkpoint was saved."""
 
 
 def train(
@@ -64,15 +74,18 @@ def train(
 
     Raises:
         CorpusError: the corpus is damaged. ProtocolError: it cannot be divided as asked for.
-        KeyboardInterrupt: Ctrl-C ended the training; a checkpoint was saved.
+        CheckpointError: a checkpoint cannot be written, or not be resumed from. NonFiniteError: a loss is not finite.
+        Terminated: Ctrl-C or SIGTERM ended the training; a checkpoint was saved.
         PublishError: everything is saved, but could not be published as asked for.
     """
-    corpus = read_corpus(
-        data_arguments.corpus,
-        str(data_arguments.data_dir),
-        skip_damaged=data_arguments.skip_damaged or (),
-        label_map=data_arguments.label_map,
-    )
+    require_joined(training_arguments.world_size)
+    with training_arguments.main_process_first(desc="reading the corpus"):
+        corpus = read_corpus(
+            data_arguments.corpus,
+            str(data_arguments.data_dir),
+            skip_damaged=data_arguments.skip_damaged or (),
+            label_map=data_arguments.label_map,
+        )
     folds = folds_of(
         corpus,
         data_arguments.protocol,
@@ -117,6 +130,9 @@ def train_fold(
         training_arguments.metric_for_best_model = MULTI_LABEL_SELECTION.get(
             str(training_arguments.metric_for_best_model), training_arguments.metric_for_best_model
         )
+    require_agreement(
+        "the corpus", [corpus.label_names, [[part["utterance_id"][:], part["text"][:]] for part in parts.values()]]
+    )
     model, processor = build_model_and_processor(
         model_arguments, corpus.label_names, corpus.problem_type, parts["train"]
     )
@@ -143,7 +159,7 @@ def train_fold(
     )
     outcome = trainer.train(resume_from_checkpoint=_checkpoint(training_arguments))
     if trainer.interrupted:
-        raise KeyboardInterrupt
+        raise Terminated(trainer.interrupted)
     results = {
         "corpus": corpus_name(corpus.name, str(data_arguments.data_dir)),
         "modality": model_arguments.modality,
@@ -191,15 +207,9 @@ def train_fold(
 
 
 def _checkpoint(arguments: DRKFTrainingArguments) -> str | bool | None:
-    """`true` means the last checkpoint of the output folder, as with the Trainer; it is an error if there is none."""
+    """What `--resume_from_checkpoint` says: true, false, or a checkpoint's folder."""
     asked = arguments.resume_from_checkpoint
-    if asked is None or str(asked).lower() in ("false", "no"):
-        return None
-    if str(asked).lower() not in ("true", "yes"):
-        return asked
-    if (last := get_last_checkpoint(arguments.output_dir)) is None:
-        raise ValueError(f"nothing to resume from: {arguments.output_dir} has no checkpoint")
-    return last
+    return {"true": True, "yes": True, "false": False, "no": False}.get(str(asked).lower(), asked)
 
 
 def _encoders(arguments: ModelArguments) -> dict[str, str]:
@@ -217,12 +227,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parsed[-1].output_dir
     try:
         results = train(*parsed)
-    except (CorpusError, ProtocolError, ResultsError, StrictDataclassError, ValueError, OSError, ImportError) as error:
+    except (
+        *(CorpusError, ProtocolError, ResultsError, StrictDataclassError),
+        *(FloatingPointError, ValueError, OSError, ImportError),
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except Terminated as stop:
         print(f"Stopped. Go on with the same command and --resume_from_checkpoint true ({folder}).", file=sys.stderr)
-        return INTERRUPTED
+        return SIGNALLED + stop.args[0]
+    if not parsed[-1].should_save:
+        return 0
     if "runs" in results:
         Console().print(results_table(results))
         print(f"Runs, table and card: {folder}")

@@ -13,7 +13,7 @@ from rich.table import Table
 from processing.metrics_drkf import FORMULAS
 from processing.paper_drkf import TABLE_4, TABLE_4_COLUMNS, AblationRow
 from processing.results_drkf import SELECTED_ON_TEST, ResultsError, find_runs, merge_runs
-from train_drkf import INTERRUPTED, main
+from train_drkf import main
 
 DEFAULT_OUTPUT = "runs/ablation"
 
@@ -35,12 +35,7 @@ def run_ablation(arguments: Sequence[str]) -> int:
         if resuming and (output / "metrics.json").is_file():
             print("done before")
             continue
-        own = [*recipes, f"table4_{row.name}.yaml", *options, "--output_dir", str(output)]
-        if resuming and not any(output.rglob("checkpoint-*")) and not any(output.rglob("metrics.json")):
-            own += ["--resume_from_checkpoint", "false"]
-        if (status := main(own)) != 0:
-            if status == INTERRUPTED:
-                print("The rows before are done.", file=sys.stderr)
+        if (status := main([*recipes, f"table4_{row.name}.yaml", *options, "--output_dir", str(output)])) != 0:
             return status
     try:
         results = {row.name: merge_runs(find_runs([folder / row.name])) for row in TABLE_4}

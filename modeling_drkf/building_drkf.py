@@ -152,22 +152,25 @@ class CachedFeatures(torch.utils.data.Dataset):
 
     def __init__(self, rows: Dataset, collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]):
         self.rows, self.collator = rows, collator
-        self.features: dict[int, dict[str, torch.Tensor]] = {}
+        self.features: dict[int, dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         if index not in self.features:
-            batch = self.collator([self.rows[index]])
+            row = self.rows[index]
+            batch = self.collator([row])
             self.features[index] = {name: value[0] for name, value in batch.items()}
+            if "utterance_id" in row:
+                self.features[index]["utterance_id"] = row["utterance_id"]
         return self.features[index]
 
 
-def pad_features(samples: Sequence[Mapping[str, torch.Tensor]], pad_token_id: int) -> dict[str, torch.Tensor]:
+def pad_features(samples: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
     """One batch of samples of a [`CachedFeatures`]: what the collator would make of their rows."""
     batch = {}
-    for name in samples[0]:
+    for name in [name for name in samples[0] if name != "utterance_id"]:
         values = [sample[name] for sample in samples]
         padding = pad_token_id if name == "input_ids" else 0
         batch[name] = pad_sequence(values, True, padding) if values[0].ndim else torch.stack(values)

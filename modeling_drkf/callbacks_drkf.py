@@ -1,14 +1,19 @@
-"""What happens around a training step: a progress bar that reads well, and an orderly end at Ctrl-C."""
+"""What happens around training: a progress bar that reads well, an orderly end at a signal, a sound new beginning."""
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import logging
 
+from .checkpoints_drkf import is_finished
 from .gathering_drkf import is_distributed
+
+logger = logging.get_logger(__name__)
 
 SHOWN_METRICS = {
     "eval_unweighted_accuracy": "UA",
@@ -25,6 +30,12 @@ class EpochProgress(ProgressCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         super().on_train_begin(args, state, control, **kwargs)
         self._terms = ""
+
+    def close(self) -> None:
+        """Ends the bar where an error ended the training: what is printed next starts on a line of its own."""
+        if self.training_bar is not None:
+            self.training_bar.close()
+            self.training_bar = None
 
     def on_log(
         self,
@@ -47,32 +58,56 @@ class EpochProgress(ProgressCallback):
 
 
 class InterruptCallback(TrainerCallback):
-    """The first Ctrl-C ends training after the running step, with a checkpoint; the second one aborts at once."""
+    """Ctrl-C or SIGTERM ends training after the running step, with a checkpoint; a second one aborts at once.
+
+    Several processes answer only Ctrl-C so: their launcher sends SIGTERM to end the others when one has failed.
+    """
 
     def __init__(self) -> None:
-        self.interrupted = False
-        self._previous: Any = None
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.interrupted = True
-        signal.signal(signal.SIGINT, self._previous)
-        print("\nInterrupted: finishing this step and saving a checkpoint; Ctrl-C again to abort.", flush=True)
+        self.signal = number
+        self._restore()
+        print("\nInterrupted: finishing this step and saving a checkpoint; once more to abort.", flush=True)
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.interrupted = False
+        self.signal = None
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._on_signal)
+            numbers = [signal.SIGINT] if is_distributed() else [signal.SIGINT, signal.SIGTERM]
+            self._previous = {number: signal.signal(number, self._on_signal) or signal.SIG_DFL for number in numbers}
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if is_distributed():
-            flag = torch.tensor(float(self.interrupted), device=args.device)
-            torch.distributed.all_reduce(flag)
-            self.interrupted = bool(flag > 0)
-        if self.interrupted:
+            flag = torch.tensor(self.signal or 0, device=args.device)
+            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+            self.signal = int(flag) or None
+        if self.signal:
             control.should_save = control.should_training_stop = True
 
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+
+class BestCheckpointCallback(TrainerCallback):
+    """When training resumes, the best checkpoint so far must still be there: it may have been the damaged one.
+
+    Where it is not, the best is chosen among the epochs that follow, and a warning says so.
+    """
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        if state.best_model_checkpoint is None:
+            return
+        best = Path(str(args.output_dir)) / Path(state.best_model_checkpoint).name
+        if is_finished(best):
+            state.best_model_checkpoint = str(best)
+            return
+        logger.warning(f"The best checkpoint so far ({best}) is gone: the best is chosen among what follows.")
+        state.best_model_checkpoint = state.best_metric = state.best_global_step = None

@@ -76,6 +76,4 @@ def _arguments_of(arguments: DRKFTrainingArguments, run: Path, seed: int) -> DRK
     own.output_dir, own.seed, own.hub_token = str(run), seed, arguments.hub_token
     if arguments.push_to_hub:
         own.hub_model_id = f"{arguments.hub_model_id or run.parent.name}-{run.name}"
-    if not (run.is_dir() and any(run.glob("checkpoint-*"))):
-        own.resume_from_checkpoint = None
     return own

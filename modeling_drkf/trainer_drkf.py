@@ -1,23 +1,28 @@
 """Fine-tuning of DRKF with the transformers `Trainer`."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from accelerate.utils import broadcast_object_list
 from huggingface_hub import CommitInfo
 from huggingface_hub.errors import HTTPError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import ProgressCallback, Trainer, TrainingArguments
-from transformers.trainer_utils import EvalLoopOutput, HubStrategy
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, HubStrategy, TrainOutput
 from transformers.utils import logging
 
 from processing.collator_drkf import DRKFDataCollator
 from processing.metrics_drkf import compute_metrics_fn
 
-from .callbacks_drkf import EpochProgress, InterruptCallback
+from .callbacks_drkf import BestCheckpointCallback, EpochProgress, InterruptCallback
+from .checkpoints_drkf import is_finished, last_checkpoint, require_complete, rotate, sealed, told
+from .finite_drkf import require_finite_loss, require_finite_weights
 from .optimization_drkf import EarlyStopping, decaying, encoder_learning_rate, set_encoder_learning_rate
 from .publishing_drkf import PublishError, publish
 
@@ -96,6 +101,19 @@ class DRKFTrainingArguments(TrainingArguments):
         return {**self.__dict__, "hub_token": None}
 
 
+class NamedBatches:
+    """Adds the rows' `utterance_id`, where they have one, to what a collator makes of them."""
+
+    def __init__(self, collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]):
+        self.collator = collator
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        batch = dict(self.collator(rows))
+        if all("utterance_id" in row for row in rows):
+            batch["utterance_id"] = [str(row["utterance_id"]) for row in rows]
+        return batch
+
+
 class TermMeans:
     """Means of loss terms over batches, weighted by batch size, across processes."""
 
@@ -121,10 +139,17 @@ class TermMeans:
 
 class DRKFTrainer(Trainer):
     """`Trainer` that logs every term of Eq. 21 under its own name, in training (`contrastive_loss`) and in evaluation
-    (`eval_contrastive_loss`).
+    (`eval_contrastive_loss`), and that survives what happens to long runs.
 
     `processing_class` is a [`DRKFProcessor`]; collator and metrics default to DRKF's. `interrupted` tells whether
-    Ctrl-C ended the training. `label_smoothing_factor` sets the `label_smoothing` of the model's configuration.
+    a signal ended the training, and which. `label_smoothing_factor` sets the `label_smoothing` of the model's
+    configuration.
+
+    - A checkpoint counts once it is sealed: one that was killed half-way, or was damaged later, is not resumed from.
+    - A loss that is not finite ends training with the names of term and utterances. Rows name themselves by their
+      `utterance_id`.
+    - Evaluation counts every utterance once, computes each batch as one process would, and leaves the random numbers
+      of training alone: its figures do not depend on the number of processes.
 
     Raises:
         ValueError: `label_smoothing_factor` with multi-label classification, or beside another `label_smoothing`.
@@ -141,20 +166,71 @@ class DRKFTrainer(Trainer):
         if args is not None and args.label_smoothing_factor and config is not None:
             _smooth_labels(config, args.label_smoothing_factor)
         super().__init__(model, args, **kwargs)
+        self.data_collator = NamedBatches(self.data_collator)  # type: ignore[arg-type]
         if args is not None:
             if args.early_stopping_patience is not None:
                 self.add_callback(EarlyStopping(args.early_stopping_patience))
             self.accelerator.unwrap_model(self.model).gather_across_processes = args.gather_across_processes
         self._terms: defaultdict[str, TermMeans] = defaultdict(TermMeans)
         self._encoder_learning_rate: float | None = None
+        self._ids: list[str] | None = None
+        self._counted_rows: int | None = None
         self._interrupt = InterruptCallback()
         self.add_callback(self._interrupt)
+        self.add_callback(BestCheckpointCallback())
+        self._progress = EpochProgress()
         if self.pop_callback(ProgressCallback) is not None:
-            self.add_callback(EpochProgress())
+            self.add_callback(self._progress)
 
     @property
-    def interrupted(self) -> bool:
-        return self._interrupt.interrupted
+    def interrupted(self) -> int | None:
+        """The number of the signal that ended the training, None if none did."""
+        return self._interrupt.signal
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """
+        Args:
+            resume_from_checkpoint: a checkpoint's folder; or True for the last complete one of `output_dir`, and
+                without any, from the beginning.
+            args, kwargs: see `Trainer.train`.
+
+        Raises:
+            CheckpointError: the named checkpoint, or every one of `output_dir`, is damaged; or one cannot be written.
+            NonFiniteError: a loss or a weight is not finite.
+        """
+        if resume_from_checkpoint:
+            resume_from_checkpoint = broadcast_object_list([self._checkpoint_of(resume_from_checkpoint)])[0]
+        try:
+            return super().train(resume_from_checkpoint or None, *args, **kwargs)
+        finally:
+            self._progress.close()
+
+    def _checkpoint_of(self, asked: str | Literal[True]) -> str | None:
+        if not self.is_world_process_zero():
+            return None
+        if asked is not True:
+            require_complete(Path(asked))
+            return asked
+        last = last_checkpoint(Path(str(self.args.output_dir)))
+        if last is None:
+            logger.warning(f"No checkpoint in {self.args.output_dir} yet: training starts from the beginning.")
+        return None if last is None else str(last)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """As the base class does; where data cannot be read, what was trained so far is saved before the error.
+
+        Several processes cannot save when one of them fails: their last checkpoint stands.
+        """
+        try:
+            return super().get_batch_samples(*args, **kwargs)
+        except Exception:
+            if self.args.world_size == 1 and self.state.global_step and not is_finished(self._checkpoint_folder()):
+                self._save_checkpoint(self.model, trial=None)  # type: ignore[arg-type]
+            raise
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        self._ids = inputs.get("utterance_id")
+        return super()._prepare_inputs({name: value for name, value in inputs.items() if name != "utterance_id"})
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Weight matrices and embeddings: neither biases and norms nor the temperature."""
@@ -193,12 +269,15 @@ class DRKFTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
         outputs = model(**inputs)
-        self._terms["train" if model.training else "eval"].add(outputs["loss_terms"], len(inputs["labels"]))
+        part = "training" if model.training else "evaluation"
+        require_finite_loss(outputs, self._ids, f"{part} at step {self.state.global_step}")
+        samples = len(inputs["labels"]) if model.training or self._counted_rows is None else self._counted_rows
+        self._terms[part].add(outputs["loss_terms"], samples)
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
-            logs |= self._terms["train"].pop(self)
+            logs |= self._terms["training"].pop(self)
             if "learning_rate" in logs and self._encoder_learning_rate is not None:
                 logs["encoder_learning_rate"] = self._encoder_learning_rate
         super().log(logs, *args, **kwargs)
@@ -211,11 +290,12 @@ class DRKFTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        self._terms["eval"] = TermMeans()
-        output = super().evaluation_loop(
-            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
-        )
-        terms = self._terms["eval"].pop(self)
+        self._terms["evaluation"] = TermMeans()
+        with self._apart_from_training():
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
+            )
+        terms = self._terms["evaluation"].pop(self)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in terms.items()}
         return output._replace(metrics={**(output.metrics or {}), **metrics})
 
@@ -268,6 +348,70 @@ class DRKFTrainer(Trainer):
             private=self.args.hub_private_repo is not False,
             message=message,
         )
+
+    @contextmanager
+    def _apart_from_training(self) -> Iterator[None]:
+        model: Any = self.accelerator.unwrap_model(self.model)
+        gathers, model.gather_across_processes = model.gather_across_processes, False
+        device = self.args.device
+        try:
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                yield
+        finally:
+            model.gather_across_processes = gathers
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Any, Any]:
+        """As the base class does, without the rows that repeat others to fill up the last batch of each process."""
+        rows = len(inputs["input_ids"])
+        self._counted_rows = self._own_rows(rows)
+        # A batch of nothing but filling is of no weight. Processes that share the weights must compute alike.
+        kept = rows if self.is_fsdp_enabled else self._counted_rows or rows
+        own = {name: value[:kept] for name, value in inputs.items()}
+        loss, logits, labels = super().prediction_step(
+            model, own, prediction_loss_only, [*(ignore_keys or ()), "loss_terms"]
+        )
+        return loss, _filled_up(logits, rows), _filled_up(labels, rows)
+
+    def _own_rows(self, rows: int) -> int:
+        state = self.accelerator.gradient_state
+        if self.args.world_size == 1 or not state.end_of_dataloader or state.remainder <= 0:
+            return rows
+        return min(rows, max(0, state.remainder - self.args.process_index * rows))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """See `Trainer.save_model`; raises CheckpointError where the folder cannot be written."""
+        with told(Path(output_dir or str(self.args.output_dir))):
+            super().save_model(output_dir, _internal_call)
+
+    def _checkpoint_folder(self, trial: Any = None) -> Path:
+        return Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        require_finite_weights(model, f"checkpoint at step {self.state.global_step}")
+        folder = self._checkpoint_folder(trial)
+        limit, self.args.save_total_limit = self.args.save_total_limit, None  # nothing is deleted before the seal
+        try:
+            with sealed(folder, self.args.should_save):
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save:
+            best = self.state.best_model_checkpoint
+            rotate(folder.parent, limit, folder, Path(best) if best else None)
+
+
+def _filled_up(values: Any, rows: int) -> Any:
+    """Tensors of (kept, ...), alone or nested, whose last row is repeated up to `rows`."""
+    if isinstance(values, Tensor):
+        return torch.cat([values, values[-1:].expand(rows - len(values), *values.shape[1:])])
+    return None if values is None else type(values)(_filled_up(value, rows) for value in values)
 
 
 def _smooth_labels(config: Any, factor: float) -> None:

@@ -1,0 +1,185 @@
+"""Checkpoints to rely on: the last file of each is a seal, which tells whether all of it was written and still is."""
+
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+SEAL = "checkpoint.json"
+CHUNK = 1 << 24
+
+
+class CheckpointError(OSError):
+    """A checkpoint cannot be written or resumed from. The message names it, what is wrong and what to do."""
+
+
+@contextmanager
+def sealed(folder: Path, writes: bool = True) -> Iterator[None]:
+    """What is written into `folder` meanwhile is a checkpoint once this ends; until then it is none.
+
+    Args:
+        writes: whether this process puts the seal, which must be the last to write.
+
+    Raises:
+        CheckpointError: writing failed, as on a full disk; the unfinished folder is removed.
+    """
+    if writes:
+        (folder / SEAL).unlink(missing_ok=True)
+    try:
+        with told(folder):
+            yield
+            if writes:
+                _seal(folder)
+    except CheckpointError:
+        if writes:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Turns what the libraries raise when `folder` cannot be written into one [`CheckpointError`]."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, SafetensorError) as error:
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        free = shutil.disk_usage(existing).free / 2**20
+        raise CheckpointError(
+            f"{folder} could not be written, with {free:.0f} MiB free on its disk: {error}. Checkpoints that were "
+            "written before are intact: make room, then go on with --resume_from_checkpoint true"
+        ) from error
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of `folder` that was written last and is complete; None where none was ever finished.
+
+    A warning names each one that is skipped: unfinished (the run was killed while writing) or damaged.
+
+    Raises:
+        CheckpointError: there are finished checkpoints, but all are damaged.
+    """
+    finished = _finished(folder)
+    for unfinished in sorted(set(_checkpoints(folder)) - set(finished)):
+        logger.warning(f"Skipped {unfinished}: its writing was never finished.")
+    damaged = []
+    for checkpoint in finished:
+        if (damage := _damage(checkpoint)) is None:
+            return checkpoint
+        damaged.append(f"{checkpoint} ({damage})")
+        logger.warning(f"Skipped {checkpoint}, which is damaged: {damage}.")
+    if damaged:
+        raise CheckpointError(f"nothing to resume from: {', '.join(damaged)}. Delete what is damaged to start anew")
+    return None
+
+
+def require_complete(checkpoint: Path) -> None:
+    """
+    Raises:
+        CheckpointError: it was not written to its end, or has changed since.
+    """
+    if not checkpoint.is_dir():
+        raise CheckpointError(f"nothing to resume from: there is no folder {checkpoint}")
+    if damage := _damage(checkpoint):
+        raise CheckpointError(f"{checkpoint} cannot be resumed from: {damage}. Name an earlier one")
+
+
+def is_finished(checkpoint: Path) -> bool:
+    return (checkpoint / SEAL).is_file()
+
+
+def rotate(folder: Path, limit: int | None, newest: Path, best: Path | None) -> None:
+    """Deletes unfinished checkpoints and the oldest, so that `limit` remain; `newest` and `best` always do."""
+    if not limit:
+        return
+    kept = [path for path in (newest, best) if path is not None]
+    others = [path for path in _finished(folder) if path not in kept]
+    kept += others[: max(0, limit - len(set(kept)))]
+    for path in _checkpoints(folder):
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.is_dir()]
+
+
+def _finished(folder: Path) -> list[Path]:
+    """Those with a seal, the last written first."""
+    finished = [path for path in _checkpoints(folder) if is_finished(path)]
+    return sorted(finished, key=_written, reverse=True)
+
+
+def _written(checkpoint: Path) -> float:
+    return _read_seal(checkpoint).get("written", (checkpoint / SEAL).stat().st_mtime)
+
+
+def _read_seal(checkpoint: Path) -> dict[str, Any]:
+    try:
+        seal = json.loads((checkpoint / SEAL).read_text())
+    except (OSError, ValueError):
+        return {}
+    return seal if isinstance(seal, dict) else {}
+
+
+def _seal(folder: Path) -> None:
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    measures = {name: _measure(path, synchronise=True) for name, path in files.items()}
+    partial = folder / f"{SEAL}.partial"
+    with partial.open("w") as file:
+        json.dump({"written": time.time(), "files": measures}, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / SEAL)
+    for changed in (folder, folder.parent):
+        _synchronise_folder(changed)
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, None if nothing is."""
+    if not is_finished(checkpoint):
+        return "its writing was never finished"
+    files = _read_seal(checkpoint).get("files")
+    if not isinstance(files, dict):
+        return f"{SEAL} is not readable"
+    for name, expected in files.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if (size := path.stat().st_size) != expected["bytes"]:
+            return f"{name} has {size} bytes, not {expected['bytes']}"
+        if _measure(path) != expected:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def _measure(path: Path, synchronise: bool = False) -> dict[str, int]:
+    size = checksum = 0
+    with path.open("r+b" if synchronise else "rb") as file:
+        while chunk := file.read(CHUNK):
+            size += len(chunk)
+            checksum = zlib.crc32(chunk, checksum)
+        if synchronise:
+            os.fsync(file.fileno())
+    return {"bytes": size, "crc32": checksum}
+
+
+def _synchronise_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
