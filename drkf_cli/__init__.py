@@ -13,6 +13,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Recognise what a speaker feels, from the voice and the words together.",
 )
+export = typer.Typer(no_args_is_help=True, help="Put a checkpoint into another form.")
+app.add_typer(export, name="export")
 
 
 @app.command()
@@ -86,3 +88,35 @@ def prepare(
     from .corpora import run_prepare
 
     raise typer.Exit(run_prepare(corpus, data_dir, output_dir, skip_damaged or []))
+
+
+@app.command(name="app")
+def web_app(
+    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 7860,
+    transcriber: Annotated[
+        str | None, typer.Option(help="A speech recognition model (folder or Hub id) for clips without words.")
+    ] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="A CSV file with the columns audio and text: clips to choose from.")
+    ] = None,
+) -> None:
+    """Serve a web page that records or takes a clip and shows the answer, with an API at /answer."""
+    from .launch import run_app
+
+    raise typer.Exit(run_app(model, host, port, transcriber, examples))
+
+
+@export.command("space")
+def export_space(
+    model: Annotated[str, typer.Argument(help="A DRKF checkpoint: a folder, which is copied, or a Hub id.")],
+    output_dir: Annotated[Path, typer.Argument(help="Where the Space goes; must not exist yet.")],
+    examples: Annotated[
+        Path | None, typer.Option(help="A CSV file with the columns audio and text: clips to choose from.")
+    ] = None,
+) -> None:
+    """Write a folder that runs as a Hugging Face Space: the page of `drkf app` around this checkpoint."""
+    from .space import run_export_space
+
+    raise typer.Exit(run_export_space(model, output_dir, examples))
