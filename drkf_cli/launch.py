@@ -29,4 +29,5 @@ def load_recogniser(model: str, transcriber: str | None) -> Any:
 
     import modeling_drkf  # noqa: F401  (registers the task and the Auto classes)
 
-    return pipeline("multimodal-emotion-recognition", model=model, transcriber=transcriber)
+    task: Any = "multimodal-emotion-recognition"
+    return pipeline(task, model=model, transcriber=transcriber)

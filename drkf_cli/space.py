@@ -21,7 +21,7 @@ PAGE_FOLDER = "drkf_web"
 REQUIREMENTS = ("torch>=2.9", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
-APP = '''"""The page of a DRKF checkpoint. It runs the code that the checkpoint carries: read that first if it is not yours."""
+APP = '''"""The page of a DRKF checkpoint. It runs code that the checkpoint carries: read that if it is not yours."""
 
 import os
 from pathlib import Path

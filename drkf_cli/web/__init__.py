@@ -1,4 +1,4 @@
-"""The web page around a recogniser. A Space carries this folder, so it imports nothing of the package outside itself."""
+"""The web page around a recogniser. A Space carries this folder: it imports nothing from outside."""
 
 from .serving import serve
 

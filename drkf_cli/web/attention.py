@@ -39,7 +39,9 @@ def words_with_attention(tokenizer: Any, text: str, attention: Sequence[float]) 
     Args:
         tokenizer: a fast tokenizer. attention: a weight for every token of the text, special tokens included.
     """
-    offsets = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=len(attention))["offset_mapping"]
+    offsets = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=len(attention))[
+        "offset_mapping"
+    ]
     words = [(match.start(), match.end(), match.group()) for match in re.finditer(r"\S+", text)]
     weights: dict[int, float] = {}
     for (start, end), weight in zip(offsets, attention, strict=False):

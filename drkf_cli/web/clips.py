@@ -19,7 +19,7 @@ class ClipError(ValueError):
 
 
 def read_clip(path: str | None) -> bytes | None:
-    """The encoded clip, when it is short enough to be decoded; what cannot be opened is left to the recogniser to tell.
+    """The encoded clip, if it is short enough; what cannot be decoded is left to the recogniser to tell.
 
     Raises:
         ClipError: the clip is no longer there, too large, or longer than `MAX_SECONDS` (by its header, and, since a
@@ -31,13 +31,17 @@ def read_clip(path: str | None) -> bytes | None:
         with Path(path).open("rb") as file:
             encoded = file.read(MAX_UPLOAD_BYTES + 1)
     except FileNotFoundError as error:
-        raise ClipError("The clip is no longer on the server: clips are deleted after a while. Add it again.") from error
+        raise ClipError(
+            "The clip is no longer on the server: clips are deleted after a while. Add it again."
+        ) from error
     if not encoded:
         raise ClipError("The file is empty (0 bytes). Record or upload a clip with sound in it.")
     if len(encoded) > MAX_UPLOAD_BYTES:
         raise ClipError(f"The clip has more than {MAX_UPLOAD_BYTES / 2**20:.0f} MB. Shorten or compress it.")
     if _is_longer(path, MAX_SECONDS):
-        raise ClipError(f"The clip lasts longer than {MAX_SECONDS} seconds. Cut out the part that you want to ask about.")
+        raise ClipError(
+            f"The clip lasts longer than {MAX_SECONDS} seconds. Cut out the part that you want to ask about."
+        )
     return encoded
 
 

@@ -72,15 +72,18 @@ class Gate:
                 return
             body += message.get("body", b"")
             if len(body) > MAX_JSON_BYTES:
-                return await _refuse(send, 413, f"A request may have at most {MAX_JSON_BYTES} bytes.")
+                await _refuse(send, 413, f"A request may have at most {MAX_JSON_BYTES} bytes.")
+                return
             if not message.get("more_body"):
                 break
         try:
             named = list(_named_paths(json.loads(body))) if body else []
         except (ValueError, RecursionError):
-            return await _refuse(send, 400, "The request is not valid JSON.")
+            await _refuse(send, 400, "The request is not valid JSON.")
+            return
         if not all(self._holds(name) for name in named):
-            return await _refuse(send, 400, "Upload the clip: paths and URLs are not read.")
+            await _refuse(send, 400, "Upload the clip: paths and URLs are not read.")
+            return
         waiting: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
         async def replay() -> Message:

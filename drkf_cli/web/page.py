@@ -97,7 +97,7 @@ def build_page(
                     gr.Markdown(API_USE)
         gr.Markdown(LIMITS, elem_id="limits")
         endpoint = gr.JSON(visible=False)
-        shared = {"concurrency_id": "model", "concurrency_limit": 1}
+        shared: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
         gr.on(
             [button.click, text.submit],
             show,
