@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+UPLOAD = "/gradio_api/upload"
+POSTS = (UPLOAD, *(f"/gradio_api/{route}" for route in ("queue/join", "call/", "cancel", "reset")))
 MAX_JSON_BYTES = 2**20
 MAX_STORED_BYTES = 2**30
 
@@ -30,7 +32,8 @@ class Gate:
     """ASGI middleware: refuses any path or URL that a client names unless it is an upload of this server, bounds what
     is sent and stored, and tells browsers to load nothing from elsewhere.
 
-    Gradio by itself fetches public URLs that stand in place of a file.
+    Gradio by itself fetches public URLs that stand in place of a file, and serves routes that this page has no use
+    for, one of which gives what it is sent to ffmpeg.
 
     Args:
         app: the application behind it.
@@ -56,7 +59,9 @@ class Gate:
             await _refuse(send_with_headers, 403, "This server gives out uploads and its own answers only.")
         elif scope["method"] != "POST":
             await self.app(scope, receive, send_with_headers)
-        elif path.rstrip("/").endswith("/upload"):
+        elif not path.startswith(POSTS):
+            await _refuse(send_with_headers, 404, "This server has no such service.")
+        elif path.startswith(UPLOAD):
             if _stored_bytes(self.folder) > MAX_STORED_BYTES:
                 await _refuse(send_with_headers, 503, "Too many clips are waiting; try again in a few minutes.")
             else:

@@ -35,7 +35,7 @@ def serve(
         from .page import build_page
 
         page, looks = build_page(recogniser, title, transcribes, examples)
-        page.launch(
+        _, address, _ = page.launch(
             server_name=host,
             server_port=port,
             share=False,
@@ -46,8 +46,12 @@ def serve(
             ssr_mode=False,
             pwa=False,
             app_kwargs={"middleware": [Middleware(Gate, folder=Path(folder))]},
+            quiet=True,
+            prevent_thread_lock=True,
             **looks,
         )
+        print(f"The page is at {address} (Ctrl-C stops it)", flush=True)
+        page.block_thread()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
