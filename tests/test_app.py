@@ -272,6 +272,21 @@ def test_services_that_the_page_does_not_use_are_closed(address):
         assert requests.post(f"{address}/gradio_api/{route}", json={}, timeout=30).status_code == 404, route
 
 
+@pytest.mark.slow
+def test_clips_are_deleted_while_the_server_runs(checkpoint, clips, tmp_path):
+    hasty = f"from drkf_cli.web import clips; clips.CLEANED_EVERY = clips.DELETED_AFTER = 2; {DRKF[2]}"
+    port = free_port()
+    command = [sys.executable, "-c", hasty, "app", "--model", str(checkpoint), "--port", str(port)]
+    with serving(command, port, tmp_path) as url:
+        own = uploaded(url, clips / "good.wav")
+        assert result(url, call(url, own))[0] == "complete"
+        deadline = time.monotonic() + 60
+        while list(tmp_path.rglob("*.wav")):
+            assert time.monotonic() < deadline, "the clip is still there"
+            time.sleep(0.2)
+        assert result(url, call(url, own))[0] == "error"
+
+
 def test_browsers_are_told_to_load_nothing_from_elsewhere(address):
     headers = requests.get(address, timeout=30).headers
     assert "default-src 'self';" in headers["content-security-policy"]

@@ -11,6 +11,8 @@ MAX_SECONDS = 60
 MAX_UPLOAD_BYTES = 25 * 2**20
 MAX_TEXT_CHARACTERS = 1000
 MAX_EXAMPLES = 8
+DELETED_AFTER = 300  # seconds: when a client's file is deleted
+CLEANED_EVERY = 30  # seconds: how often that is looked at
 BLOCK = 1 << 16  # frames
 
 

@@ -6,13 +6,20 @@ from typing import Any
 import gradio as gr
 
 from .attention import render_attention
-from .clips import MAX_SECONDS, MAX_TEXT_CHARACTERS, ClipError, Example, read_clip, read_text
+from .clips import (
+    CLEANED_EVERY,
+    DELETED_AFTER,
+    MAX_SECONDS,
+    MAX_TEXT_CHARACTERS,
+    ClipError,
+    Example,
+    read_clip,
+    read_text,
+)
 from .rendering import CSS, LIMITS, WAITING, render_answer, render_error
 
 TITLE = "What does the speaker feel?"
 QUEUE_LENGTH = 64
-DELETED_AFTER = 300  # seconds, for files of clients
-CLEANED_EVERY = 30  # seconds
 
 API_USE = """From a program:
 

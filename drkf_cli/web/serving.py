@@ -41,6 +41,7 @@ def serve(
             share=False,
             max_file_size=MAX_UPLOAD_BYTES,
             enable_monitoring=False,
+            state_session_capacity=100,  # the page keeps nothing in sessions
             run_history=False,
             mcp_server=False,
             ssr_mode=False,
