@@ -83,7 +83,7 @@ def build_page(
                     elem_id="clip",
                 )
                 gr.Markdown(
-                    f"WAV, FLAC, OGG or MP3, at most {MAX_SECONDS} seconds. Clips are deleted from this server after "
+                    f"WAV, FLAC, OGG or MP3, at most {MAX_SECONDS} seconds. Clips are deleted from this server after about "
                     f"{DELETED_AFTER // 60} minutes."
                 )
                 text = gr.Textbox(
