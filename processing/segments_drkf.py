@@ -58,10 +58,8 @@ def parse_segments(text: str, name: str = "segments") -> list[Segment]:
         SegmentError: no such format, a broken cue or item, an end before its start, or no segment at all.
     """
     text = text.removeprefix("\ufeff")
-    if text.lstrip()[:1] in ("{", "["):
-        segments = _parse_json(text, name)
-    else:
-        segments = _parse_cues(text, name)
+    parse = _parse_json if text.lstrip()[:1] in ("{", "[") else _parse_cues
+    segments = parse(text, name)
     if not segments:
         raise SegmentError(f"{name}: no segment in it; SRT, WebVTT and Whisper's JSON are read")
     return segments

@@ -155,9 +155,11 @@ def test_what_is_written_is_read_back(segments):
 PIECES = ["-->", "00:00:01,000", "1:02.5", "\n", "\n\n", "\r", "WEBVTT", "NOTE", "<v A>", "1", "{", "[", "]", "}", " "]
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
-    lambda children: st.lists(children, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["segments", "chunks", "start", "end", "text", "timestamp", "offsets"]), children
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["segments", "chunks", "start", "end", "text", "timestamp", "offsets"]), children
+        )
     ),
     max_leaves=12,
 )
