@@ -120,13 +120,27 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: Path, columns: Mapping[
 
         rows = list(rows)
         types = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
-        arrays = [pa.array([row.get(name) for row in rows], types.get(kind)) for name, kind in columns.items()]
+        cells = {name: [row.get(name) for row in rows] for name in columns}
+        arrays = [
+            _inferred(cells[n]) if kind is object else pa.array(cells[n], types[kind]) for n, kind in columns.items()
+        ]
         parquet.write_table(pa.table(arrays, names=list(columns)), path)
         return
     with path.open("w", newline="", encoding="utf-8") as file:
         if path.suffix.lower() == ".jsonl":
-            file.writelines(json.dumps({n: row.get(n) for n in columns}, ensure_ascii=False) + "\n" for row in rows)
+            for row in rows:
+                file.write(json.dumps({n: row.get(n) for n in columns}, ensure_ascii=False, default=str) + "\n")
         else:
             writer = csv.DictWriter(file, list(columns), extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _inferred(cells: Sequence[Any]) -> Any:
+    """An Arrow array of the cells; as text where they are of no common type."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(cells)
+    except (pa.ArrowException, TypeError):
+        return pa.array([None if cell is None else str(cell) for cell in cells])
