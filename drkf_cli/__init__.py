@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -81,14 +81,14 @@ def predict(
     """
     from .predict import run_manifest, run_predict
 
-    options = {"top_k": top_k, "batch_size": batch_size}
+    options: dict[str, Any] = {"top_k": top_k, "batch_size": batch_size}
     if manifest is not None:
         if output is None or files or text or text_file or segments or chunk_length_s or picture or json:
             raise typer.BadParameter("--manifest takes --output, and no FILE nor an option for one")
         raise typer.Exit(run_manifest(manifest, output, model, rows_per_shard, options, transcriber))
     if not files:
         raise typer.BadParameter("name a FILE, or a --manifest")
-    words = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
+    words: dict[str, Any] = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
     options |= {"chunk_length_s": chunk_length_s, "stride_s": stride_s}
     raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json))
 

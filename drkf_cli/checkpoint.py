@@ -6,10 +6,9 @@ from typing import Any
 from transformers import pipeline
 
 import modeling_drkf  # noqa: F401  (registers the classes)
+from processing.pipeline_drkf import TASK
 
 from . import DEMO_CHECKPOINT
-
-TASK = "multimodal-emotion-recognition"
 
 
 def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
@@ -20,4 +19,11 @@ def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
     """
     if model == DEMO_CHECKPOINT and not Path(model).is_dir():
         raise ValueError(f"there is no {model} yet: run `drkf demo`, or name a checkpoint with --model")
-    return pipeline(TASK, model=model, device=device, **options)
+    return pipeline(TASK, model=model, device=device, **options)  # type: ignore[call-overload]
+
+
+def renamed(answer: dict[str, Any], number: int, name: str) -> dict[str, Any]:
+    """The pipeline's answer to its input `number`, called `name` in its error, if it is one."""
+    beginning = f"input {number}"
+    error = answer.get("error", "")
+    return {"error": name + error.removeprefix(beginning)} if error.startswith(beginning) else answer

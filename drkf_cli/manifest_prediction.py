@@ -14,15 +14,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
 from processing.timeline_drkf import answer_columns, answer_row, check_output, write_table
+
+from .checkpoint import renamed
 
 TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
 SLOWEST_PROCESS = timedelta(days=30)  # how long the others wait for it
@@ -66,8 +70,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the manifest; `error` says why it could not be read."""
+    """A row of the manifest and where it stands; `error` says why it could not be read."""
 
+    line: int
     cells: Mapping[str, Any]
     error: str | None = None
 
@@ -89,7 +94,7 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
     columns, entries = read_entries(job.manifest)
     if job.output.exists() and not job.shards.exists():
         raise ValueError(f"{job.output} exists; remove it, or name another --output")
-    state = PartialState(timeout=SLOWEST_PROCESS)
+    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=SLOWEST_PROCESS)
     pipe = open_pipeline(state.device)
     config = pipe.model.config
     outcome = answer_columns(config.label_names)
@@ -112,9 +117,9 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
     who = f"process {state.process_index + 1} of {state.num_processes}" if state.num_processes > 1 else "rows"
     with tqdm(total=sum(map(len, parts.values())), desc=who, unit="row") as bar:
         for number, part in parts.items():
-            rows = _answers(pipe, part, job)
-            flat = [answer_row(answer, config.label_names, config.is_multi_label) for answer in rows]
-            _write_atomically(_shard(job, number), lambda path, flat=flat: write_table(flat, path, outcome))
+            answers = _answers(pipe, part, job)
+            rows = [answer_row(answer, config.label_names, config.is_multi_label) for answer in answers]
+            _write_atomically(_shard(job, number), partial(write_table, rows, columns=outcome))
             bar.update(len(part))
     state.wait_for_everyone()
     if state.is_main_process:
@@ -131,15 +136,17 @@ def read_entries(manifest: Path) -> tuple[list[str], list[Entry]]:
         raise ValueError("; ".join(map(str, report.problems)) or f"{manifest}: no row in it")
     if not {"audio", "text"} & set(columns):
         raise ValueError(f"{manifest}: no column audio or text; it has {', '.join(columns)}")
-    numbered = [(line, Entry(cells)) for line, cells in rows]
-    numbered += [(line, Entry({}, f"line {line}: {detail}")) for line, detail in broken.items()]
-    return columns, [entry for _, entry in sorted(numbered, key=lambda pair: pair[0])]
+    entries = [Entry(line, cells) for line, cells in rows]
+    entries += [Entry(line, {}, f"line {line}: {detail}") for line, detail in broken.items()]
+    return columns, sorted(entries, key=lambda entry: entry.line)
 
 
 def _answers(pipe: Any, entries: Sequence[Entry], job: Job) -> list[dict[str, Any]]:
-    good = [_input(entry.cells, job.manifest.parent) for entry in entries if entry.error is None]
-    answers = iter(pipe(good, errors="return", **job.options) if good else [])
-    return [{"error": entry.error} if entry.error else next(answers) for entry in entries]
+    good = [entry for entry in entries if entry.error is None]
+    inputs = [_input(entry.cells, job.manifest.parent) for entry in good]
+    answers = pipe(inputs, errors="return", **job.options) if inputs else []
+    named = {e.line: renamed(a, n, f"line {e.line}") for n, (e, a) in enumerate(zip(good, answers, strict=True))}
+    return [named.get(entry.line, {"error": entry.error}) for entry in entries]
 
 
 def _input(cells: Mapping[str, Any], folder: Path) -> dict[str, Any]:

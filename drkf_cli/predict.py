@@ -17,7 +17,7 @@ from processing.segments_drkf import SegmentError, read_segments
 from processing.timeline_drkf import OUTPUTS, Result, check_output, predicted_labels, write_results
 from processing.timeline_figures_drkf import clock, plot_timeline
 
-from .checkpoint import open_pipeline
+from .checkpoint import open_pipeline, renamed
 
 INTERRUPTED = 130
 
@@ -30,10 +30,15 @@ class Request:
     text: str | None = None
     segments: Path | None = None
 
-    def to_input(self) -> dict[str, Any]:
-        """SegmentError: the segments cannot be read."""
-        words = {"segments": read_segments(self.segments)} if self.segments else {"text": self.text}
-        return {"audio": str(self.audio), **words}
+    def to_input(self) -> tuple[dict[str, Any], str | None]:
+        """What the pipeline takes, and a note on what was left out. SegmentError: the segments cannot be read."""
+        if self.segments is None:
+            return {"audio": str(self.audio), "text": self.text}, None
+        segments = read_segments(self.segments)
+        heard = [segment for segment in segments if segment["end"] > segment["start"]]
+        left_out = len(segments) - len(heard)
+        note = f"{self.segments}: {left_out} of {len(segments)} segments have no duration and are left out"
+        return {"audio": str(self.audio), "segments": heard}, note if left_out else None
 
 
 def requests_of(
@@ -66,14 +71,17 @@ def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> l
     """A result a request, in order; what is wrong with one is its `error` and does not touch the others."""
     results: dict[int, Result] = {}
     inputs: dict[int, dict[str, Any]] = {}
+    notes: dict[int, dict[str, str]] = {}
     for index, request in enumerate(requests):
         try:
-            inputs[index] = request.to_input()
+            inputs[index], note = request.to_input()
+            notes[index] = {"warning": note} if note else {}
         except SegmentError as error:
             results[index] = {"error": str(error)}
     if inputs:
         answers = pipe(list(inputs.values()), errors="return", **options)
-        results |= zip(inputs, answers, strict=True)
+        for number, (index, answer) in enumerate(zip(inputs, answers, strict=True)):
+            results[index] = notes[index] | renamed(answer, number, f"file {index + 1}")
     return [{"audio": str(request.audio), **results[index]} for index, request in enumerate(requests)]
 
 
@@ -114,7 +122,8 @@ def run_predict(
     for result in results:
         if "error" in result:
             print(f"error: {_placed(result)}", file=sys.stderr)
-    for warning in dict.fromkeys(filter(None, (answer.get("warning") for answer in _answers(good)))):
+    told = [result.get("warning") for result in good] + [answer.get("warning") for answer in _answers(good)]
+    for warning in dict.fromkeys(filter(None, told)):
         print(f"note: {warning}", file=sys.stderr)
     return int(len(good) < len(results))
 

@@ -50,7 +50,9 @@ def plot_explanation(explanation: Explanation, path: str | Path, title: str = ""
     scores = explanation.answer["scores"]
     heights = [1.7, 0.3 * len(rows) + 0.1, 0.26 * max(len(scores), 3) + 0.3]
     figure.set_figheight(sum(heights) + 1.8)
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[heights[0] + 0.8, heights[1] + 0.2, heights[2] + 0.8])
+    top, middle, bottom = figure.subfigures(  # type: ignore[misc]
+        3, 1, height_ratios=[heights[0] + 0.8, heights[1] + 0.2, heights[2] + 0.8]
+    )
 
     waves = top.subplots()
     _draw_waveform(waves, explanation, frames, scale)
