@@ -108,7 +108,10 @@ def run_predict(
         config = pipe.model.config
         results = answer_requests(pipe, requests, **options)
         good = [result for result in results if "error" not in result]
-        if output is not None:
+        for result in results:
+            if "error" in result:
+                print(f"error: {_placed(result)}", file=sys.stderr)
+        if output is not None and (good or output.suffix.lower() != ".srt"):
             write_results(results, output, config.label_names, config.is_multi_label)
         if picture is not None and good:
             _draw(good, picture, config)
@@ -119,9 +122,6 @@ def run_predict(
         print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
     else:
         _show(good, config)
-    for result in results:
-        if "error" in result:
-            print(f"error: {_placed(result)}", file=sys.stderr)
     told = [result.get("warning") for result in good] + [answer.get("warning") for answer in _answers(good)]
     for warning in dict.fromkeys(filter(None, told)):
         print(f"note: {warning}", file=sys.stderr)

@@ -115,7 +115,7 @@ def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float]], title: str, first:
         )
     axes.set_yticks(range(len(bars)), names)
     axes.set_xlim(0, 1)
-    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_ylim(max(len(bars), 1) - 0.5, -0.5)
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
 

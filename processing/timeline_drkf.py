@@ -37,7 +37,8 @@ def answer_row(answer: Mapping[str, Any], label_names: Sequence[str], multi_labe
     }
     row |= {f"probability_{name}": scores.get(name) for name in label_names}
     row |= {"speech_share": shares.get("speech"), "text_share": shares.get("text")}
-    row["prediction"] = "|".join(predicted_labels(answer, multi_label)) or None
+    predicted = predicted_labels(answer, multi_label)
+    row["prediction"] = "|".join(name for name in label_names if name in predicted) or None
     return {name: row[name] for name in answer_columns(label_names)}
 
 
