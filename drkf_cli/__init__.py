@@ -158,6 +158,18 @@ def train(context: typer.Context) -> None:
 
 
 @app.command()
+def plot(
+    folder: Annotated[Path, typer.Argument(help="What training wrote: a run, or a cross-validation.")],
+    split: Annotated[str | None, typer.Option(help="validation or test; both, or a cross-validation's test.")] = None,
+    format: Annotated[str, typer.Option(help="png, svg or pdf.")] = "png",
+) -> None:
+    """Draw the pictures of a run anew from its records, or those of a cross-validation's runs pooled."""
+    from .plot import run_plot
+
+    raise typer.Exit(run_plot(folder, split, format))
+
+
+@app.command()
 def corpora() -> None:
     """List the corpora that can be read, and how each must lie on disk."""
     from processing.corpora import CORPORA
