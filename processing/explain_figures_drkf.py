@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .explanation_drkf import Explanation, Word
-from .figures_drkf import _figure as new_figure
-from .figures_drkf import _save as save
+from .figures_drkf import new_figure, save, set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +60,7 @@ def plot_explanation(explanation: Explanation, path: str | Path, title: str = ""
     _draw_bars(left, [(entry["label"], entry["score"]) for entry in scores], "probability", first=FOUND)
     _draw_bars(right, _verdicts(explanation.answer), "agreement and shares of attention")
     top.colorbar(ScalarMappable(scale, COLOURS), ax=waves, label="times an even spread", extend="max", aspect=12)
-    figure.suptitle(title)
+    set_title(figure, title)
     bottom.supxlabel(textwrap.fill(CAPTION, 118), fontsize=8, color="#444444")
     return save(figure, path)
 

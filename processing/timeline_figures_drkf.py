@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .figures_drkf import _figure as new_figure
-from .figures_drkf import _save as save
+from .figures_drkf import new_figure, save, set_title
 from .timeline_drkf import predicted_labels
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def plot_timeline(
     grid[-1].set_xticks(*_ticks(duration))
     unit = "h:mm:ss" if duration >= 3600 else "mm:ss"
     grid[-1].set_xlabel(f"time ({unit}). Height: probability; full colour: the emotion that is recognised")
-    figure.suptitle(title)
+    set_title(figure, title)
     return save(figure, path)
 
 
