@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from processing.calibration_drkf import brier_score, calibration
 from processing.corpora import Corpus, CorpusError, read_corpus
 from processing.metrics_drkf import FORMULAS, bootstrap_interval, emotion_metrics, predictions_from_logits
-from processing.timeline_drkf import answer_columns, answer_row, write_table
+from processing.records_drkf import MODALITIES, Predictions
 
 from .checkpoint import open_pipeline
 
@@ -75,9 +76,9 @@ def run_evaluate(
     """Scores, prints and writes; returns the exit status."""
     try:
         pipe = open_pipeline(model)
-        mapped = json.loads(label_map) if label_map else None
+        mapped = parse_label_map(label_map) if label_map else None
         corpus = read_corpus(corpus_name, data_dir, skip_damaged=skip_damaged, label_map=mapped)
-        record, table = evaluate(pipe, corpus, _fold_of(model), split, modality, batch_size)
+        record, predictions = evaluate(pipe, corpus, _fold_of(model), split, modality, batch_size)
     except (CorpusError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -88,8 +89,7 @@ def run_evaluate(
     if output_dir is not None:
         output_dir.mkdir(parents=True, exist_ok=True)
         (output_dir / "metrics.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        columns = {"utterance_id": str, "fold": str, "label": str} | _prediction_columns(pipe.model.config)
-        write_table(table, output_dir / f"{record['split']}_predictions.csv", columns)
+        predictions.write(output_dir / f"{record['split']}_predictions.csv")
         print(f"Metrics and predictions: {output_dir}")
     return 0
 
@@ -101,7 +101,7 @@ def evaluate(
     split: str | None = None,
     modality: str = "both",
     batch_size: int = 8,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[dict[str, Any], Predictions]:
     """
     Args:
         fold: of the checkpoint's `fold.json`, if it has one.
@@ -109,8 +109,8 @@ def evaluate(
             utterance. Without it, test, or all where there is no such part.
         modality: "speech" or "text" withholds the other one.
 
-    Returns: the record of `metrics.json` (`emotion_metrics` and their 95 % bootstrap `intervals` under the split's
-        name), and a row an utterance.
+    Returns: the record of `metrics.json` (under the split's name what a training run records of a split: metrics,
+        their 95 % bootstrap `intervals`, `calibration`), and the predictions.
 
     Raises:
         ValueError: the corpus has a class that the checkpoint does not know, or no such split.
@@ -129,9 +129,13 @@ def evaluate(
     inputs = ({"audio": row["audio"], "text": row["text"]} | BLANKS[modality] for row in rows)
     answers = list(tqdm(pipe(inputs, batch_size=batch_size), total=len(rows), desc=split, unit="clip"))
     references = _references(rows, corpus.label_names, config.label_names)
-    predictions = predictions_from_logits(_logits(answers, config), config.problem_type)
-    metrics = emotion_metrics(predictions, references, config.label_names)
-    metrics["intervals"] = bootstrap_interval(predictions, references, config.label_names)
+    found = _predictions(answers, config, rows["utterance_id"][:], fold["name"] if fold else "", references)
+    metrics = emotion_metrics(found.predictions, references, config.label_names)
+    metrics["intervals"] = bootstrap_interval(found.predictions, references, config.label_names)
+    metrics["calibration"] = {
+        "expected_calibration_error": calibration(found.probabilities, references).expected_error,
+        "brier_score": brier_score(found.probabilities, references),
+    }
     record = {
         "corpus": corpus.name,
         "excluded": corpus.report.excluded,
@@ -141,14 +145,7 @@ def evaluate(
         "leaks": asdict(find_leaks(fold, everything, rows)),
         split: metrics,
     }
-    names = _names(references, config.label_names)
-    fold_name = fold["name"] if fold else ""
-    table = [
-        {"utterance_id": name, "fold": fold_name, "label": label}
-        | answer_row(answer, config.label_names, config.is_multi_label)
-        for name, label, answer in zip(rows["utterance_id"], names, answers, strict=True)
-    ]
-    return record, table
+    return record, found
 
 
 def choose_rows(
@@ -183,6 +180,17 @@ def find_leaks(fold: Mapping[str, Any] | None, everything: Dataset, rows: Datase
     )
 
 
+def parse_label_map(text: str) -> dict[str, str]:
+    """A JSON object of names; ValueError if it is none."""
+    try:
+        mapped = json.loads(text)
+    except ValueError:
+        mapped = None
+    if not isinstance(mapped, dict) or not all(isinstance(name, str) for name in mapped.values()):
+        raise ValueError(f"""--label-map {text!r} is not of the form '{{"corpus' label": "checkpoint's label"}}'""")
+    return mapped
+
+
 def _fold_of(model: str) -> dict[str, Any] | None:
     path = Path(model) / "fold.json"
     return json.loads(path.read_text(encoding="utf-8"))["folds"][0] if path.is_file() else None
@@ -197,22 +205,24 @@ def _references(rows: Dataset, corpus_labels: Sequence[str], labels: Sequence[st
     return sets
 
 
-def _logits(answers: Sequence[Mapping[str, Any]], config: Any) -> np.ndarray:
-    """Logits that give the answers' scores, (utterances, classes)."""
+def _predictions(
+    answers: Sequence[Mapping[str, Any]], config: Any, ids: Sequence[str], fold: str, references: np.ndarray
+) -> Predictions:
     scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
-    values = np.array([[found[name] for name in config.label_names] for found in scores]).clip(1e-300, 1 - 1e-16)
-    return np.log(values) - (np.log1p(-values) if config.is_multi_label else 0.0)
-
-
-def _names(references: np.ndarray, labels: Sequence[str]) -> list[str]:
-    if references.ndim == 1:
-        return [labels[label] for label in references]
-    return ["|".join(name for name, present in zip(labels, row, strict=True) if present) for row in references]
-
-
-def _prediction_columns(config: Any) -> dict[str, type]:
-    columns = answer_columns(config.label_names)
-    return {name: kind for name, kind in columns.items() if name not in ("audio_seconds", "warning", "error")}
+    probabilities = np.array([[found[name] for name in config.label_names] for found in scores])
+    certain = probabilities.clip(1e-300, 1 - 1e-16)
+    logits = np.log(certain) - (np.log1p(-certain) if config.is_multi_label else 0.0)
+    shares = [answer["modality_shares"] or dict.fromkeys(MODALITIES, np.nan) for answer in answers]
+    return Predictions(
+        label_names=config.label_names,
+        utterance_ids=ids,
+        folds=[fold] * len(ids),
+        references=references,
+        predictions=predictions_from_logits(logits, config.problem_type),
+        probabilities=probabilities,
+        consistency=np.array([answer["consistency"] for answer in answers], dtype=float),
+        modality_shares=np.array([[share[name] for name in MODALITIES] for share in shares], dtype=float),
+    )
 
 
 def _shown(record: Mapping[str, Any]) -> Table:
