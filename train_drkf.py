@@ -98,7 +98,9 @@ def train(
     trainer.save_state()
     for split in ("validation", "test"):
         if split in parts:
-            results[split] = evaluate_split(trainer, datasets[split], parts[split]["utterance_id"], split, folder)
+            results[split] = evaluate_split(
+                trainer, datasets[split], parts[split]["utterance_id"], split, folder, fold.name
+            )
     if trainer.is_world_process_zero():
         save_folds([fold], folder / "fold.json")
         write_report(trainer, results, folder, _encoders(model_arguments))

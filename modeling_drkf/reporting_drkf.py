@@ -1,70 +1,132 @@
-"""What a training run leaves beside its weights: metrics, predictions and pictures, and the model card."""
+"""What a training run leaves beside its weights: metrics, predictions, embeddings and pictures, and the model card."""
 
 import json
-from collections.abc import Mapping, Sequence
+import platform
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas
 import torch
 from datasets import Dataset
 from scipy.special import expit, softmax
+from torch import Tensor
 from transformers import Trainer
 from transformers.utils import logging
 
-from processing.figures_drkf import plot_confusion_matrix, plot_loss_curves
+from processing.calibration_drkf import brier_score, calibration
 from processing.metrics_drkf import bootstrap_interval, emotion_metrics, predictions_from_logits
+from processing.pictures_drkf import draw_run
 from processing.protocols_drkf import Fold
+from processing.records_drkf import Predictions, write_embeddings
 
 from .card_drkf import model_card
 from .configuration_drkf import DRKFConfig
 
 logger = logging.get_logger(__name__)
 
+PACKAGES = ("drkf", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "soundfile", "soxr")
+
 
 def evaluate_split(
-    trainer: Trainer, dataset: Dataset | torch.utils.data.Dataset, ids: Sequence[str], split: str, folder: Path
+    trainer: Trainer,
+    dataset: Dataset | torch.utils.data.Dataset,
+    ids: Sequence[str],
+    split: str,
+    folder: Path,
+    fold: str,
 ) -> dict[str, Any]:
-    """Scores one split once, and writes `<split>_predictions.csv` with every probability of every utterance.
+    """Scores one split once, and writes `<split>_predictions.csv` and `<split>_embeddings.npz`, a row an utterance.
 
     Args:
-        dataset: what the trainer's collator reads. ids: of its utterances, in the same order.
+        dataset: what the trainer's collator reads. ids: of its utterances, in the same order. fold: its name.
 
-    Returns: `emotion_metrics` with their 95 % bootstrap `intervals`, and the loss terms as `losses`.
+    Returns: `emotion_metrics` with their 95 % bootstrap `intervals`, the `calibration`, and the loss terms as
+        `losses`.
     """
     config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
-    output = trainer.predict(dataset, metric_key_prefix=split)  # type: ignore[arg-type]
-    outputs: Any = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
-    logits = outputs[0]
-    predictions = predictions_from_logits(logits, config.problem_type or "")
-    metrics = emotion_metrics(predictions, output.label_ids, config.label_names)
-    metrics["intervals"] = bootstrap_interval(predictions, output.label_ids, config.label_names)
+    with recording(trainer.model):  # type: ignore[arg-type]
+        output = trainer.predict(dataset, ignore_keys=["loss_terms"], metric_key_prefix=split)  # type: ignore[arg-type]
+    outputs: Any = output.predictions
+    references: Any = output.label_ids
+    logits, consistency_logits, shares, embeddings = outputs
+    predicted = predictions_from_logits(logits, config.problem_type or "")
+    probabilities = expit(logits) if config.is_multi_label else softmax(logits, axis=-1)
+    metrics = emotion_metrics(predicted, references, config.label_names)
+    metrics["intervals"] = bootstrap_interval(predicted, references, config.label_names)
+    metrics["calibration"] = {
+        "expected_calibration_error": calibration(probabilities, references).expected_error,
+        "brier_score": brier_score(probabilities, references),
+    }
     metrics["losses"] = {
         name.removeprefix(f"{split}_"): value for name, value in (output.metrics or {}).items() if "_loss" in name
     }
-    probabilities = expit(logits) if config.is_multi_label else softmax(logits, axis=-1)
-    table = {"utterance_id": list(ids)}
-    table["label"] = _names(output.label_ids, config)
-    table["prediction"] = _names(predictions, config)
-    table |= {name: probabilities[:, index].tolist() for index, name in enumerate(config.label_names)}
-    if config.emotion_discrimination:
-        table["consistency"] = expit(outputs[1]).tolist()
     if trainer.is_world_process_zero():
-        pandas.DataFrame(table).to_csv(folder / f"{split}_predictions.csv", index=False)
+        predictions = Predictions(
+            label_names=config.label_names,
+            utterance_ids=list(ids),
+            folds=[fold] * len(ids),
+            references=references,
+            predictions=predicted,
+            probabilities=probabilities,
+            consistency=expit(consistency_logits),
+            modality_shares=shares,
+        )
+        predictions.write(folder / f"{split}_predictions.csv")
+        write_embeddings(folder / f"{split}_embeddings.npz", ids, embeddings)
     return metrics
 
 
-def _names(labels: Any, config: DRKFConfig) -> list[str]:
-    names = config.label_names
-    if config.is_multi_label:
-        return ["|".join(name for name, present in zip(names, row, strict=True) if present > 0.5) for row in labels]
-    return [names[label] for label in np.asarray(labels).tolist()]
+@contextmanager
+def recording(model: torch.nn.Module) -> Iterator[None]:
+    """Meanwhile the model returns `loss`, `loss_terms`, `logits`, `consistency_logits` (batch,), `modality_shares`
+    (batch, 2), both NaN where it has none, and `embeddings` (batch, 3, d): fused vector, speech and text summary.
+    """
+    seen = threading.local()  # replicas of torch's DataParallel share these hooks
+
+    def ask_for_shares(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "output_modality_attention": True}
+
+    def keep_summaries(module: Any, args: Any, modalities: Any) -> None:
+        seen.vectors = [modality.summary for modality in modalities]
+
+    def keep_fused(module: Any, args: Any, fused: Any) -> None:
+        if len(seen.vectors) == 2:  # the first fusion is that of the clips themselves
+            seen.vectors.insert(0, fused.vector)
+
+    def extend(module: Any, args: Any, output: Any) -> dict[str, Any]:
+        unknown = output["logits"].new_full((len(output["logits"]), 2), float("nan"))
+        return {
+            **{name: output[name] for name in ("loss", "loss_terms", "logits") if name in output},
+            "consistency_logits": _or(output.get("consistency_logits"), unknown[:, 0]),
+            "modality_shares": _or(output.get("modality_shares"), unknown),
+            "embeddings": torch.stack(seen.vectors, dim=1).float(),
+        }
+
+    drkf: Any = model.drkf
+    handles = [
+        model.register_forward_pre_hook(ask_for_shares, with_kwargs=True),
+        drkf.modality_encoding.register_forward_hook(keep_summaries),
+        drkf.fusion_encoder.register_forward_hook(keep_fused),
+        model.register_forward_hook(extend),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _or(known: Tensor | None, unknown: Tensor) -> Tensor:
+    return unknown if known is None else known
 
 
 def write_report(trainer: Trainer, results: Mapping[str, Any], folder: Path, encoders: Mapping[str, str]) -> None:
-    """Writes `metrics.json`, `README.md` and, where matplotlib is installed, the pictures.
+    """Writes `metrics.json`, `README.md` and, where matplotlib is installed, the pictures, beside what
+    [`evaluate_split`] and the trainer's `save_state` have written.
 
     Args:
         results: `corpus`, `excluded` (ids by rule), `fold` (a [`Fold`]), `train_seconds`, and the metrics of each
@@ -72,29 +134,36 @@ def write_report(trainer: Trainer, results: Mapping[str, Any], folder: Path, enc
         encoders: what the speech and the text encoder were made from, under `audio` and `text`.
     """
     fold: Fold = results["fold"]
+    config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
     splits = {split: results[split] for split in ("validation", "test") if split in results}
     record = {
         "corpus": results["corpus"],
+        "labels": config.label_names,
+        "multi_label": config.is_multi_label,
         "excluded": results["excluded"],
         "fold": {"name": fold.name, "speaker_disjoint": fold.speaker_disjoint}
         | {part: len(getattr(fold, part)) for part in ("train", "validation", "test")},
+        "seed": trainer.args.seed,
         "selection": f"validation {trainer.args.metric_for_best_model}",
         "train_seconds": results["train_seconds"],
+        "versions": package_versions(),
         **splits,
     }
     (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
-    pictures = _draw(trainer, splits, folder)
+    pictures: list[str] = []
+    if find_spec("matplotlib"):
+        pictures = [picture.name for picture in draw_run(folder, tuple(splits))]
+    else:
+        logger.warning("No pictures: matplotlib is not installed (pip install matplotlib).")
     (folder / "README.md").write_text(model_card(trainer, record, splits, pictures, encoders))
 
 
-def _draw(trainer: Trainer, splits: Mapping[str, Any], folder: Path) -> list[str]:
-    if find_spec("matplotlib") is None:
-        logger.warning("No pictures: matplotlib is not installed (pip install matplotlib).")
-        return []
-    pictures = [plot_loss_curves(trainer.state.log_history, folder / "loss_curves.png")]
-    config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
-    for split, metrics in splits.items():
-        if "confusion_matrix" in metrics:
-            path = folder / f"{split}_confusion_matrix.png"
-            pictures.append(plot_confusion_matrix(metrics["confusion_matrix"], config.label_names, path, split))
-    return [picture.name for picture in pictures]
+def package_versions() -> dict[str, str]:
+    """Python's version and those of the packages that figures depend on, as far as they are installed."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,4 +1,4 @@
-"""Figures for reports and model cards: a confusion matrix, and the curves of a training run.
+"""Figures of what was predicted: confusion matrix, scores of each class, reliability diagram.
 
 matplotlib is imported where it is used, without pyplot: no global figure, no change of the caller's backend.
 """
@@ -6,20 +6,21 @@ matplotlib is imported where it is used, without pyplot: no global figure, no ch
 from __future__ import annotations
 
 import textwrap
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .calibration_drkf import Calibration
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOT_CURVES = ("epoch", "step", "learning_rate", "grad_norm", "total_flos", "num_input_tokens_seen")
-NOT_CURVES_BEGINNINGS = ("f1_", "test_")
-NOT_CURVES_ENDINGS = ("runtime", "_per_second")
-TRAINING, VALIDATION = "#4477aa", "#cc6677"
+PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#222222", "#997700")
+"""Paul Tol's "bright" colours, which the colour-blind can tell apart, then black and brown."""
+
+LONGEST_LINE = 16
 
 
 def plot_confusion_matrix(
@@ -41,82 +42,110 @@ def plot_confusion_matrix(
         raise ValueError(f"The confusion matrix has the shape {counts.shape}, and there are {size} label names.")
     support = counts.sum(axis=1)
     percent = 100 * counts / np.maximum(support, 1)[:, None]
+    names = short_names(label_names)
 
-    figure = _figure(2.4 + 0.9 * size, 1.9 + 0.75 * size)
+    figure = new_figure(3.2 + 0.8 * size, 2.2 + 0.7 * size)
     axes = figure.subplots()
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for row, column in np.ndindex(size, size):
         share = f"{percent[row, column]:.0f}%" if support[row] else "-"
         colour = "white" if percent[row, column] > 55 else "black"
         axes.text(column, row, f"{counts[row, column]}\n{share}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(size), label_names, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(size), [f"{name} ({total})" for name, total in zip(label_names, support, strict=True)])
+    axes.set_xticks(range(size), names, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(size), [f"{name} ({total})" for name, total in zip(names, support, strict=True)])
     axes.set_xlabel("predicted")
-    axes.set_ylabel("true (utterances)")
-    figure.suptitle(textwrap.fill(title, int(9 * figure.get_figwidth())))
+    axes.set_ylabel("true (count)")
+    set_title(figure, title)
     figure.colorbar(image, ax=axes, label="% of the true class")
-    return _save(figure, path)
+    return save(figure, path)
 
 
-def plot_loss_curves(log_history: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
-    """Draw every term of a training run against the epoch, one small panel each, training and validation together.
+def plot_class_scores(per_class: Mapping[str, Mapping[str, float]], path: str | Path, title: str) -> Path:
+    """Draw precision, recall and F1 of each class as bars; what a confusion matrix cannot show for label sets.
 
     Args:
-        log_history: `Trainer.state.log_history`. Losses come first, then metrics; each class' F1, test scores and
-            bookkeeping are left out.
-        path: the image to write; its ending chooses the format (.png, .svg, .pdf).
-
-    Raises:
-        ImportError: matplotlib is not installed.
-        ValueError: the history holds no curve.
+        per_class: {class: {precision, recall, f1, support}}, as `emotion_metrics` returns them.
+        path, ImportError: as in [`plot_confusion_matrix`].
     """
-    curves = _curves(log_history)
-    if not curves:
-        raise ValueError("The log history holds no losses: was the trainer's logging_steps longer than the run?")
-    terms = sorted(curves, key=lambda term: (term != "loss", not term.endswith(("_loss", "_divergence"))))
-    columns = min(3, len(terms))
-    rows = -(-len(terms) // columns)
-
-    figure = _figure(4 * columns, 0.6 + 2.6 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
-    for axes, term in zip(grid, terms, strict=False):
-        for kind, colour, marker in (("training", TRAINING, "."), ("validation", VALIDATION, "o")):
-            points = curves[term][kind]
-            if points:
-                axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=kind)
-        axes.set_title(term.replace("_", " "), fontsize=10)
-        axes.grid(alpha=0.3)
-        axes.tick_params(labelbottom=True)
-        axes.legend(fontsize=8)
-    for unused in grid[len(terms) :]:
-        unused.remove()
-    figure.supxlabel("epoch")
-    return _save(figure, path)
+    names = short_names(list(per_class))
+    figure = new_figure(2.4 + 1.2 * len(names), 4.2)
+    axes = figure.subplots()
+    for number, score in enumerate(("precision", "recall", "f1")):
+        positions = np.arange(len(names)) + 0.27 * (number - 1)
+        values = [scores[score] for scores in per_class.values()]
+        bars = axes.bar(positions, values, 0.26, label=score.replace("f1", "F1"), color=PALETTE[number])
+        axes.bar_label(bars, [f"{value:.2f}"[:4].lstrip("0") for value in values], fontsize=8)
+    support = [f"{name}\n({scores['support']})" for name, scores in zip(names, per_class.values(), strict=True)]
+    axes.set_xticks(range(len(names)), support)
+    axes.set_xlabel("class (utterances that bear it)")
+    axes.set_ylim(0, 1.05)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    set_title(figure, title)
+    return save(figure, path)
 
 
-def _curves(log_history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """{term: {"training" | "validation": [(epoch, value)]}}."""
-    curves: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: {"training": [], "validation": []})
-    for entry in log_history:
-        if "train_runtime" in entry:  # the summary at the end of training, no point of a curve
-            continue
-        for name, value in entry.items():
-            term = name.removeprefix("eval_")
-            if term in NOT_CURVES or term.startswith(NOT_CURVES_BEGINNINGS) or term.endswith(NOT_CURVES_ENDINGS):
-                continue
-            curves[term]["training" if term == name else "validation"].append((entry["epoch"], value))
-    return dict(curves)
+def plot_reliability(bins: Calibration, path: str | Path, title: str, multi_label: bool = False) -> Path:
+    """Draw how often decisions were right against the probability that they were given, and how many there were.
+
+    Bars on the diagonal are well calibrated; below it the model is overconfident, above it too modest. The expected
+    calibration error stands in the title.
+
+    Args:
+        bins: what `calibration` returns. multi_label: whether its decisions were one a class.
+        path, ImportError: as in [`plot_confusion_matrix`].
+    """
+    width = bins.edges[1] - bins.edges[0]
+    centres = bins.edges[:-1] + width / 2
+    filled = bins.counts > 0
+    figure = new_figure(5.2, 5.8)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.bar(centres[filled], bins.accuracy[filled], 0.92 * width, color=PALETTE[0], label="share in the bin")
+    upper.plot([0, 1], [0, 1], "--", color="#555555", label="perfect calibration")
+    points = {"color": PALETTE[1], "label": "mean probability given", "clip_on": False}
+    upper.plot(bins.confidence[filled], bins.accuracy[filled], "o", **points)
+    upper.set_ylim(0, 1.02)
+    upper.set_ylabel("share of classes that were present" if multi_label else "share classified right")
+    upper.legend(loc="upper left", fontsize=8)
+    bars = lower.bar(centres, bins.counts, 0.92 * width, color="#999999")
+    lower.bar_label(bars, [f"{count:,}" if count else "" for count in bins.counts], fontsize=7)
+    lower.set_ylabel("decisions" if multi_label else "predictions")
+    lower.set_xlabel("probability of a class" if multi_label else "probability of the predicted class")
+    lower.set_xlim(0, 1)
+    lower.set_xticks(bins.edges[::2])
+    lower.margins(y=0.25)
+    for axes in (upper, lower):
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
+    set_title(figure, f"{title}\nexpected calibration error {bins.expected_error:.3f}")
+    return save(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names for axes and legends: long ones are broken between words and cut after two lines; `$` stays a `$`."""
+    lines = [textwrap.wrap(name, LONGEST_LINE, max_lines=2, placeholder=" ...") for name in names]
+    return ["\n".join(broken).replace("$", r"\$") for broken in lines]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that many inches. ImportError: matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Figures need matplotlib: pip install 'drkf[demo]'.") from error
+        raise ImportError("Figures need matplotlib: pip install 'drkf[plots]'.") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: str | Path) -> Path:
+def set_title(figure: Figure, title: str) -> None:
+    """A title that keeps within the figure; a line break in it stays."""
+    width = int(10 * figure.get_figwidth())
+    figure.suptitle(
+        "\n".join(textwrap.fill(line, width) for line in title.split("\n")).replace("$", r"\$"), fontsize=11
+    )
+
+
+def save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

@@ -119,8 +119,10 @@ class InputReader:
 
     def _clip(self, audio: Any, text: str | None, name: str, item: Item) -> Unit:
         limit = self.processor.max_audio_samples
-        max_seconds = limit / self.rate if limit is not None and self.processor.long_audio == "error" else None
-        with AudioStream(audio, self.rate, name=name, max_seconds=max_seconds) as stream:
+        limits = [] if self.options.max_recording_s is None else [self.options.max_recording_s]
+        if limit is not None and self.processor.long_audio == "error":
+            limits.append(limit / self.rate)
+        with AudioStream(audio, self.rate, name=name, max_seconds=min(limits, default=None)) as stream:
             waveform = stream.read(None if limit is None else limit + 1)
             unit = self._unit(item, stream.label, waveform, text)
         item.audio_seconds = len(unit.waveform) / self.rate
@@ -133,7 +135,7 @@ class InputReader:
                 "the text does not say which words belong to which window: give segments with their words, or a "
                 "transcriber, or leave the text out"
             )
-        with AudioStream(audio, self.rate, name=name) as stream:
+        with AudioStream(audio, self.rate, name=name, max_seconds=options.max_recording_s) as stream:
             if segments is not None:
                 pieces = cut_segments(stream, segments)
             else:

@@ -20,6 +20,7 @@ class RecognitionOptions:
         chunk_length_s: cut each recording into windows of this many seconds and answer a timeline. Windows have no
             words of their own: they are transcribed, or judged by the voice alone. Inputs with segments keep those.
         stride_s: seconds from one window's start to the next one's, at most `chunk_length_s`, which is the default.
+        max_recording_s: a longer recording is an error, found before it is decoded; for servers. None takes any.
         errors: "raise" stops at an input that cannot be used, "return" answers it by `{"error": message}`.
 
     Raises:
@@ -31,6 +32,7 @@ class RecognitionOptions:
     transcriber: Any = None
     chunk_length_s: float | None = None
     stride_s: float | None = None
+    max_recording_s: float | None = None
     errors: str = "raise"
 
     @classmethod
@@ -51,7 +53,7 @@ class RecognitionOptions:
                 "transcriber must be a speech recognition pipeline, a function, a model's folder or Hub id, or None, "
                 f"not {type(self.transcriber).__name__}"
             )
-        for name in ("chunk_length_s", "stride_s"):
+        for name in ("chunk_length_s", "stride_s", "max_recording_s"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be a positive number of seconds or None, not {value!r}")

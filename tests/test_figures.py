@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from processing.figures_drkf import _curves, plot_confusion_matrix, plot_loss_curves
+from processing.calibration_drkf import brier_score, calibration
+from processing.figures_drkf import plot_class_scores, plot_confusion_matrix, plot_reliability
+from processing.figures_embeddings_drkf import EXPLANATION, plot_embeddings, tsne
+from processing.figures_training_drkf import _curves, plot_loss_curves
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -88,15 +91,118 @@ def test_bad_input_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ValueError, match="no losses"):
         plot_loss_curves([{"train_runtime": 1.0, "epoch": 1.0}], tmp_path / "curves.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install 'drkf\[demo\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'drkf\[plots\]'"):
         plot_loss_curves(LOG_HISTORY, tmp_path / "curves.png")
     assert not list(tmp_path.iterdir())
 
 
 def test_neither_pyplot_nor_a_backend_is_touched(tmp_path: Path) -> None:
     script = (
-        "import sys, figures_drkf as f; assert 'matplotlib' not in sys.modules;"
+        "import sys, types; package = sys.modules['processing'] = types.ModuleType('processing');"
+        "package.__path__ = ['processing']  # without the imports of its __init__\n"
+        "import processing.figures_drkf as f; assert 'matplotlib' not in sys.modules;"
         "f.plot_confusion_matrix([[1]], ['a'], sys.argv[1]); assert 'matplotlib.pyplot' not in sys.modules"
     )
-    folder = Path(__file__).resolve().parents[1] / "processing"
+    folder = Path(__file__).resolve().parents[1]
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "matrix.png")], cwd=folder, check=True)
+
+
+def test_calibration_of_decisions_counted_by_hand() -> None:
+    """Two at 0.9 of which one is right, two at 0.6 that are right: ECE = (2 * |0.5 - 0.9| + 2 * |1 - 0.6|) / 4."""
+    probabilities = [[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]]
+    bins = calibration(probabilities, [0, 0, 0, 1])
+    assert bins.counts.tolist() == [0, 0, 0, 0, 0, 0, 2, 0, 0, 2]
+    assert (bins.accuracy[6], bins.accuracy[9]) == (1.0, 0.5)
+    assert (bins.confidence[6], bins.confidence[9]) == pytest.approx((0.6, 0.9))
+    assert np.isnan(bins.accuracy[0])
+    assert bins.expected_error == pytest.approx(0.4)
+    assert brier_score(probabilities, [0, 0, 0, 1]) == pytest.approx((2 * 0.01 + 2 * 0.81 + 4 * 0.16) / 4)
+
+
+def test_calibration_of_label_sets_counts_every_class() -> None:
+    """Certain and right three times, certain and wrong once: a probability of 1 lies in the last bin."""
+    bins = calibration([[1.0, 0.0], [1.0, 1.0]], [[1, 0], [0, 1]])
+    assert bins.counts.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 3]
+    assert bins.accuracy[[0, 9]] == pytest.approx([0, 2 / 3])
+    assert bins.expected_error == pytest.approx(0.25)
+    assert brier_score([[1.0, 0.0], [1.0, 1.0]], [[1, 0], [0, 1]]) == pytest.approx(0.5)
+
+
+def test_calibration_refuses_what_is_no_probability() -> None:
+    with pytest.raises(ValueError, match="Row 1 holds no probabilities"):
+        calibration([[0.5, 0.5], [3.0, -2.0]], [0, 1])
+    with pytest.raises(ValueError, match=r"\(2, 2\) and \(3,\)"):
+        brier_score([[0.5, 0.5], [0.5, 0.5]], [0, 1, 0])
+
+
+@pytest.mark.usefixtures("texts_stay_texts")
+def test_reliability_diagram_shows_counts_and_error(tmp_path: Path) -> None:
+    bins = calibration([[0.9, 0.1]] * 3 + [[0.7, 0.3]] * 1200, [0] * 603 + [1] * 600)
+    texts = svg_texts(plot_reliability(bins, tmp_path / "bins.svg", "meld, test"))
+    assert {"3", "1,200", "meld, test", "probability of the predicted class", "predictions"} <= set(texts)
+    assert f"expected calibration error {bins.expected_error:.3f}" in texts
+    texts = svg_texts(plot_reliability(bins, tmp_path / "sets.svg", "m3ed", multi_label=True))
+    assert {"decisions", "share of classes that were present"} <= set(texts)
+
+
+@pytest.mark.usefixtures("texts_stay_texts")
+def test_class_scores_show_every_score(tmp_path: Path) -> None:
+    scores = {
+        "Happy": {"precision": 0.25, "recall": 1.0, "f1": 0.4, "support": 12},
+        "Fear": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0},
+    }
+    texts = svg_texts(plot_class_scores(scores, tmp_path / "scores.svg", "m3ed"))
+    assert [text for text in texts if re.fullmatch(r"\d?\.\d\d", text)] == [".25", ".00", "1.00", ".00", ".40", ".00"]
+    assert {"Happy", "(12)", "Fear", "(0)", "precision", "recall", "F1"} <= set(texts)
+
+
+@pytest.mark.usefixtures("texts_stay_texts")
+def test_a_class_name_may_be_long_or_hold_a_dollar(tmp_path: Path) -> None:
+    names = ["$a$", "moderately surprised and rather more amused than afraid"]
+    texts = svg_texts(plot_confusion_matrix([[1, 0], [0, 1]], names, tmp_path / "matrix.svg", title="costs $5 or $6"))
+    assert {"$a$", "costs $5 or $6", "moderately"} <= {text.strip() for text in texts}
+    assert not any("afraid" in text for text in texts)
+
+
+def clusters(count: int = 30, width: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Three distant clouds of points, and which cloud each is of."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(count) % 3
+    return 5 * rng.normal(size=(3, width))[classes] + rng.normal(size=(count, width)), classes
+
+
+@pytest.mark.parametrize(("count", "width"), [(60, 60), (30, 8), (6, 60)])
+def test_tsne_keeps_clusters_together_and_repeats_itself(count: int, width: int) -> None:
+    points, classes = clusters(count, width)
+    picture = tsne(points)
+    assert picture is not None
+    assert picture.shape == (count, 2)
+    distances = np.linalg.norm(picture[:, None] - picture[None], axis=-1) + 1e9 * np.eye(count)
+    assert (classes[distances.argmin(axis=1)] == classes).all()
+    assert np.array_equal(picture, tsne(points))
+
+
+@pytest.mark.usefixtures("texts_stay_texts")
+def test_embeddings_are_drawn_by_emotion(tmp_path: Path) -> None:
+    points, classes = clusters()
+    vectors = {"fused": points, "speech": np.random.default_rng(1).normal(size=(30, 8)), "text": np.ones((30, 8))}
+    texts = svg_texts(plot_embeddings(vectors, classes, ["ang", "neu", "sad", "joy"], tmp_path / "tsne.svg", "test"))
+    assert {EXPLANATION, "ang (10)", "neu (10)", "sad (10)", "the same for every utterance"} <= set(texts)
+    assert not any("joy" in text for text in texts)
+    silhouettes = [float(text.split()[1]) for text in texts if re.fullmatch(r"silhouette -?\d\.\d\d", text)]
+    assert len(silhouettes) == 2
+    assert silhouettes[0] > 0.8 > 0.2 > silhouettes[1]
+
+
+@pytest.mark.usefixtures("texts_stay_texts")
+def test_utterances_of_several_emotions_are_grey(tmp_path: Path) -> None:
+    points, classes = clusters()
+    sets = np.eye(3)[classes]
+    sets[:4, :2] = 1
+    texts = svg_texts(plot_embeddings({"fused": points}, sets, ["ang", "neu", "sad"], tmp_path / "t.svg", "test"))
+    assert {"several or none (4)", "ang (8)", "neu (9)", "sad (9)"} <= set(texts)
+
+
+def test_four_utterances_are_too_few_for_a_picture(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="5 utterances or more"):
+        plot_embeddings({"fused": np.eye(4)}, [0, 1, 0, 1], ["a", "b"], tmp_path / "tsne.png", "test")

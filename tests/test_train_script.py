@@ -38,7 +38,7 @@ def test_metrics_agree_with_the_saved_predictions(run: Path):
     assert record["test"]["weighted_accuracy"] == pytest.approx(right.mean())
     recalls = [right[predictions.label == label].mean() for label in ("calm", "tense")]
     assert record["test"]["unweighted_accuracy"] == pytest.approx(sum(recalls) / 2)
-    assert predictions[["calm", "tense"]].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert predictions[["probability_calm", "probability_tense"]].sum(axis=1).to_numpy() == pytest.approx(1.0)
     assert record["fold"] == {"name": "bob", "speaker_disjoint": True, "train": 8, "validation": 4, "test": 4}
 
 
@@ -51,7 +51,9 @@ def test_the_saved_folder_gives_the_saved_predictions(run: Path):
         clip = run / row.utterance_id
         with torch.no_grad():
             output = model(**processor(audio=clip, text=manifest.text[clip.name], return_tensors="pt"))
-        assert output.logits.softmax(-1)[0].tolist() == pytest.approx([row.calm, row.tense], abs=1e-5)
+        assert output.logits.softmax(-1)[0].tolist() == pytest.approx(
+            [row.probability_calm, row.probability_tense], abs=1e-5
+        )
         assert output.consistency_logits.sigmoid().item() == pytest.approx(row.consistency, abs=1e-5)
 
 
@@ -82,7 +84,7 @@ def test_single_modality_baselines_see_one_modality(run: Path, tmp_path: Path, m
     assert main([*options, "--modality", modality, "--num_train_epochs", "1"]) == 0
     config = AutoModelForAudioClassification.from_pretrained(tmp_path).config
     assert (config.representation, config.emotion_discrimination) == ("none", False)
-    predictions = pandas.read_csv(tmp_path / "test_predictions.csv").calm
+    predictions = pandas.read_csv(tmp_path / "test_predictions.csv").probability_calm
     texts = pandas.read_csv(manifest).set_index("audio").text
     ids = pandas.read_csv(tmp_path / "test_predictions.csv").utterance_id
     alike = predictions.groupby([texts[name] for name in ids]).nunique().max() == 1

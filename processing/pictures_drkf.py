@@ -1,0 +1,118 @@
+"""Every picture of a run, or of a cross-validation, drawn from the records that lie in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging
+
+from .calibration_drkf import calibration
+from .figures_drkf import plot_class_scores, plot_confusion_matrix, plot_reliability
+from .figures_embeddings_drkf import FEWEST_UTTERANCES, plot_embeddings
+from .figures_training_drkf import plot_loss_curves
+from .metrics_drkf import emotion_metrics
+from .records_drkf import Predictions, read_embeddings
+
+logger = logging.get_logger(__name__)
+
+SPLITS = ("validation", "test")
+SHOWN = {"unweighted_accuracy": "UA", "weighted_accuracy": "WA", "micro_f1": "micro F1", "jaccard_accuracy": "Jaccard"}
+
+
+def draw_run(folder: Path, splits: Sequence[str] = SPLITS, ending: str = "png") -> list[Path]:
+    """Draws the loss curves, and for each split that was scored: the confusion matrix (multi-label: the scores of each
+    class), the reliability diagram and the embeddings (Figure 4).
+
+    Reads `metrics.json`, `trainer_state.json`, `<split>_predictions.csv` and `<split>_embeddings.npz`.
+
+    Args:
+        ending: "png", "svg" or "pdf".
+
+    Returns: the images, in that order.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError, ValueError: no metrics, none of the splits was scored, or a record that cannot be read.
+    """
+    record = json.loads((folder / "metrics.json").read_text())
+    run = f"{record['corpus']}, fold {record['fold']['name']}, seed {record['seed']}"
+    scored = [split for split in splits if (folder / f"{split}_predictions.csv").is_file()]
+    if not scored:
+        raise ValueError(f"{folder} has no predictions for {' or '.join(splits)}.")
+    pictures = []
+    state = json.loads((folder / "trainer_state.json").read_text())
+    best = [entry["epoch"] for entry in state["log_history"] if entry["step"] == state["best_global_step"]]
+    try:
+        path = folder / f"loss_curves.{ending}"
+        pictures.append(plot_loss_curves(state["log_history"], path, run, best[0] if best else None))
+    except ValueError as error:
+        logger.warning(f"No loss curves. {error}")
+    for split in scored:
+        predictions = Predictions.read(folder / f"{split}_predictions.csv", record["multi_label"])
+        title = f"{run}\n{split}, {len(predictions.utterance_ids):,} utterances"
+        pictures += _draw_predictions(predictions, folder / split, title, ending)
+        embeddings = folder / f"{split}_embeddings.npz"
+        if not embeddings.is_file():
+            continue
+        if len(predictions.utterance_ids) < FEWEST_UTTERANCES:
+            logger.warning(f"No picture of the {split} embeddings: there are fewer than {FEWEST_UTTERANCES}.")
+            continue
+        vectors = read_embeddings(embeddings, predictions.utterance_ids)
+        path = folder / f"{split}_embeddings.{ending}"
+        pictures.append(plot_embeddings(vectors, predictions.references, predictions.label_names, path, title))
+    return pictures
+
+
+def draw_pooled(folder: Path, split: str = "test", ending: str = "png") -> list[Path]:
+    """Draws the confusion matrix (multi-label: the scores of each class) and the reliability diagram of all runs of a
+    cross-validation together: every fold, every seed.
+
+    Reads `metrics.json` and `<split>_predictions.csv` of each run folder `<fold>-seed<seed>` in `folder`; writes
+    `pooled_<split>_confusion_matrix.png` and so on.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError, ValueError: no runs, a run without predictions, runs of different classes, or an unreadable record.
+    """
+    runs = run_folders(folder)
+    if not runs:
+        raise ValueError(f"{folder} holds no runs, no folder <fold>-seed<seed> with a metrics.json.")
+    records = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    pooled = Predictions.pool(
+        [
+            Predictions.read(run / f"{split}_predictions.csv", record["multi_label"])
+            for run, record in zip(runs, records, strict=True)
+        ]
+    )
+    folds, seeds = {record["fold"]["name"] for record in records}, {record["seed"] for record in records}
+    counted = f"{_count(len(folds), 'fold')} and {_count(len(seeds), 'seed')} pooled"
+    utterances = f"{len(pooled.utterance_ids):,} predictions of {len(set(pooled.utterance_ids)):,} utterances"
+    title = f"{records[0]['corpus']}, {counted}\n{split}, {utterances}"
+    return _draw_predictions(pooled, folder / f"pooled_{split}", title, ending)
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The runs of a cross-validation, `<fold>-seed<seed>`, sorted by name."""
+    return sorted(path.parent for path in folder.glob("*-seed*/metrics.json"))
+
+
+def _draw_predictions(predictions: Predictions, path: Path, title: str, ending: str) -> list[Path]:
+    """`path` is that of the pictures, up to their kinds."""
+    labels, references = predictions.label_names, predictions.references
+    metrics: dict[str, Any] = emotion_metrics(predictions.predictions, references, labels)
+    scores = ", ".join(f"{short} {metrics[metric]:.3f}" for metric, short in SHOWN.items() if metric in metrics)
+    titled = f"{title}\n{scores}"
+    if "confusion_matrix" in metrics:
+        matrix = metrics["confusion_matrix"]
+        classes = plot_confusion_matrix(matrix, labels, f"{path}_confusion_matrix.{ending}", titled)
+    else:
+        classes = plot_class_scores(metrics["per_class"], f"{path}_class_scores.{ending}", titled)
+    bins = calibration(predictions.probabilities, references)
+    return [classes, plot_reliability(bins, f"{path}_reliability.{ending}", title, references.ndim == 2)]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
