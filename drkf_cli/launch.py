@@ -3,7 +3,6 @@
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 
 def run_app(model: str, host: str, port: int, transcriber: str | None, examples: Path | None) -> int:
@@ -11,23 +10,17 @@ def run_app(model: str, host: str, port: int, transcriber: str | None, examples:
     if find_spec("gradio") is None:
         print("error: the web page needs Gradio: pip install 'drkf[app]'", file=sys.stderr)
         return 1
+    from .checkpoint import open_pipeline
     from .web.clips import read_examples
     from .web.serving import serve
 
     try:
         clips = [] if examples is None else read_examples(examples)
-        serve(load_recogniser(model, transcriber), Path(model).name, host, port, transcriber is not None, clips)
+        serve(
+            open_pipeline(model, transcriber=transcriber), Path(model).name, host, port, transcriber is not None, clips
+        )
     except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        taken = "Cannot find empty port" in str(error)  # Gradio's words, which name none of our options
+        print(f"error: {f'port {port} is taken; choose another with --port' if taken else error}", file=sys.stderr)
         return 1
     return 0
-
-
-def load_recogniser(model: str, transcriber: str | None) -> Any:
-    """The pipeline of a checkpoint (a folder or a Hub id)."""
-    from transformers import pipeline
-
-    import modeling_drkf  # noqa: F401  (registers the task and the Auto classes)
-
-    task: Any = "multimodal-emotion-recognition"
-    return pipeline(task, model=model, transcriber=transcriber)

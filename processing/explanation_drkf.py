@@ -61,11 +61,11 @@ class Explanation:
         }
 
 
-def explain(pipe: Any, audio: Any, text: str | None) -> Explanation:
+def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | None = None) -> Explanation:
     """
     Args:
         pipe: a [`MultimodalEmotionRecognitionPipeline`]. audio: as it takes it. text: what is said; None or "" for
-            unknown words.
+            unknown words. answer: what the pipeline says to these, where that is known already.
 
     Raises:
         AudioError: the clip is unusable.
@@ -77,7 +77,7 @@ def explain(pipe: Any, audio: Any, text: str | None) -> Explanation:
             "this checkpoint fuses by cross-attention (FE_c), which has no CLS that attends to both voice and words: "
             "there is no attention to show; `drkf predict` tells what it says"
         )
-    answer = pipe({"audio": audio, "text": text})
+    answer = answer or pipe({"audio": audio, "text": text})
     words = answer["text"] or ""
     inputs = processor(audio=audio, text=words, return_tensors="pt").to(model.device)
     with torch.inference_mode():

@@ -8,6 +8,7 @@ import torch
 from transformers import Pipeline
 from transformers.utils import ModelOutput
 
+from .explanation_drkf import Explanation, explain
 from .recognition_drkf import EmotionRecognizer
 from .recognition_options_drkf import RecognitionOptions
 
@@ -71,6 +72,10 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
     def postprocess(self, output: ModelOutput) -> dict[str, np.ndarray | None]:  # type: ignore[override]
         values = {name: output.get(name) for name in ("logits", "consistency_logits", "modality_shares")}
         return {name: None if value is None else value.float().numpy() for name, value in values.items()}
+
+    def explain(self, audio: Any, text: str | None = None, answer: dict[str, Any] | None = None) -> Explanation:
+        """Where the model looked while it answered; see [`explain`]."""
+        return explain(self, audio, text, answer)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Model, processor and code: a folder that `pipeline(model=...)` loads."""

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 import modeling_drkf  # noqa: F401  (registers the pipeline)
 from drkf_cli import app
-from drkf_cli.web.attention import _slices, words_with_attention
+from drkf_cli.web.attention import _slices
 from drkf_cli.web.clips import MAX_SECONDS, MAX_UPLOAD_BYTES, ClipError, read_clip, read_examples
 
 pytest.importorskip("gradio", reason="the web page needs the extra `app`")
@@ -308,13 +308,6 @@ def test_examples_need_their_columns(tmp_path):
         read_examples(tmp_path / "other.csv")
 
 
-def test_attention_on_tokens_becomes_attention_on_words():
-    tokenizer = tiny_processor().tokenizer  # splits at punctuation, so that "happy!!" is two tokens
-    words = words_with_attention(tokenizer, "i am happy!!  sad", [0.5, 0.1, 0.2, 0.3, 0.4, 0.05, 0.6])
-    assert [word for word, _ in words] == ["i", "am", "happy!!", "sad"]
-    assert [weight for _, weight in words] == pytest.approx([0.1, 0.2, 0.7, 0.05])
-
-
 @pytest.mark.parametrize("frames", [1, 7, 120, 3001])
 def test_attention_on_frames_keeps_its_sum_and_place(frames):
     weights = np.zeros(frames)
@@ -323,6 +316,16 @@ def test_attention_on_frames_keeps_its_sum_and_place(frames):
     assert slices.sum() == pytest.approx(0.25)
     assert slices[-1] == pytest.approx(slices.max())
     assert slices[0] == pytest.approx(0.25 / 120 if frames == 1 else 0)
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_told(checkpoint):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = subprocess.run([*DRKF, "app", "--model", str(checkpoint), "--port", port], capture_output=True,
+                              text=True, check=False)  # fmt: skip
+    assert told.returncode == 1
+    assert told.stderr.splitlines()[-1] == f"error: port {port} is taken; choose another with --port"
 
 
 def test_without_gradio_the_extra_is_named(checkpoint):

@@ -42,7 +42,7 @@ def build_page(
 ) -> tuple[gr.Blocks, dict[str, Any]]:
     """
     Args:
-        recogniser: a pipeline that gives Answers.
+        recogniser: a pipeline that gives Answers and explains them.
         title: the checkpoint's name.
         transcribes: whether the recogniser writes down what is said where no words are typed.
 
@@ -66,7 +66,7 @@ def build_page(
             return render_error(error.message), "", None
         picture = ""
         if found["modality_shares"] is not None:
-            picture = render_attention(recogniser, read_clip(audio) or b"", found["text"])
+            picture = render_attention(recogniser.explain(read_clip(audio), found["text"], found))
         return render_answer(found), picture, found
 
     with gr.Blocks(
@@ -83,8 +83,8 @@ def build_page(
                     elem_id="clip",
                 )
                 gr.Markdown(
-                    f"WAV, FLAC, OGG or MP3, at most {MAX_SECONDS} seconds. Clips are deleted from this server after about "
-                    f"{DELETED_AFTER // 60} minutes."
+                    f"WAV, FLAC, OGG or MP3, at most {MAX_SECONDS} seconds. Clips are deleted from this server after "
+                    f"about {DELETED_AFTER // 60} minutes."
                 )
                 text = gr.Textbox(
                     label="Words that are said in it",
