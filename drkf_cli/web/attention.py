@@ -24,10 +24,10 @@ def render_attention(explanation: Any) -> str:
         for word, weight in zip(words, _relative(np.array([word.attention for word in words])), strict=True)
     )
     strongest = max(words, key=lambda word: word.attention, default=None)
-    on_word = f", and on the word “{escape(strongest.text)}”" if strongest else ""
+    on_word = f"on the word “{escape(strongest.text)}” and " if strongest else ""
     return (
         '<div class="drkf"><h2>Attention over voice and words</h2>'
-        f"<p>Strongest {(int(weights.argmax()) + 0.5) / SLICES * seconds:.1f} seconds into the clip{on_word}.</p>"
+        f"<p>Strongest {on_word}{(int(weights.argmax()) + 0.5) / SLICES * seconds:.1f} seconds into the clip.</p>"
         f'<div class="wave" aria-hidden="true">{bars}</div>'
         f'<div class="scale" aria-hidden="true"><span>0 s</span><span>{seconds:.1f} s</span></div>'
         f'<p class="words" aria-hidden="true">{spans}</p>'

@@ -21,7 +21,7 @@ borders, diagnosis, lie detection. Inferring emotions at work or in education is
 CSS = """
 .drkf table { width: 100%; border-collapse: collapse; margin: 0; }
 .drkf caption, .drkf h2 { text-align: left; font-size: 1em; font-weight: 600; margin: 1em 0 0.3em; }
-.drkf tbody, .drkf tr, .drkf th, .drkf td { border: none; }
+.drkf :is(table, tbody, tr, th, td) { border: none; }
 .drkf th, .drkf td { padding: 0.2em 0; white-space: nowrap; font-weight: 400; text-align: left; }
 .drkf td.number { text-align: right; padding-left: 0.8em; font-variant-numeric: tabular-nums; }
 .drkf td.track-cell { width: 100%; padding-left: 0.8em; }
