@@ -1,88 +1,220 @@
-"""`drkf predict`: one clip, one answer."""
+"""`drkf predict`: what is felt in some clips or long recordings."""
+
+from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
-from transformers import AutoModelForAudioClassification, AutoProcessor
 
-import modeling_drkf  # noqa: F401  (registers the Auto classes)
-from processing.audio_drkf import AudioError
+from processing.segments_drkf import SegmentError, read_segments
+from processing.timeline_drkf import OUTPUTS, Result, check_output, predicted_labels, write_results
+from processing.timeline_figures_drkf import clock, plot_timeline
 
-from . import DEMO_CHECKPOINT
+from .checkpoint import open_pipeline, renamed
+
+INTERRUPTED = 130
 
 
-def classify(model: Any, processor: Any, audio: Any, text: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Request:
+    """One file and what is known about its words: a text, segments, or neither."""
+
+    audio: Path
+    text: str | None = None
+    segments: Path | None = None
+
+    def to_input(self) -> tuple[dict[str, Any], str | None]:
+        """What the pipeline takes, and a note on what was left out. SegmentError: the segments cannot be read."""
+        if self.segments is None:
+            return {"audio": str(self.audio), "text": self.text}, None
+        segments = read_segments(self.segments)
+        heard = [segment for segment in segments if segment["end"] > segment["start"]]
+        left_out = len(segments) - len(heard)
+        note = f"{self.segments}: {left_out} of {len(segments)} segments have no duration and are left out"
+        return {"audio": str(self.audio), "segments": heard}, note if left_out else None
+
+
+def requests_of(
+    files: Sequence[Path], texts: Sequence[str], text_files: Sequence[Path], segments: Sequence[Path]
+) -> list[Request]:
+    """Files with their words; each of the three may be empty, or hold one for every file.
+
+    Raises:
+        ValueError: their number differs from that of the files, or more than one of them is given.
+        OSError: a text file cannot be read.
     """
+    given = {"--text": texts, "--text-file": text_files, "--segments": segments}
+    given = {name: values for name, values in given.items() if values}
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)}: give the words in one way")
+    for name, values in given.items():
+        if len(values) != len(files):
+            raise ValueError(
+                f"{name} is given {len(values)} times for {len(files)} files; give one for each, in order"
+            )
+    if text_files:
+        texts = [" ".join(path.read_text(encoding="utf-8-sig").split()) for path in text_files]
+    return [
+        Request(file, texts[index] if texts else None, segments[index] if segments else None)
+        for index, file in enumerate(files)
+    ]
+
+
+def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> list[Result]:
+    """A result a request, in order; what is wrong with one is its `error` and does not touch the others."""
+    results: dict[int, Result] = {}
+    inputs: dict[int, dict[str, Any]] = {}
+    notes: dict[int, dict[str, str]] = {}
+    for index, request in enumerate(requests):
+        try:
+            inputs[index], note = request.to_input()
+            notes[index] = {"warning": note} if note else {}
+        except SegmentError as error:
+            results[index] = {"error": str(error)}
+    if inputs:
+        answers = pipe(list(inputs.values()), errors="return", **options)
+        for number, (index, answer) in enumerate(zip(inputs, answers, strict=True)):
+            results[index] = notes[index] | renamed(answer, number, f"file {index + 1}")
+    return [{"audio": str(request.audio), **results[index]} for index, request in enumerate(requests)]
+
+
+def run_predict(
+    files: Sequence[Path],
+    words: Mapping[str, Sequence[Any]],
+    model: str,
+    options: Mapping[str, Any],
+    transcriber: str | None = None,
+    output: Path | None = None,
+    picture: Path | None = None,
+    as_json: bool = False,
+) -> int:
+    """Answers, prints and writes; returns the exit status: 1 if a file could not be answered.
+
     Args:
-        model, processor: a DRKF checkpoint's. audio: anything that the processor takes. text: what is said.
-
-    Returns: `scores` {label: probability}, most probable first; `consistency`, the probability that voice and words
-        bear the same emotion, and `dominant_modality` with both `modality_shares`, each None where the model has no
-        such answer.
+        words: of `requests_of`. options: of the pipeline's call.
     """
-    with torch.inference_mode():
-        output = model(**processor(audio=audio, text=text, return_tensors="pt"), output_modality_attention=True)
-    logits = output.logits[0]
-    probabilities = logits.sigmoid() if model.config.is_multi_label else logits.softmax(-1)
-    scores = dict(zip(model.config.label_names, probabilities.tolist(), strict=True))
-    shares = None if output.modality_shares is None else output.modality_shares[0].tolist()
-    return {
-        "text": text,
-        "scores": dict(sorted(scores.items(), key=lambda item: -item[1])),
-        "consistency": None if output.consistency_logits is None else output.consistency_logits.sigmoid().item(),
-        "dominant_modality": None if shares is None else ("speech" if shares[0] >= shares[1] else "text"),
-        "modality_shares": None if shares is None else dict(zip(("speech", "text"), shares, strict=True)),
-    }
+    try:
+        requests = requests_of(files, **words)
+        if output is not None:
+            check_output(output, OUTPUTS)
+        pipe = open_pipeline(model, transcriber=transcriber)
+        config = pipe.model.config
+        results = answer_requests(pipe, requests, **options)
+        good = [result for result in results if "error" not in result]
+        for result in results:
+            if "error" in result:
+                print(f"error: {_placed(result)}", file=sys.stderr)
+        if output is not None and (good or output.suffix.lower() != ".srt"):
+            write_results(results, output, config.label_names, config.is_multi_label)
+        if picture is not None and good:
+            _draw(good, picture, config)
+    except (ImportError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
+    else:
+        _show(good, config)
+    told = [result.get("warning") for result in good] + [answer.get("warning") for answer in _answers(good)]
+    for warning in dict.fromkeys(filter(None, told)):
+        print(f"note: {warning}", file=sys.stderr)
+    return int(len(good) < len(results))
 
 
-def answers_table(answers: Sequence[dict[str, Any]], titles: Sequence[str], labels: Sequence[str]) -> Table:
+def run_manifest(
+    manifest: Path,
+    output: Path,
+    model: str,
+    rows_per_shard: int,
+    options: Mapping[str, Any],
+    transcriber: str | None = None,
+) -> int:
+    """Answers a manifest's rows; returns the exit status."""
+    from .manifest_prediction import Job, predict_manifest
+
+    job = Job(manifest, output, model, rows_per_shard, {**options, "transcriber": transcriber})
+    try:
+        predict_manifest(job, lambda device: open_pipeline(model, device))
+    except KeyboardInterrupt:
+        print(f"Stopped. The same command goes on ({job.shards}).", file=sys.stderr)
+        return INTERRUPTED
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _placed(result: Result) -> str:
+    error, audio = result["error"], result["audio"]
+    return error if audio in error else f"{audio}: {error}"
+
+
+def _answers(results: Sequence[Result]) -> list[Mapping[str, Any]]:
+    return [answer for result in results for answer in result.get("timeline", [result])]
+
+
+def _draw(results: Sequence[Result], picture: Path, config: Any) -> None:
+    if len(results) != 1 or "timeline" not in results[0]:
+        raise ValueError(f"{picture}: the picture is of one long recording, cut by --chunk-length-s or --segments")
+    title = Path(results[0]["audio"]).name
+    plot_timeline(results[0], config.label_names, picture, title, config.is_multi_label)
+
+
+def _show(results: Sequence[Result], config: Any) -> None:
+    console = Console()
+    clips = [result for result in results if "timeline" not in result]
+    if len(clips) == 1:
+        console.print(answers_table(clips, [escape(Path(clips[0]["audio"]).name)], config.label_names))
+    elif clips:
+        names = [Path(clip["audio"]).name for clip in clips]
+        console.print(rows_table("file", names, clips, config.is_multi_label))
+    for result in results:
+        if "timeline" in result:
+            times = [f"{clock(a['start'])} - {clock(a['end'])}" for a in result["timeline"]]
+            table = rows_table("time", times, result["timeline"], config.is_multi_label)
+            table.title = escape(Path(result["audio"]).name)
+            console.print(table)
+
+
+def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], labels: Sequence[str]) -> Table:
     """One column an answer, one row a class, then agreement and dominant modality."""
     table = Table()
     table.add_column("")
     for title in titles:
         table.add_column(title, justify="right")
+    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
     for label in labels:
-        cells = [f"{answer['scores'][label]:.3f}" for answer in answers]
-        best = [
-            f"[bold]{cell}[/bold]" if next(iter(a["scores"])) == label else cell
-            for cell, a in zip(cells, answers, strict=True)
-        ]
-        table.add_row(label, *best)
+        cells = [f"{found[label]:.3f}" if label in found else "" for found in scores]
+        best = [answer["scores"][0]["label"] == label for answer in answers]
+        table.add_row(label, *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True)))
     table.add_section()
-    agreement = ["-" if a["consistency"] is None else f"{a['consistency']:.3f}" for a in answers]
-    table.add_row("voice and words agree", *agreement)
-    dominant = [
-        "-" if (name := a["dominant_modality"]) is None else f"{name} ({a['modality_shares'][name]:.0%})"
-        for a in answers
-    ]
-    table.add_row("dominant modality", *dominant)
+    table.add_row("voice and words agree", *map(_agreement, answers))
+    table.add_row("dominant modality", *map(_dominant, answers))
     return table
 
 
-def run_predict(audio: Path, text: str, model_name: str, as_json: bool) -> int:
-    """Prints the answer; returns the exit status."""
-    if model_name == DEMO_CHECKPOINT and not Path(model_name).is_dir():
-        print(
-            f"error: there is no {model_name} yet: run `drkf demo`, or name a checkpoint with --model", file=sys.stderr
-        )
-        return 1
-    if not text.strip():
-        print("note: no words were given; the answer rests on the voice alone", file=sys.stderr)
-    try:
-        processor = AutoProcessor.from_pretrained(model_name)
-        model = AutoModelForAudioClassification.from_pretrained(model_name).eval()
-        answer = classify(model, processor, audio, text)
-    except (AudioError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if as_json:
-        print(json.dumps({"audio": str(audio), **answer}, indent=2, ensure_ascii=False))
-    else:
-        Console().print(answers_table([answer], [audio.name], model.config.label_names))
-    return 0
+def rows_table(what: str, names: Sequence[str], answers: Sequence[Mapping[str, Any]], multi_label: bool) -> Table:
+    """One row an answer: its name, the emotion, agreement, dominant modality and words."""
+    table = Table(what, "emotion", "agree", "dominant", "words")
+    for name, answer in zip(names, answers, strict=True):
+        scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
+        emotion = ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
+        cells = (name, emotion, _agreement(answer), _dominant(answer), answer["text"] or "-")
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def _agreement(answer: Mapping[str, Any]) -> str:
+    return "-" if answer["consistency"] is None else f"{answer['consistency']:.3f}"
+
+
+def _dominant(answer: Mapping[str, Any]) -> str:
+    name = answer["dominant_modality"]
+    return "-" if name is None else f"{name} ({answer['modality_shares'][name]:.0%})"

@@ -2,16 +2,18 @@
 
 import io
 import logging
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.audio_drkf import AudioError, audio_duration, load_audio
+from processing.audio_drkf import AudioError, AudioStream, audio_duration, load_audio
 
 RATE = 16_000
 FORMATS = {
@@ -278,3 +280,61 @@ def test_fuzzed_bytes_give_a_finite_waveform_or_an_audio_error(template, positio
 def test_real_flac_has_the_duration_that_its_header_states(shared_data):
     path = sorted((shared_data / "nemo").rglob("*.flac"))[0]
     assert len(load_audio(path, RATE)) == round(audio_duration(path) * RATE)
+
+
+# ---- limits --------------------------------------------------------------------------------------------------------
+
+
+def test_a_recording_over_the_limit_is_refused_by_its_header(tmp_path):
+    samples = tone(300, 8_000, 2.0)
+    samples[-1] = np.nan  # reading to the end would tell
+    soundfile.write(tmp_path / "long.wav", samples, 8_000, subtype="FLOAT")
+    with pytest.raises(
+        AudioError, match=r"sample 3 \(.*long\.wav\): 2\.00 s of audio, longer than the limit of 1\.5 s"
+    ):
+        load_audio(tmp_path / "long.wav", RATE, name="sample 3", max_seconds=1.5)
+    with pytest.raises(AudioError, match=r"longer than the limit of 1\.5 s"):
+        load_audio(samples, RATE, 8_000, max_seconds=1.5)
+    assert len(load_audio(samples[:8_000], RATE, 8_000, max_seconds=1.0)) == RATE
+
+
+def test_a_recording_longer_than_it_announced_is_refused_while_it_is_read():
+    stream = AudioStream(noise_of(2.0), RATE, RATE)
+    stream.max_seconds = 1.0
+    with pytest.raises(AudioError, match="more audio than its header announces"):
+        stream.read()
+
+
+def test_the_beginning_of_a_recording_is_read_without_the_rest(tmp_path):
+    samples = noise_of(60.0)
+    samples[-1] = np.nan
+    soundfile.write(tmp_path / "long.wav", samples, RATE, subtype="FLOAT")
+    stream = AudioStream(tmp_path / "long.wav", RATE)
+    np.testing.assert_array_equal(stream.read(RATE), np.float32(samples[:RATE]))
+    assert stream.seconds == 60.0
+    assert stream.seconds_read < 60.0
+    with pytest.raises(AudioError, match="the first at 60"):
+        load_audio(tmp_path / "long.wav", RATE)
+
+
+def test_eight_channels_at_192_khz_need_little_memory(tmp_path):
+    block = np.random.default_rng(0).uniform(-0.5, 0.5, (192_000, 8)).astype(np.float32)
+    with soundfile.SoundFile(tmp_path / "wide.wav", "w", 192_000, 8, subtype="FLOAT") as file:
+        for _ in range(10):
+            file.write(block)
+    tracemalloc.start()
+    waveform = load_audio(tmp_path / "wide.wav", RATE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(waveform) == 10 * RATE
+    assert peak < 10e6  # decoded at once it would be 61 MB
+
+
+def test_a_stream_gives_the_bits_of_resampling_at_once():
+    samples = noise_of(40.0)
+    at_once = soxr.resample(samples.astype(np.float32), 44_100, RATE, quality="HQ")
+    np.testing.assert_array_equal(load_audio(samples, RATE, 44_100), at_once)
+
+
+def noise_of(seconds: float) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * RATE))

@@ -1,0 +1,29 @@
+"""Opening a checkpoint, as every verb that uses one does."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import pipeline
+
+import modeling_drkf  # noqa: F401  (registers the classes)
+from processing.pipeline_drkf import TASK
+
+from . import DEMO_CHECKPOINT
+
+
+def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
+    """The pipeline of a folder or Hub id; options are the pipeline's.
+
+    Raises:
+        ValueError, OSError: there is no such checkpoint, or it is none of DRKF's.
+    """
+    if model == DEMO_CHECKPOINT and not Path(model).is_dir():
+        raise ValueError(f"there is no {model} yet: run `drkf demo`, or name a checkpoint with --model")
+    return pipeline(TASK, model=model, device=device, **options)  # type: ignore[call-overload]
+
+
+def renamed(answer: dict[str, Any], number: int, name: str) -> dict[str, Any]:
+    """The pipeline's answer to its input `number`, called `name` in its error, if it is one."""
+    beginning = f"input {number}"
+    error = answer.get("error", "")
+    return {"error": name + error.removeprefix(beginning)} if error.startswith(beginning) else answer

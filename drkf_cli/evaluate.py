@@ -1,0 +1,243 @@
+"""`drkf evaluate`: a checkpoint scored on a corpus, and whether it knows what it is asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, concatenate_datasets
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from processing.calibration_drkf import brier_score, calibration
+from processing.corpora import Corpus, CorpusError, read_corpus
+from processing.metrics_drkf import FORMULAS, bootstrap_interval, emotion_metrics, predictions_from_logits
+from processing.records_drkf import MODALITIES, Predictions
+
+from .checkpoint import open_pipeline
+
+PARTS = ("train", "validation", "test")
+EVERYTHING = "all"
+BLANKS: dict[str, dict[str, None]] = {"both": {}, "speech": {"text": None}, "text": {"audio": None}}
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What the evaluated utterances have in common with those that the checkpoint was made from.
+
+    Attributes:
+        known: whether the checkpoint has a `fold.json` that tells.
+        trained_on, selected_on: how many of the utterances it was trained on, or chosen by.
+        speakers: of the evaluated utterances, those whom it has heard in training, as far as the corpus tells.
+    """
+
+    known: bool
+    trained_on: int = 0
+    selected_on: int = 0
+    speakers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.known:
+            return "the checkpoint has no fold.json: whether it was trained on these utterances is not known"
+        found = [
+            f"{count} of the utterances were {what}"
+            for count, what in (
+                (self.trained_on, "in its training part"),
+                (self.selected_on, "in its validation part"),
+            )
+            if count
+        ]
+        if self.speakers:
+            found.append(
+                f"it has heard {len(self.speakers)} of the speakers in training ({', '.join(self.speakers[:5])})"
+            )
+        if not found:
+            return ""
+        return f"these are no figures for unheard speech: {'; '.join(found)}"
+
+
+def run_evaluate(
+    model: str,
+    corpus_name: str,
+    data_dir: str,
+    split: str | None,
+    output_dir: Path | None,
+    modality: str = "both",
+    batch_size: int = 8,
+    label_map: str | None = None,
+    skip_damaged: Sequence[str] = (),
+) -> int:
+    """Scores, prints and writes; returns the exit status."""
+    try:
+        pipe = open_pipeline(model)
+        mapped = parse_label_map(label_map) if label_map else None
+        corpus = read_corpus(corpus_name, data_dir, skip_damaged=skip_damaged, label_map=mapped)
+        record, predictions = evaluate(pipe, corpus, _fold_of(model), split, modality, batch_size)
+    except (CorpusError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    record = {"model": model, **record}
+    Console().print(_shown(record))
+    if text := str(Leaks(**record["leaks"])):
+        print(f"{'warning' if record['leaks']['known'] else 'note'}: {text}", file=sys.stderr)
+    if output_dir is not None:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / "metrics.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        predictions.write(output_dir / f"{record['split']}_predictions.csv")
+        print(f"Metrics and predictions: {output_dir}")
+    return 0
+
+
+def evaluate(
+    pipe: Any,
+    corpus: Corpus,
+    fold: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    modality: str = "both",
+    batch_size: int = 8,
+) -> tuple[dict[str, Any], Predictions]:
+    """
+    Args:
+        fold: of the checkpoint's `fold.json`, if it has one.
+        split: of the checkpoint's fold if that was made from this corpus, else of the corpus itself; "all" takes every
+            utterance. Without it, test, or all where there is no such part.
+        modality: "speech" or "text" withholds the other one.
+
+    Returns: the record of `metrics.json` (under the split's name what a training run records of a split: metrics,
+        their 95 % bootstrap `intervals`, `calibration`), and the predictions.
+
+    Raises:
+        ValueError: the corpus has a class that the checkpoint does not know, or no such split.
+        AudioError: a clip is unusable.
+    """
+    config = pipe.model.config
+    if unknown := sorted(set(corpus.label_names) - set(config.label_names)):
+        raise ValueError(
+            f"the corpus has the classes {', '.join(unknown)}, which the checkpoint does not know; it knows "
+            f"{', '.join(config.label_names)}. Map them with --label-map"
+        )
+    if (corpus.problem_type == "multi_label_classification") != config.is_multi_label:
+        raise ValueError(f"the corpus is for {corpus.problem_type}, the checkpoint for {config.problem_type}")
+    everything = concatenate_datasets(list(corpus.dataset.values()))
+    split, rows = choose_rows(corpus, everything, fold, split)
+    inputs = ({"audio": row["audio"], "text": row["text"]} | BLANKS[modality] for row in rows)
+    answers = list(tqdm(pipe(inputs, batch_size=batch_size), total=len(rows), desc=split, unit="clip"))
+    references = _references(rows, corpus.label_names, config.label_names)
+    found = _predictions(answers, config, rows["utterance_id"][:], fold["name"] if fold else "", references)
+    metrics = emotion_metrics(found.predictions, references, config.label_names)
+    metrics["intervals"] = bootstrap_interval(found.predictions, references, config.label_names)
+    metrics["calibration"] = {
+        "expected_calibration_error": calibration(found.probabilities, references).expected_error,
+        "brier_score": brier_score(found.probabilities, references),
+    }
+    record = {
+        "corpus": corpus.name,
+        "excluded": corpus.report.excluded,
+        "split": split,
+        "utterances": len(rows),
+        "modality": modality,
+        "leaks": asdict(find_leaks(fold, everything, rows)),
+        split: metrics,
+    }
+    return record, found
+
+
+def choose_rows(
+    corpus: Corpus, everything: Dataset, fold: Mapping[str, Any] | None, split: str | None
+) -> tuple[str, Dataset]:
+    """The name and the rows of the split that is meant, see `evaluate`."""
+    position = {name: index for index, name in enumerate(everything["utterance_id"])}
+    parts = {part: fold[part] for part in PARTS if fold[part]} if fold else {}
+    if all(name in position for members in parts.values() for name in members):
+        found = {part: everything.select([position[name] for name in members]) for part, members in parts.items()}
+    else:
+        found = {}
+    found = dict(corpus.dataset) | found | {EVERYTHING: everything}
+    if split is None:
+        split = "test" if "test" in found else EVERYTHING
+    if split not in found:
+        raise ValueError(f"there is no split {split!r}; there are {', '.join(found)}")
+    return split, found[split]
+
+
+def find_leaks(fold: Mapping[str, Any] | None, everything: Dataset, rows: Dataset) -> Leaks:
+    """Compares by utterance id, and by the speakers that the corpus gives to the ids of the training part."""
+    if fold is None:
+        return Leaks(known=False)
+    train, validation, evaluated = set(fold["train"]), set(fold["validation"]), rows["utterance_id"][:]
+    heard = {s for name, s in zip(everything["utterance_id"], everything["speaker"], strict=True) if name in train}
+    return Leaks(
+        known=True,
+        trained_on=sum(name in train for name in evaluated),
+        selected_on=sum(name in validation for name in evaluated),
+        speakers=tuple(sorted((heard & set(rows["speaker"])) - {None})),
+    )
+
+
+def parse_label_map(text: str) -> dict[str, str]:
+    """A JSON object of names; ValueError if it is none."""
+    try:
+        mapped = json.loads(text)
+    except ValueError:
+        mapped = None
+    if not isinstance(mapped, dict) or not all(isinstance(name, str) for name in mapped.values()):
+        raise ValueError(f"""--label-map {text!r} is not of the form '{{"corpus' label": "checkpoint's label"}}'""")
+    return mapped
+
+
+def _fold_of(model: str) -> dict[str, Any] | None:
+    path = Path(model) / "fold.json"
+    return json.loads(path.read_text(encoding="utf-8"))["folds"][0] if path.is_file() else None
+
+
+def _references(rows: Dataset, corpus_labels: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Class ids, or label sets, in the order of the checkpoint's labels."""
+    if "label" in rows.column_names:
+        return np.array([labels.index(corpus_labels[label]) for label in rows["label"]])
+    sets = np.zeros((len(rows), len(labels)), dtype=np.int64)
+    sets[:, [labels.index(name) for name in corpus_labels]] = np.asarray(rows["labels"][:])
+    return sets
+
+
+def _predictions(
+    answers: Sequence[Mapping[str, Any]], config: Any, ids: Sequence[str], fold: str, references: np.ndarray
+) -> Predictions:
+    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
+    probabilities = np.array([[found[name] for name in config.label_names] for found in scores])
+    certain = probabilities.clip(1e-300, 1 - 1e-16)
+    logits = np.log(certain) - (np.log1p(-certain) if config.is_multi_label else 0.0)
+    shares = [answer["modality_shares"] or dict.fromkeys(MODALITIES, np.nan) for answer in answers]
+    return Predictions(
+        label_names=config.label_names,
+        utterance_ids=ids,
+        folds=[fold] * len(ids),
+        references=references,
+        predictions=predictions_from_logits(logits, config.problem_type),
+        probabilities=probabilities,
+        consistency=np.array([answer["consistency"] for answer in answers], dtype=float),
+        modality_shares=np.array([[share[name] for name in MODALITIES] for share in shares], dtype=float),
+    )
+
+
+def _shown(record: Mapping[str, Any]) -> Table:
+    metrics = record[record["split"]]
+    table = Table(
+        "", "", "95 % interval", "", title=f"{record['corpus']}, {record['split']}: {record['utterances']} clips"
+    )
+    for name in (name for name in FORMULAS if name in metrics):
+        low, high = metrics["intervals"][name]
+        table.add_row(
+            name.replace("_", " "), f"{metrics[name]:.3f}", f"{low:.3f} to {high:.3f}", FORMULAS[name].formula
+        )
+    table.add_section()
+    for label, scores in metrics["per_class"].items():
+        low, high = metrics["intervals"][f"f1_{label}"]
+        detail = f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, {scores['support']} clips"
+        table.add_row(f"F1 of {label}", f"{scores['f1']:.3f}", f"{low:.3f} to {high:.3f}", detail)
+    return table

@@ -1,0 +1,210 @@
+"""`drkf predict --manifest`: every row of a table, by any number of processes, killed and taken up again at any time.
+
+The rows are cut into shards. A finished shard is a file beside the output, written under another name and renamed; the
+last process to finish leaves all of them to be joined into the output. What is on disk is all the state there is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from tqdm import tqdm
+
+from processing.corpora.report import ProblemKind, Report
+from processing.corpora.tables import read_rows
+from processing.timeline_drkf import answer_columns, answer_row, check_output, write_table
+
+from .checkpoint import renamed
+
+TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
+SLOWEST_PROCESS = timedelta(days=30)  # how long the others wait for it
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for.
+
+    Attributes:
+        manifest: a CSV, TSV, JSON Lines or Parquet file with the columns `audio` (paths
+            relative to it), `text` or both.
+        output: .parquet, .csv or .jsonl: the manifest's columns and `answer_columns`, a row for every row of the
+            manifest, in its order.
+        options: of the pipeline's call (`batch_size`, `top_k`).
+    """
+
+    manifest: Path
+    output: Path
+    model: str
+    rows_per_shard: int
+    options: Mapping[str, Any]
+
+    @property
+    def shards(self) -> Path:
+        return self.output.with_name(self.output.name + ".shards")
+
+    def fingerprint(self, rows: int) -> dict[str, Any]:
+        """What must not change between two runs whose shards are to fit together."""
+        folder = Path(self.model)
+        files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
+        return {
+            "manifest": hashlib.sha256(self.manifest.read_bytes()).hexdigest(),
+            "rows": rows,
+            "model": self.model,
+            "model_files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
+            "rows_per_shard": self.rows_per_shard,
+            "options": {name: value for name, value in self.options.items() if name != "batch_size"},
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the manifest and where it stands; `error` says why it could not be read."""
+
+    line: int
+    cells: Mapping[str, Any]
+    error: str | None = None
+
+
+def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
+    """Answers every row; what cannot be answered says why in the column `error`.
+
+    Run by several processes (`accelerate launch`), on machines that share the output's folder, each does its part.
+
+    Args:
+        open_pipeline: device -> pipeline.
+
+    Raises:
+        ValueError: the manifest cannot be read or has a column of `answer_columns`, the output exists, or the shards
+            beside it are of another job.
+        OSError: the output cannot be written.
+    """
+    check_output(job.output, TABLE_OUTPUTS)
+    columns, entries = read_entries(job.manifest)
+    if job.output.exists() and not job.shards.exists():
+        raise ValueError(f"{job.output} exists; remove it, or name another --output")
+    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=SLOWEST_PROCESS)
+    pipe = open_pipeline(state.device)
+    config = pipe.model.config
+    outcome = answer_columns(config.label_names)
+    if clash := [name for name in columns if name in outcome]:
+        raise ValueError(
+            f"{job.manifest} already has the columns {', '.join(clash)}, which the answers need: rename them"
+        )
+    if state.is_main_process:
+        _open_shards(job, len(entries))
+    state.wait_for_everyone()
+    if not job.shards.is_dir():
+        raise ValueError(f"{job.shards}: this process does not see it; all machines must share the output's folder")
+    numbers = range(-(-len(entries) // job.rows_per_shard))
+    missing = [number for number in numbers if not _shard(job, number).exists()]
+    if state.is_main_process and len(missing) < len(numbers):
+        print(f"Going on: {len(numbers) - len(missing)} of {len(numbers)} shards are done.", file=sys.stderr)
+    state.wait_for_everyone()  # all have looked before anyone writes
+    mine = missing[state.process_index :: state.num_processes]
+    parts = {number: entries[number * job.rows_per_shard : (number + 1) * job.rows_per_shard] for number in mine}
+    who = f"process {state.process_index + 1} of {state.num_processes}" if state.num_processes > 1 else "rows"
+    with tqdm(total=sum(map(len, parts.values())), desc=who, unit="row") as bar:
+        for number, part in parts.items():
+            answers = _answers(pipe, part, job)
+            rows = [answer_row(answer, config.label_names, config.is_multi_label) for answer in answers]
+            _write_atomically(_shard(job, number), partial(write_table, rows, columns=outcome))
+            bar.update(len(part))
+    state.wait_for_everyone()
+    if state.is_main_process:
+        failed = _join(job, columns, entries, numbers, outcome)
+        print(f"{len(entries)} rows: {job.output}" + (f"; {failed} of them with an error" if failed else ""))
+
+
+def read_entries(manifest: Path) -> tuple[list[str], list[Entry]]:
+    """Column names, and every row in order, the unreadable ones with their error."""
+    report = Report(str(manifest))
+    columns, rows = read_rows(manifest, report)
+    broken = {p.row: p.detail for p in report.problems if p.kind is ProblemKind.MALFORMED_ROW and p.row is not None}
+    if not columns and not broken:
+        raise ValueError("; ".join(map(str, report.problems)) or f"{manifest}: no row in it")
+    if not {"audio", "text"} & set(columns):
+        raise ValueError(f"{manifest}: no column audio or text; it has {', '.join(columns)}")
+    entries = [Entry(line, cells) for line, cells in rows]
+    entries += [Entry(line, {}, f"line {line}: {detail}") for line, detail in broken.items()]
+    return columns, sorted(entries, key=lambda entry: entry.line)
+
+
+def _answers(pipe: Any, entries: Sequence[Entry], job: Job) -> list[dict[str, Any]]:
+    good = [entry for entry in entries if entry.error is None]
+    inputs = [_input(entry.cells, job.manifest.parent) for entry in good]
+    answers = pipe(inputs, errors="return", **job.options) if inputs else []
+    named = {e.line: renamed(a, n, f"line {e.line}") for n, (e, a) in enumerate(zip(good, answers, strict=True))}
+    return [named.get(entry.line, {"error": entry.error}) for entry in entries]
+
+
+def _input(cells: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    audio, text = cells.get("audio"), cells.get("text")
+    if isinstance(audio, str):
+        audio = os.path.join(folder, os.path.expanduser(audio.strip())) if audio.strip() else None
+    return {"audio": audio, "text": text or None}
+
+
+def _shard(job: Job, number: int) -> Path:
+    return job.shards / f"{number:06}.jsonl"
+
+
+def _open_shards(job: Job, rows: int) -> None:
+    described = job.shards / "job.json"
+    fingerprint = job.fingerprint(rows)
+    if described.exists():
+        earlier = json.loads(described.read_text(encoding="utf-8"))
+        if changed := [name for name, value in fingerprint.items() if earlier.get(name) != value]:
+            raise ValueError(
+                f"{job.shards} holds the beginning of another job: {', '.join(changed)} differ. Remove that folder to "
+                "begin anew, or name another --output"
+            )
+        return
+    job.shards.mkdir(parents=True, exist_ok=True)
+    _write_atomically(described, lambda path: path.write_text(json.dumps(fingerprint, indent=1), encoding="utf-8"))
+
+
+def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Writes beside `path`, then renames: the file is there whole or not at all, even after a loss of power."""
+    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    write(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+def _join(
+    job: Job, columns: Sequence[str], entries: Sequence[Entry], numbers: Sequence[int], outcome: Mapping[str, type]
+) -> int:
+    """Joins manifest and shards to the output and removes the shards; returns the number of rows with an error."""
+    failed = 0
+
+    def joined() -> Iterator[dict[str, Any]]:
+        nonlocal failed
+        answers = (json.loads(line) for number in numbers for line in _shard(job, number).open(encoding="utf-8"))
+        for entry, answer in zip(entries, answers, strict=True):
+            failed += answer["error"] is not None
+            yield {name: _plain(entry.cells.get(name)) for name in columns} | answer
+
+    kinds = dict.fromkeys(columns, object) | dict(outcome)
+    _write_atomically(job.output, lambda path: write_table(joined(), path, kinds))
+    finished = job.shards.with_name(f".{job.shards.name}.{os.getpid()}")
+    os.replace(job.shards, finished)  # half a folder of shards would be taken for a beginning
+    shutil.rmtree(finished)
+    return failed
+
+
+def _plain(cell: Any) -> Any:
+    """The path of audio that a Parquet file carries as `{"path", "bytes"}`."""
+    return cell.get("path") if isinstance(cell, dict) and "bytes" in cell else cell

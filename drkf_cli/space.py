@@ -1,0 +1,129 @@
+"""`drkf export space`: a folder that runs as a Hugging Face Space, and anywhere else, without this package."""
+
+import csv
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import soundfile
+import yaml
+from huggingface_hub import ModelCard
+from transformers import AutoModelForAudioClassification, AutoProcessor
+
+import modeling_drkf  # noqa: F401  (registers the Auto classes)
+
+from .web.clips import Example, read_examples
+
+PAGE_FOLDER = "drkf_web"
+REQUIREMENTS = ("torch>=2.9", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+APP = '''"""The page of a DRKF checkpoint. It runs code that the checkpoint carries: read that if it is not yours."""
+
+import os
+from pathlib import Path
+
+from drkf_web import serve
+from drkf_web.clips import read_examples
+from transformers import pipeline
+
+HERE = Path(__file__).resolve().parent
+MODEL = {model}
+
+if __name__ == "__main__":
+    examples = HERE / "examples" / "examples.csv"
+    serve(
+        pipeline("multimodal-emotion-recognition", model=MODEL, trust_remote_code=True),
+        {title!r},
+        host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+        examples=read_examples(examples) if examples.exists() else [],
+    )
+'''
+
+README = """---
+{metadata}---
+
+# {title}
+
+Guesses the emotion of a clip from the voice and the words together, with a DRKF model. `/answer` is its API.
+
+To run it elsewhere: `pip install gradio=={gradio} -r requirements.txt && python app.py`.
+
+The page's code is Apache-2.0. The model has the licence of what it was trained from: see its card.
+"""
+
+
+def run_export_space(model: str, output_dir: Path, examples: Path | None) -> int:
+    """Writes the Space; returns the exit status."""
+    try:
+        write_space(model, output_dir, [] if examples is None else read_examples(examples))
+    except PackageNotFoundError:
+        print("error: a Space names the version of Gradio that it runs: pip install 'drkf[app]'", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{output_dir} holds the Space. Try it: python {output_dir / 'app.py'}")
+    return 0
+
+
+def write_space(model: str, output_dir: Path, examples: Sequence[Example] = ()) -> None:
+    """
+    Args:
+        model: the folder of a checkpoint, which is copied with the code that it needs, or a Hub id, which the Space
+            loads.
+        output_dir: must not exist yet.
+
+    Raises:
+        FileExistsError: it exists.
+        ValueError: the model is neither a folder nor a Hub id.
+        PackageNotFoundError: Gradio is not installed, so its version is not known.
+    """
+    folder = Path(model) if Path(model).is_dir() else None
+    if folder is None and not HUB_ID.fullmatch(model):
+        raise ValueError(f"{model} is neither the folder of a checkpoint nor a Hub id (owner/name)")
+    gradio, title = version("gradio"), Path(model).resolve().name
+    output_dir.mkdir(parents=True)
+    if folder is not None:
+        for part in (AutoModelForAudioClassification, AutoProcessor):
+            part.from_pretrained(folder).save_pretrained(output_dir / "model")
+    page = Path(__file__).parent / "web"
+    shutil.copytree(page, output_dir / PAGE_FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
+    location = 'str(HERE / "model")' if folder else repr(model)
+    (output_dir / "app.py").write_text(APP.format(model=location, title=title), encoding="utf-8")
+    (output_dir / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n", encoding="utf-8")
+    metadata = _metadata(model, folder, title, gradio)
+    text = README.format(metadata=yaml.safe_dump(metadata, sort_keys=False), title=title, gradio=gradio)
+    (output_dir / "README.md").write_text(text, encoding="utf-8")
+    if examples:
+        _write_examples(examples, output_dir / "examples")
+
+
+def _metadata(model: str, folder: Path | None, title: str, gradio: str) -> dict[str, object]:
+    card = folder / "README.md" if folder else None
+    licence = ModelCard.load(card, ignore_metadata_errors=True).data.get("license") if card and card.exists() else None
+    return {
+        "title": title,
+        "sdk": "gradio",
+        "sdk_version": gradio,
+        "python_version": "3.11",
+        "app_file": "app.py",
+        "license": licence or "other",
+        "short_description": "Emotion from the voice and the words together",
+        **({} if folder else {"models": [model]}),
+    }
+
+
+def _write_examples(examples: Sequence[Example], folder: Path) -> None:
+    folder.mkdir()
+    with (folder / "examples.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["audio", "text"])
+        for number, example in enumerate(examples, 1):
+            rate, samples = example.audio
+            soundfile.write(folder / f"{number}.flac", samples, rate)
+            writer.writerow([f"{number}.flac", example.text])

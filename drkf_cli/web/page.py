@@ -1,0 +1,136 @@
+"""The page: its controls, its answers, and the API endpoint `/answer`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from .attention import render_attention
+from .clips import (
+    CLEANED_EVERY,
+    DELETED_AFTER,
+    MAX_SECONDS,
+    MAX_TEXT_CHARACTERS,
+    ClipError,
+    Example,
+    read_clip,
+    read_text,
+)
+from .rendering import CSS, LIMITS, WAITING, render_answer, render_error
+
+TITLE = "What does the speaker feel?"
+QUEUE_LENGTH = 64
+
+API_USE = """From a program:
+
+    from gradio_client import Client, handle_file
+    answer = Client("THE ADDRESS OF THIS PAGE").predict(handle_file("clip.wav"), "the words", api_name="/answer")
+"""
+FONT = ("system-ui", "sans-serif")
+ANNOUNCE = """() => {
+    const answer = document.getElementById("answer");
+    answer.setAttribute("role", "status");
+    answer.setAttribute("aria-live", "polite");
+    const clip = document.getElementById("clip");
+    clip.setAttribute("role", "group");
+    clip.setAttribute("aria-label", "Clip");
+}"""
+
+
+def build_page(
+    recogniser: Any, title: str, transcribes: bool = False, examples: Sequence[Example] = ()
+) -> tuple[gr.Blocks, dict[str, Any]]:
+    """
+    Args:
+        recogniser: a pipeline that gives Answers and explains them.
+        title: the checkpoint's name.
+        transcribes: whether the recogniser writes down what is said where no words are typed.
+
+    Returns: the page, and the options of its `launch` that concern its looks.
+    """
+
+    def answer(audio: str | None, text: str) -> dict[str, Any]:
+        """The Answer for a clip, its words, or both; see the documentation of the pipeline."""
+        try:
+            given = {"audio": read_clip(audio), "text": read_text(text)}
+            if given["audio"] is None and given["text"] is None:
+                raise ClipError("Nothing to go by: record or upload a clip, type its words, or do both.")
+            return recogniser({name: value for name, value in given.items() if value is not None})
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    def show(audio: str | None, text: str) -> tuple[str, str, dict[str, Any] | None]:
+        try:
+            found = answer(audio, text)
+        except gr.Error as error:
+            return render_error(error.message), "", None
+        picture = ""
+        if found["modality_shares"] is not None:
+            picture = render_attention(recogniser.explain(read_clip(audio), found["text"], found))
+        return render_answer(found), picture, found
+
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, delete_cache=(CLEANED_EVERY, DELETED_AFTER), fill_width=False
+    ) as page:
+        gr.Markdown(f"# {TITLE}\nA guess from the voice and the words together, by the model *{title}*.")
+        with gr.Row():
+            with gr.Column():
+                audio = gr.Audio(
+                    label="Clip",
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    buttons=[],
+                    elem_id="clip",
+                )
+                gr.Markdown(
+                    f"WAV, FLAC, OGG or MP3, at most {MAX_SECONDS} seconds. Clips are deleted from this server after "
+                    f"about {DELETED_AFTER // 60} minutes."
+                )
+                text = gr.Textbox(
+                    label="Words that are said in it",
+                    info="Left empty, they are written down for you." if transcribes else "Leave empty if unknown.",
+                    lines=2,
+                    max_length=MAX_TEXT_CHARACTERS,
+                    elem_id="words",
+                )
+                if examples:
+                    _add_examples(examples, audio, text)
+                button = gr.Button("Recognise", variant="primary", elem_id="recognise")
+            with gr.Column():
+                result = gr.HTML(WAITING, elem_id="answer")
+                picture = gr.HTML(elem_id="attention")
+                with gr.Accordion("The answer as JSON", open=False):
+                    details = gr.JSON(label="Answer", elem_id="json")
+                    gr.Markdown(API_USE)
+        gr.Markdown(LIMITS, elem_id="limits")
+        endpoint = gr.JSON(visible=False)
+        shared: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+        gr.on(
+            [button.click, text.submit],
+            show,
+            [audio, text],
+            [result, picture, details],
+            api_visibility="private",
+            show_progress_on=[result],
+            **shared,
+        )
+        gr.Button(visible=False).click(answer, [audio, text], endpoint, api_name="answer", **shared)
+    page.queue(max_size=QUEUE_LENGTH)
+    theme = gr.themes.Default(primary_hue="blue", font=FONT, font_mono=("ui-monospace", "monospace")).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        block_info_text_color="*body_text_color",
+        block_label_text_color="*body_text_color",
+        block_title_text_color="*body_text_color",
+    )
+    return page, {"theme": theme, "css": CSS, "js": ANNOUNCE, "footer_links": []}
+
+
+def _add_examples(examples: Sequence[Example], audio: gr.Audio, text: gr.Textbox) -> None:
+    by_title = {example.title: example for example in examples}
+
+    def choose(title: str) -> tuple[tuple[int, Any], str]:
+        return by_title[title].audio, by_title[title].text
+
+    chooser = gr.Dropdown(list(by_title), value=None, label="Or an example clip", elem_id="examples")
+    chooser.input(choose, chooser, [audio, text], api_visibility="private")

@@ -1,0 +1,107 @@
+"""An answer as HTML that reads well aloud: words and a table first, bars beside them."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+NAMES = {"speech": "The voice", "text": "The words"}
+UNCLEAR = (0.4, 0.6)  # probabilities between which voice and words are not said to agree or to contradict
+WAITING = "<p>No answer yet. Add a clip, words, or both, then choose <em>Recognise</em>.</p>"
+
+LIMITS = """
+**What this cannot do.** It does not know what anybody feels. It guesses which label a listener would give to this
+voice and these words, from the recordings it was trained on; it is often wrong, and more so for voices, accents,
+languages and situations that those recordings lack. Acted and everyday emotion differ.
+
+**What it must not be used for.** Decisions about people: hiring, work, schooling, credit, insurance, policing,
+borders, diagnosis, lie detection. Inferring emotions at work or in education is unlawful in the European Union
+(AI Act, Article 5). Only analyse recordings of people who have agreed to it.
+"""
+
+CSS = """
+.drkf table { width: 100%; border-collapse: collapse; margin: 0; }
+.drkf caption, .drkf h2 { text-align: left; font-size: 1em; font-weight: 600; margin: 1em 0 0.3em; }
+.drkf :is(table, tbody, tr, th, td) { border: none; }
+.drkf th, .drkf td { padding: 0.2em 0; white-space: nowrap; font-weight: 400; text-align: left; }
+.drkf td.number { text-align: right; padding-left: 0.8em; font-variant-numeric: tabular-nums; }
+.drkf td.track-cell { width: 100%; padding-left: 0.8em; }
+.drkf tr.best th, .drkf tr.best td { font-weight: 700; }
+.drkf .track { background: var(--border-color-primary); border-radius: 3px; height: 0.9em; }
+.drkf .bar { background: #2f6fb0; border-radius: 3px; height: 100%; }
+.drkf .both { background: #c8811c; }
+.drkf .lead { font-size: 1.3em; margin: 0; }
+.drkf .warning { border-left: 4px solid #b35900; padding-left: 0.7em; }
+.drkf .scale { display: flex; justify-content: space-between; font-size: 0.85em; }
+.drkf .wave { display: flex; align-items: center; height: 5em; gap: 1px; }
+.drkf .wave span { flex: 1; border-radius: 1px; min-height: 2px; }
+.drkf .words { line-height: 2; overflow-wrap: anywhere; }
+.drkf .words span { padding: 0.15em 0.3em; border-radius: 4px; color: #14233a; }
+.drkf .note { font-size: 0.9em; }
+"""
+
+
+def render_answer(answer: Mapping[str, Any]) -> str:
+    """An Answer (see the pipeline) as a summary, the table of all classes, agreement and modality shares."""
+    best = answer["scores"][0]
+    parts = [f'<p class="lead"><strong>{escape(best["label"])}</strong>, {_percent(best["score"])}</p>']
+    if answer.get("warning"):
+        parts.append(f'<p class="warning">Note: {escape(answer["warning"])}</p>')
+    parts.append(f"<p>{_heard(answer)}</p>")
+    parts += [_table(answer["scores"]), _agreement(answer["consistency"]), _shares(answer)]
+    return f'<div class="drkf">{"".join(parts)}</div>'
+
+
+def render_error(message: str) -> str:
+    return f'<div class="drkf"><p class="warning">That did not work: {escape(message)}</p></div>'
+
+
+def _heard(answer: Mapping[str, Any]) -> str:
+    if answer["text"] is None:
+        return "No words were given: the answer rests on the voice alone."
+    if answer["audio_seconds"] is None:
+        return "No clip was given: the answer rests on the words alone."
+    return f"{answer['audio_seconds']:.1f} seconds of voice, with the words “{escape(answer['text'])}”"
+
+
+def _table(scores: Sequence[Mapping[str, Any]]) -> str:
+    rows = "".join(
+        f'<tr{" class=best" if number == 0 else ""}><th scope="row">{escape(item["label"])}</th>'
+        f'<td aria-hidden="true" class="track-cell">{_bar(item["score"])}</td>'
+        f'<td class="number">{_percent(item["score"])}</td></tr>'
+        for number, item in enumerate(scores)
+    )
+    return f"<table><caption>Probability of every emotion</caption><tbody>{rows}</tbody></table>"
+
+
+def _agreement(consistency: float | None) -> str:
+    title = "<h2>Do voice and words agree?</h2>"
+    if consistency is None:
+        return f"{title}<p>Unknown: that takes a clip, its words, and a model that was trained to tell.</p>"
+    verdicts = ["They seem to contradict each other", "Hard to tell", "They seem to agree"]
+    verdict = verdicts[sum(consistency > border for border in UNCLEAR)]
+    return (
+        f"{title}<p>{verdict}: the probability that both bear the same emotion is {_percent(consistency)}.</p>"
+        f'<div aria-hidden="true">{_bar(consistency)}'
+        '<div class="scale"><span>contradict</span><span>agree</span></div></div>'
+    )
+
+
+def _shares(answer: Mapping[str, Any]) -> str:
+    shares = answer["modality_shares"]
+    title = "<h2>Which of the two weighs more?</h2>"
+    if shares is None:
+        return f"{title}<p>Unknown: that takes a clip, its words, and a model whose fusion tells.</p>"
+    voice, words = (_percent(shares[name]) for name in ("speech", "text"))
+    return (
+        f"{title}<p>{NAMES[answer['dominant_modality']]}: {voice} of the model's attention lies on the voice, "
+        f'{words} on the words.</p><div aria-hidden="true">{_bar(shares["speech"], "track both")}'
+        f'<div class="scale"><span>voice {voice}</span><span>words {words}</span></div></div>'
+    )
+
+
+def _bar(share: float, track: str = "track") -> str:
+    return f'<div class="{track}"><div class="bar" style="width: {100 * share:.1f}%"></div></div>'
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

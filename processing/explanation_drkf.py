@@ -1,0 +1,143 @@
+"""Where a checkpoint looked while it answered: the attention of FE_s on every frame and word of one clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .audio_drkf import load_audio
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with the attention that its tokens received together, and how many they are.
+
+    `special` marks what the tokenizer added ([CLS], </s>) and nobody said.
+    """
+
+    text: str
+    attention: float
+    tokens: int = 1
+    special: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An answer and the attention behind it.
+
+    Attributes:
+        answer: what the pipeline says.
+        waveform: what the model heard, (samples,), float32. sampling_rate: Hz.
+        frame_attention: CLS attention to each speech frame, (frames,); the frames divide the clip evenly.
+        words: in the order of the text, the tokenizer's special tokens among them.
+
+    Attention is the mean over layers and heads of FE_s. Together with what CLS and SEP receive themselves, frames and
+    words sum to 1. It tells where the model looked, not why it decided: it is no explanation of cause.
+    """
+
+    answer: dict[str, Any]
+    waveform: np.ndarray
+    sampling_rate: float
+    frame_attention: np.ndarray
+    words: list[Word]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.waveform) / self.sampling_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: the answer, `frame_seconds`, `frame_attention`, and `words`."""
+        words = [
+            {"text": word.text, "attention": word.attention, "special": word.special, "tokens": word.tokens}
+            for word in self.words
+        ]
+        return self.answer | {
+            "frame_seconds": self.seconds / len(self.frame_attention),
+            "frame_attention": self.frame_attention.tolist(),
+            "words": words,
+        }
+
+
+def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | None = None) -> Explanation:
+    """
+    Args:
+        pipe: a [`MultimodalEmotionRecognitionPipeline`]. audio: as it takes it. text: what is said; None or "" for
+            unknown words. answer: what the pipeline says to these, where that is known already.
+
+    Raises:
+        AudioError: the clip is unusable.
+        ValueError: the checkpoint fuses by cross-attention (FE_c), which has no attention over both modalities.
+    """
+    model, processor = pipe.model, pipe.processor
+    if model.config.fusion != "self":
+        raise ValueError(
+            "this checkpoint fuses by cross-attention (FE_c), which has no CLS that attends to both voice and words: "
+            "there is no attention to show; `drkf predict` tells what it says"
+        )
+    answer = answer or pipe({"audio": audio, "text": text})
+    words = answer["text"] or ""
+    inputs = processor(audio=audio, text=words, return_tensors="pt").to(model.device)
+    with torch.inference_mode():
+        output = model(**inputs, output_modality_attention=True)
+    frames = output.speech_attention[0].float().cpu().numpy()
+    return Explanation(
+        answer=answer,
+        waveform=_heard(audio, processor),
+        sampling_rate=processor.feature_extractor.sampling_rate,
+        frame_attention=frames[: int(frames.nonzero()[0].max()) + 1],  # padding receives exactly none
+        words=merge_words(
+            processor.tokenizer, words, inputs["input_ids"][0].tolist(), output.text_attention[0].float().tolist()
+        ),
+    )
+
+
+def _heard(audio: Any, processor: Any) -> np.ndarray:
+    """The clip as the model hears it: at its rate, cut and padded as the processor does."""
+    extractor = processor.feature_extractor
+    waveform = load_audio(audio, extractor.sampling_rate)
+    limits = [len(waveform), getattr(extractor, "n_samples", None) or len(waveform)]
+    if processor.max_audio_seconds is not None:
+        limits.append(round(processor.max_audio_seconds * extractor.sampling_rate))
+    waveform = waveform[: min(limits)]
+    return np.pad(waveform, (0, max(0, processor.min_audio_samples - len(waveform))))
+
+
+def merge_words(tokenizer: Any, text: str, token_ids: list[int], attention: list[float]) -> list[Word]:
+    """Tokens merged to the words between the spaces of `text`, their attention summed.
+
+    A text without spaces (Chinese), and a tokenizer that does not tell where its tokens stand, keep their tokens.
+
+    Args:
+        token_ids: of the text, special tokens included. attention: one number a token.
+    """
+    special = tokenizer.get_special_tokens_mask(token_ids, already_has_special_tokens=True)
+    unknown = tokenizer.unk_token_id
+    special = [bool(flag) and token != unknown for flag, token in zip(special, token_ids, strict=True)]
+    word_of = _word_numbers(tokenizer, text, token_ids) if len(text.split()) > 1 else None
+    words: list[Word] = []
+    previous = None
+    for index, (token, mass) in enumerate(zip(token_ids, attention, strict=True)):
+        number = None if special[index] or word_of is None else word_of[index]
+        if number is not None and number == previous:
+            merged = words[-1]
+            words[-1] = Word(merged.text, merged.attention + mass, merged.tokens + 1)
+        else:
+            shown = text.split()[number] if number is not None else tokenizer.decode([token]).strip()
+            words.append(Word(shown or tokenizer.convert_ids_to_tokens(token), mass, special=special[index]))
+        previous = number
+    return words
+
+
+def _word_numbers(tokenizer: Any, text: str, token_ids: list[int]) -> list[int | None] | None:
+    """For each token the number of the word between spaces in which it ends; None if the tokenizer cannot tell."""
+    if not tokenizer.is_fast:
+        return None
+    encoded = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=len(token_ids))
+    if list(encoded["input_ids"]) != token_ids:
+        return None
+    begins = [not c.isspace() and (not i or text[i - 1].isspace()) for i, c in enumerate(text)]
+    number_at = np.cumsum(begins) - 1
+    return [int(number_at[end - 1]) if end > start else None for start, end in encoded["offset_mapping"]]

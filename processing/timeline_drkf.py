@@ -1,0 +1,147 @@
+"""Answers as files: a table, subtitles or JSON of what the pipeline said about clips and long recordings."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .segments_drkf import format_srt
+
+Result = Mapping[str, Any]
+"""What was said about one file: `audio` (its name) and an answer, or `audio_seconds` and `timeline` (a list of answers
+with `start` and `end` in seconds), or `error`."""
+
+SPAN_COLUMNS = {"start": float, "end": float}
+CERTAIN = 0.5  # the sigmoid from which on a label of a multi-label checkpoint holds
+
+
+def answer_columns(label_names: Sequence[str]) -> dict[str, type]:
+    """The columns of `answer_row` and their types; every cell may be empty."""
+    return (
+        {"audio_seconds": float, "prediction": str}
+        | {f"probability_{name}": float for name in label_names}
+        | {"consistency": float, "dominant_modality": str, "speech_share": float, "text_share": float}
+        | {"warning": str, "error": str}
+    )
+
+
+def answer_row(answer: Mapping[str, Any], label_names: Sequence[str], multi_label: bool) -> dict[str, Any]:
+    """An answer, or `{"error": ...}`, as one row of `answer_columns`; None where it does not say."""
+    scores = {entry["label"]: entry["score"] for entry in answer.get("scores", ())}
+    shares = answer.get("modality_shares") or {}
+    row = {
+        name: answer.get(name) for name in ("audio_seconds", "consistency", "dominant_modality", "warning", "error")
+    }
+    row |= {f"probability_{name}": scores.get(name) for name in label_names}
+    row |= {"speech_share": shares.get("speech"), "text_share": shares.get("text")}
+    predicted = predicted_labels(answer, multi_label)
+    row["prediction"] = "|".join(name for name in label_names if name in predicted) or None
+    return {name: row[name] for name in answer_columns(label_names)}
+
+
+def predicted_labels(answer: Mapping[str, Any], multi_label: bool) -> list[str]:
+    """The most probable label; of a multi-label checkpoint all from 0.5 on, or the most probable one."""
+    scores = answer.get("scores", ())
+    certain = [entry["label"] for entry in scores if multi_label and entry["score"] > CERTAIN]
+    return certain or [entry["label"] for entry in scores[:1]]
+
+
+def result_rows(results: Iterable[Result], label_names: Sequence[str], multi_label: bool) -> list[dict[str, Any]]:
+    """A row an answer: `audio`, `start` and `end` (None for whole clips), `text`, and `answer_columns`."""
+    rows = []
+    for result in results:
+        for answer in result.get("timeline", [result]):
+            where = {"audio": result["audio"], "start": answer.get("start"), "end": answer.get("end")}
+            answered = {"audio_seconds": result.get("audio_seconds"), **answer}
+            rows.append({**where, "text": answer.get("text"), **answer_row(answered, label_names, multi_label)})
+    return rows
+
+
+def timeline_srt(timeline: Mapping[str, Any], multi_label: bool = False) -> str:
+    """SubRip subtitles: what is felt, how probably, and the words: "angry 0.83 | You came late." """
+    return format_srt(
+        {"start": answer["start"], "end": answer["end"], "text": _cue(answer, multi_label)}
+        for answer in timeline["timeline"]
+    )
+
+
+def _cue(answer: Mapping[str, Any], multi_label: bool) -> str:
+    scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
+    emotions = ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
+    return " | ".join(filter(None, [emotions, answer.get("text")]))
+
+
+def write_results(
+    results: Sequence[Result], path: str | Path, label_names: Sequence[str], multi_label: bool = False
+) -> None:
+    """Writes results as the ending of `path` says.
+
+    `.json` holds the list of results as they are; `.csv` and `.parquet` hold `result_rows`; `.srt` subtitles one long
+    recording.
+
+    Raises:
+        ValueError: another ending, or `.srt` for anything but one timeline.
+    """
+    path = Path(path)
+    suffix = check_output(path, OUTPUTS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if suffix == ".json":
+        path.write_text(json.dumps(list(results), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    elif suffix == ".srt":
+        if len(results) != 1 or "timeline" not in results[0]:
+            raise ValueError(f"{path}: subtitles are of one long recording, cut by chunk_length_s or by segments")
+        path.write_text(timeline_srt(results[0], multi_label), encoding="utf-8")
+    else:
+        columns = {"audio": str, **SPAN_COLUMNS, "text": str, **answer_columns(label_names)}
+        write_table(result_rows(results, label_names, multi_label), path, columns)
+
+
+OUTPUTS = (".json", ".csv", ".srt", ".parquet")
+
+
+def check_output(path: Path, endings: Sequence[str]) -> str:
+    """The path's ending in lower case; ValueError if it is none of `endings`."""
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"{path}: the ending says how to write it; one of {', '.join(endings)}")
+    return path.suffix.lower()
+
+
+def write_table(rows: Iterable[Mapping[str, Any]], path: Path, columns: Mapping[str, type]) -> None:
+    """Writes rows as CSV, JSON Lines or Parquet; None is an empty cell, a null.
+
+    Args:
+        columns: names in order, and the type (str, float, int or bool) of each; `object` takes what pyarrow infers.
+    """
+    if path.suffix.lower() == ".parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        rows = list(rows)
+        types = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+        cells = {name: [row.get(name) for row in rows] for name in columns}
+        arrays = [
+            _inferred(cells[n]) if kind is object else pa.array(cells[n], types[kind]) for n, kind in columns.items()
+        ]
+        parquet.write_table(pa.table(arrays, names=list(columns)), path)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        if path.suffix.lower() == ".jsonl":
+            for row in rows:
+                file.write(json.dumps({n: row.get(n) for n in columns}, ensure_ascii=False, default=str) + "\n")
+        else:
+            writer = csv.DictWriter(file, list(columns), extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _inferred(cells: Sequence[Any]) -> Any:
+    """An Arrow array of the cells; as text where they are of no common type."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(cells)
+    except (pa.ArrowException, TypeError):
+        return pa.array([None if cell is None else str(cell) for cell in cells])

@@ -1,0 +1,105 @@
+"""The picture of a timeline: every emotion's probability over the minutes of a recording, and the agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .figures_drkf import new_figure, save, set_title
+from .timeline_drkf import predicted_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#997700", "#33bbee", "#aa3377", "#ee7733")  # the names tell them apart
+NEUTRAL, PALE = "#444444", 0.3
+TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # seconds
+MOST_TICKS = 11
+
+
+def plot_timeline(
+    timeline: Mapping[str, Any],
+    label_names: Sequence[str],
+    path: str | Path,
+    title: str = "Timeline",
+    multi_label: bool = False,
+) -> Path:
+    """Draw a long recording: a band per emotion, whose height is the probability, in full colour where
+    it is recognised; below, the probability that voice and words agree. What was left out stays empty.
+
+    Args:
+        timeline: `audio_seconds`, and `timeline` with answers in order of time. Of windows that overlap each is drawn
+            until the next begins.
+        path: the image to write; its ending chooses the format (.png, .svg, .pdf).
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the timeline is empty.
+    """
+    answers = timeline["timeline"]
+    if not answers:
+        raise ValueError("There is nothing to draw: the timeline is empty.")
+    spans = _spans(answers)
+    bands = [
+        (label, [(_score(a, label), label in predicted_labels(a, multi_label)) for a in answers])
+        for label in label_names
+    ]
+    if any(answer["consistency"] is not None for answer in answers):
+        agreement = [answer["consistency"] or 0.0 for answer in answers]
+        bands.append(("voice and\nwords agree", [(value, value > 0.5) for value in agreement]))
+    figure = new_figure(10, 1.1 + 0.62 * len(bands))
+    grid = figure.subplots(len(bands), 1, sharex=True, squeeze=False)[:, 0]
+    for index, (axes, (name, heights)) in enumerate(zip(grid, bands, strict=True)):
+        _draw_band(axes, name, spans, heights, COLOURS[index % len(COLOURS)] if index < len(label_names) else NEUTRAL)
+    duration = max(timeline["audio_seconds"], spans[-1][1])
+    grid[-1].set_xlim(0, duration)
+    grid[-1].set_xticks(*_ticks(duration))
+    unit = "h:mm:ss" if duration >= 3600 else "mm:ss"
+    grid[-1].set_xlabel(f"time ({unit}). Height: probability; full colour: the emotion that is recognised")
+    set_title(figure, title)
+    return save(figure, path)
+
+
+def clock(seconds: float, hours: bool = False) -> str:
+    """75 -> "01:15"; with `hours` (or from an hour on) "0:01:15"."""
+    whole = round(seconds)
+    minutes = f"{whole // 60 % 60:02}:{whole % 60:02}"
+    return f"{whole // 3600}:{minutes}" if hours or whole >= 3600 else minutes
+
+
+def _spans(answers: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    starts = [answer["start"] for answer in answers]
+    limits = [*starts[1:], float("inf")]
+    return [(a["start"], max(a["start"], min(a["end"], limit))) for a, limit in zip(answers, limits, strict=True)]
+
+
+def _score(answer: Mapping[str, Any], label: str) -> float:
+    return next((entry["score"] for entry in answer["scores"] if entry["label"] == label), 0.0)
+
+
+def _draw_band(
+    axes: Axes, name: str, spans: Sequence[tuple[float, float]], heights: Sequence[tuple[float, bool]], colour: str
+) -> None:
+    """One row of the picture; `heights` holds a value and whether it is strong for every span."""
+    from matplotlib.collections import PolyCollection
+
+    corners = [
+        [(start, 0), (start, height), (end, height), (end, 0)]
+        for (start, end), (height, _) in zip(spans, heights, strict=True)
+    ]
+    shades = [(colour, 1.0 if strong else PALE) for _, strong in heights]
+    axes.add_collection(PolyCollection(corners, facecolors=shades, linewidths=0))
+    axes.set_ylabel(name, rotation=0, ha="right", va="center")
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 1], ["0", "1"], fontsize=7)
+    axes.yaxis.tick_right()
+    axes.spines[["top", "left"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+
+
+def _ticks(duration: float) -> tuple[list[float], list[str]]:
+    step = next((step for step in TICK_STEPS if duration / step < MOST_TICKS), TICK_STEPS[-1])
+    ticks = [float(step * index) for index in range(int(duration / step) + 1)]
+    return ticks, [clock(tick, hours=duration >= 3600) for tick in ticks]

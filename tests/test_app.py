@@ -1,0 +1,373 @@
+"""`drkf app` and `drkf export space` as their users meet them: real processes, a real browser, real requests."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import soundfile
+from test_auto_classes import REMOTE
+from tiny import perturb, tiny_model, tiny_processor
+from transformers import pipeline
+from typer.testing import CliRunner
+
+import modeling_drkf  # noqa: F401  (registers the pipeline)
+from drkf_cli import app
+from drkf_cli.web.attention import _slices
+from drkf_cli.web.clips import MAX_SECONDS, MAX_UPLOAD_BYTES, ClipError, read_clip, read_examples
+
+pytest.importorskip("gradio", reason="the web page needs the extra `app`")
+
+DRKF = [sys.executable, "-c", "from drkf_cli import app; app()"]
+WORDS = "i am so happy"
+BAD_CLIPS = {
+    "words.wav": "cannot be decoded",
+    "empty.wav": "The file is empty",
+    "cut.wav": "truncated",
+    "long.flac": "longer than 60 seconds",
+}
+ANSWER = "#answer[role=status]"
+FILE_DATA = {"meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny-drkf"
+    names = ["calm", "tense", "glad"]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    perturb(tiny_model(max_fusion_positions=600, **labels), scale=0.2).save_pretrained(folder)
+    tiny_processor(max_audio_seconds=0.5).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a good clip, a manifest of it, and files that are not good."""
+    folder = tmp_path_factory.mktemp("clips")
+    noise = np.random.default_rng(0).normal(size=6400) * 0.1
+    soundfile.write(folder / "good.wav", noise, 16_000)
+    (folder / "examples.csv").write_text(f"audio,text\ngood.wav,{WORDS}\n")
+    (folder / "words.wav").write_text("this is text, no sound")
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "cut.wav").write_bytes((folder / "good.wav").read_bytes()[:5000])
+    soundfile.write(folder / "long.flac", np.zeros((MAX_SECONDS + 1) * 8000), 8000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(checkpoint: Path, clips: Path) -> dict[str, Any]:
+    return pipeline("multimodal-emotion-recognition", model=str(checkpoint))(
+        {"audio": str(clips / "good.wav"), "text": WORDS}
+    )
+
+
+@contextmanager
+def serving(command: list[str], port: int, folder: Path, **environment: str) -> Iterator[str]:
+    """The address of a server process that keeps its temporary files in `folder`."""
+    log = folder / "server.log"
+    with log.open("w") as output:
+        variables = os.environ | {"TMPDIR": str(folder), "TOKENIZERS_PARALLELISM": "false"} | environment
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=variables)
+        try:
+            deadline = time.monotonic() + 120
+            while "The page is at" not in log.read_text():
+                assert process.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < deadline, "the server takes too long to start"
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+    assert process.returncode == 128 + signal.SIGTERM, log.read_text()[-3000:]
+    assert sorted(folder.iterdir()) == [log], "the server left files behind"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def address(checkpoint: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    options = ["app", "--model", checkpoint, "--port", port, "--examples", clips / "examples.csv"]
+    with serving(DRKF + list(map(str, options)), port, tmp_path_factory.mktemp("served")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no `chromium` on this machine")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    page = browser.new_page()
+    page.set_default_timeout(30_000)
+    page.requested = []
+    page.on("request", lambda request: page.requested.append(request.url))
+    page.goto(address)
+    page.get_by_role("button", name="Recognise").wait_for()
+    yield page
+    page.close()
+
+
+def upload(page: Any, clip: Path) -> None:
+    with page.expect_response(lambda response: "/upload?" in response.url):
+        page.locator("#clip input[type=file]").set_input_files(clip)
+    page.get_by_role("button", name="Clear").wait_for()
+
+
+def scores_shown(page: Any) -> dict[str, str]:
+    page.get_by_text("Probability of every emotion").wait_for()
+    rows = page.locator(ANSWER).get_by_role("row")
+    return {row.get_by_role("rowheader").inner_text(): row.get_by_role("cell").inner_text() for row in rows.all()}
+
+
+def test_a_clip_and_its_words_give_what_the_pipeline_gives(page, clips, expected, address):
+    upload(page, clips / "good.wav")
+    page.get_by_label("Words that are said in it").fill(WORDS)
+    page.get_by_role("button", name="Recognise").click()
+    assert scores_shown(page) == {item["label"]: f"{100 * item['score']:.1f} %" for item in expected["scores"]}
+    told = page.locator(ANSWER).inner_text()
+    assert told.startswith(f"{expected['scores'][0]['label']}, ")
+    assert f"the same emotion is {100 * expected['consistency']:.1f} %" in told
+    assert f"{100 * expected['modality_shares']['speech']:.1f} % of the model's attention lies on the voice" in told
+    picture = page.locator("#attention")
+    assert picture.locator(".words span").all_inner_texts() == WORDS.split()
+    assert picture.locator(".wave span").count() > 100
+    elsewhere = [url for url in page.requested if not url.startswith((address, "data:", "blob:"))]
+    assert elsewhere == [], "the page must load nothing from other servers"
+
+
+def test_an_example_fills_in_clip_and_words(page, expected):
+    page.get_by_label("Or an example clip").click()
+    page.get_by_role("option", name=WORDS).click()
+    page.get_by_role("button", name="Clear").wait_for()
+    assert page.get_by_label("Words that are said in it").input_value() == WORDS
+    page.get_by_role("button", name="Recognise").click()
+    assert scores_shown(page) == {item["label"]: f"{100 * item['score']:.1f} %" for item in expected["scores"]}
+
+
+def test_bad_clips_are_told_and_the_next_one_answered(page, clips):
+    for file, message in BAD_CLIPS.items():
+        upload(page, clips / file)
+        page.get_by_role("button", name="Recognise").click()
+        page.locator(ANSWER).get_by_text(message).wait_for()
+        page.get_by_role("button", name="Clear").click()
+    upload(page, clips / "good.wav")
+    page.get_by_role("button", name="Recognise").click()
+    assert len(scores_shown(page)) == 3
+    assert "no words were given" in page.locator(ANSWER).inner_text()
+
+
+def test_the_keyboard_is_enough(page):
+    def go_to(selector: str) -> None:
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if page.evaluate("selector => !!document.activeElement.closest(selector)", selector):
+                return
+        pytest.fail(f"no Tab leads to {selector}")
+
+    go_to("#clip button")
+    go_to("#words textarea")
+    page.keyboard.type(WORDS)
+    go_to("#recognise")
+    page.keyboard.press("Enter")
+    assert len(scores_shown(page)) == 3
+    assert "no audio was given" in page.locator(ANSWER).inner_text()
+
+
+def test_every_control_has_a_name_and_the_limits_are_told(page, clips):
+    upload(page, clips / "good.wav")
+    tree = page.locator("body").aria_snapshot()
+    controls = re.findall(r"- (?:button|textbox|combobox|slider|checkbox|radio|link)\b.*", tree)
+    assert len(controls) > 5
+    assert [control for control in controls if not re.match(r'- \w+ "[^"]+"', control)] == []
+    assert '- group "Clip"' in tree
+    assert "What it must not be used for." in page.locator("#limits").inner_text()
+
+
+def call(address: str, audio: Any, text: Any = WORDS) -> requests.Response:
+    return requests.post(f"{address}/gradio_api/call/answer", json={"data": [audio, text]}, timeout=30)
+
+
+def result(address: str, called: requests.Response) -> tuple[str, Any]:
+    """The event (complete or error) and what it carries."""
+    answer = requests.get(f"{address}/gradio_api/call/answer/{called.json()['event_id']}", timeout=60).text
+    event, data = re.findall(r"event: (complete|error)\ndata: (.*)", answer)[0]
+    return event, json.loads(data)
+
+
+def uploaded(address: str, clip: Path) -> dict[str, Any]:
+    with clip.open("rb") as file:
+        paths = requests.post(f"{address}/gradio_api/upload", files={"files": file}, timeout=30).json()
+    return {"path": paths[0], **FILE_DATA}
+
+
+def test_the_api_answers(address, clips, expected):
+    event, data = result(address, call(address, uploaded(address, clips / "good.wav")))
+    assert (event, data) == ("complete", [expected])
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "/etc/passwd",
+        "https://example.com/clip.wav",
+        "clip.wav",
+        "{upload}/../../../../etc/passwd",
+        "file:///etc/passwd",
+    ],
+)
+def test_paths_and_urls_of_clients_are_refused(address, clips, named):
+    own = uploaded(address, clips / "good.wav")["path"]
+    called = call(address, {"path": named.format(upload=Path(own).parent), **FILE_DATA})
+    assert (called.status_code, called.json()["detail"]) == (400, "Upload the clip: paths and URLs are not read.")
+
+
+def test_files_of_the_server_are_not_given_out(address, checkpoint, clips):
+    own = uploaded(address, clips / "good.wav")["path"]
+    assert requests.get(f"{address}/gradio_api/file={own}", timeout=30).content == (clips / "good.wav").read_bytes()
+    for other in (checkpoint / "config.json", "/etc/passwd", "https://example.com/", f"{Path(own).parent}/../../x"):
+        for route in ("file=", "file/", "proxy="):
+            assert requests.get(f"{address}/gradio_api/{route}{other}", timeout=30).status_code in (403, 404), other
+
+
+def test_what_is_sent_is_bounded(address, clips):
+    assert call(address, None, "x" * 2**20).status_code == 413
+    assert result(address, call(address, None, "x" * 2000))[0] == "error"
+    assert result(address, call(address, None, " "))[0] == "error"
+    too_large = {"files": ("big.wav", b"\0" * (MAX_UPLOAD_BYTES + 1))}
+    assert requests.post(f"{address}/gradio_api/upload", files=too_large, timeout=60).status_code == 413
+    broken = requests.post(f"{address}/gradio_api/call/answer", data=b"{", timeout=30)
+    assert broken.status_code == 400
+    deep = requests.post(f"{address}/gradio_api/call/answer", data=b"[" * 100_000, timeout=30)
+    assert deep.status_code == 400
+    assert result(address, call(address, uploaded(address, clips / "good.wav")))[0] == "complete"
+
+
+def test_services_that_the_page_does_not_use_are_closed(address):
+    for route in ("process_recording", "vibe-edit", "run/answer", "stream/x", "login"):
+        assert requests.post(f"{address}/gradio_api/{route}", json={}, timeout=30).status_code == 404, route
+
+
+@pytest.mark.slow
+def test_clips_are_deleted_while_the_server_runs(checkpoint, clips, tmp_path):
+    hasty = f"from drkf_cli.web import clips; clips.CLEANED_EVERY = clips.DELETED_AFTER = 2; {DRKF[2]}"
+    port = free_port()
+    command = [sys.executable, "-c", hasty, "app", "--model", str(checkpoint), "--port", str(port)]
+    with serving(command, port, tmp_path) as url:
+        own = uploaded(url, clips / "good.wav")
+        assert result(url, call(url, own))[0] == "complete"
+        deadline = time.monotonic() + 60
+        while list(tmp_path.rglob("*.wav")):
+            assert time.monotonic() < deadline, "the clip is still there"
+            time.sleep(0.2)
+        assert result(url, call(url, own))[0] == "error"
+
+
+def test_browsers_are_told_to_load_nothing_from_elsewhere(address):
+    headers = requests.get(address, timeout=30).headers
+    assert "default-src 'self';" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_header_that_hides_the_length_is_seen_through(clips, tmp_path):
+    encoded = bytearray((clips / "long.flac").read_bytes())
+    encoded[21] &= 0xF0  # STREAMINFO's 36 bits of total samples: 0 stands for unknown
+    encoded[22:26] = bytes(4)
+    (tmp_path / "unknown.flac").write_bytes(encoded)
+    with pytest.raises(ClipError, match="longer than 60 seconds"):
+        read_clip(str(tmp_path / "unknown.flac"))
+
+
+def test_examples_need_their_columns(tmp_path):
+    (tmp_path / "other.csv").write_text("file,words\na.wav,b\n")
+    with pytest.raises(ValueError, match="columns audio and text"):
+        read_examples(tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize("frames", [1, 7, 120, 3001])
+def test_attention_on_frames_keeps_its_sum_and_place(frames):
+    weights = np.zeros(frames)
+    weights[-1] = 0.25
+    slices = _slices(weights)
+    assert slices.sum() == pytest.approx(0.25)
+    assert slices[-1] == pytest.approx(slices.max())
+    assert slices[0] == pytest.approx(0.25 / 120 if frames == 1 else 0)
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_told(checkpoint):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = subprocess.run([*DRKF, "app", "--model", str(checkpoint), "--port", port], capture_output=True,
+                              text=True, check=False)  # fmt: skip
+    assert told.returncode == 1
+    assert told.stderr.splitlines()[-1] == f"error: port {port} is taken; choose another with --port"
+
+
+def test_without_gradio_the_extra_is_named(checkpoint):
+    blocked = f"import sys; sys.modules['gradio'] = None; {DRKF[2]}"
+    finished = subprocess.run(
+        [sys.executable, "-c", blocked, "app", "--model", str(checkpoint)], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 1
+    assert finished.stderr.strip() == "error: the web page needs Gradio: pip install 'drkf[app]'"
+
+
+def export_space(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["export", "space", *map(str, arguments)])
+
+
+@pytest.mark.slow
+def test_a_space_answers_without_the_package(checkpoint, clips, expected, tmp_path):
+    space, served = tmp_path / "space", tmp_path / "served"
+    served.mkdir()
+    assert export_space(checkpoint, space, "--examples", clips / "examples.csv").exit_code == 0
+    metadata = (space / "README.md").read_text().split("---\n")[1]
+    assert "sdk: gradio\n" in metadata
+    assert "app_file: app.py\n" in metadata
+    names = {line.split(">=")[0] for line in (space / "requirements.txt").read_text().splitlines()}
+    assert names == {"torch", "transformers", "soundfile", "soxr"}
+    files = [file for file in space.rglob("*") if file.is_file()]
+    assert not [file for file in files if str(checkpoint).encode() in file.read_bytes()]
+
+    port = free_port()
+    script = f"{REMOTE}\nimport runpy\nsys.path.insert(0, {str(space)!r})\n"
+    script += f"runpy.run_path({str(space / 'app.py')!r}, run_name='__main__')"
+    modules = str(tmp_path / "modules")
+    with serving([sys.executable, "-c", script], port, served, PYTHONPATH="", GRADIO_SERVER_PORT=str(port),
+                 HF_MODULES_CACHE=modules) as url:  # fmt: skip
+        assert result(url, call(url, uploaded(url, clips / "good.wav"))) == ("complete", [expected])
+
+
+def test_a_space_may_refer_to_the_hub(tmp_path):
+    assert export_space("someone/drkf", tmp_path / "space").exit_code == 0
+    assert "models:\n- someone/drkf\n" in (tmp_path / "space" / "README.md").read_text()
+    assert "MODEL = 'someone/drkf'\n" in (tmp_path / "space" / "app.py").read_text()
+    again = export_space("someone/drkf", tmp_path / "space")
+    assert (again.exit_code, "exists" in again.stderr) == (1, True)
+    neither = export_space("no-such-folder", tmp_path / "other")
+    assert (neither.exit_code, "neither" in neither.stderr) == (1, True)

@@ -1,0 +1,186 @@
+"""Subtitles and transcripts: every format that is met, and what is said about broken ones."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from processing.segments_drkf import SegmentError, format_srt, parse_segments, read_segments
+
+SRT = """1
+00:00:01,500 --> 00:00:03,000
+Oh, you came <i>back</i>!
+
+2
+01:00:00,000 --> 01:00:02,250
+{\\an8}<font color="#fff">I am</font>
+so happy. 2 < 3
+
+3
+01:00:02,250 --> 01:00:02,250
+"""
+SRT_SEGMENTS = [
+    {"start": 1.5, "end": 3.0, "text": "Oh, you came back!"},
+    {"start": 3600.0, "end": 3602.25, "text": "I am so happy. 2 < 3"},
+    {"start": 3602.25, "end": 3602.25, "text": ""},
+]
+
+VTT = """WEBVTT - a title
+Kind: captions
+
+STYLE
+::cue { color: red }
+
+NOTE
+this --is not a cue
+
+REGION
+id:bottom
+
+intro
+00:01.500 --> 00:03.000 align:start position:10%
+<v.loud Ada>Oh, <00:00:02.000><c.yellow>you</c> came back!
+
+NOTE one line
+
+1:00:00.000 --> 01:00:02.250
+I &amp; you &lt;3
+"""
+VTT_SEGMENTS = [
+    {"start": 1.5, "end": 3.0, "text": "Oh, you came back!"},
+    {"start": 3600.0, "end": 3602.25, "text": "I & you <3"},
+]
+
+LINE_ENDS = {"lf": "\n", "crlf": "\r\n", "cr": "\r"}
+
+
+@pytest.mark.parametrize("end", LINE_ENDS.values(), ids=LINE_ENDS)
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "bom"])
+@pytest.mark.parametrize(("text", "segments"), [(SRT, SRT_SEGMENTS), (VTT, VTT_SEGMENTS)], ids=["srt", "vtt"])
+def test_subtitles_are_read_whatever_their_line_ends(text, segments, mark, end):
+    assert parse_segments(mark + text.replace("\n", end)) == segments
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"text": "a b", "segments": [{"id": 0, "start": 0, "end": 1.5, "text": " a\n b"}, {"start": 2, "end": 3.25}]},
+        {"text": "a b", "chunks": [{"timestamp": [0.0, 1.5], "text": " a b"}, {"timestamp": [2.0, 3.25], "text": ""}]},
+        {
+            "transcription": [
+                {"offsets": {"from": 0, "to": 1500}, "text": "a b"},
+                {"offsets": {"from": 2000, "to": 3250}, "text": " "},
+            ]
+        },
+        [{"start": 0.0, "end": 1.5, "text": "a b"}, {"start": 2.0, "end": 3.25, "text": ""}],
+    ],
+    ids=["openai-whisper", "transformers", "whisper.cpp", "list"],
+)
+def test_whispers_json_is_read_in_all_its_dialects(content):
+    expected = [{"start": 0.0, "end": 1.5, "text": "a b"}, {"start": 2.0, "end": 3.25, "text": ""}]
+    assert parse_segments(json.dumps(content, indent=1)) == expected
+
+
+def test_an_open_end_is_closed_by_the_next_start():
+    chunks = [{"timestamp": [0.5, None], "text": "a"}, {"timestamp": [2.0, 3.0], "text": "b"}]
+    assert [segment["end"] for segment in parse_segments(json.dumps({"chunks": chunks}))] == [2.0, 3.0]
+    with pytest.raises(SegmentError, match=r"chunks\[0\].*None"):
+        parse_segments(json.dumps({"chunks": chunks[:1]}))
+
+
+def test_utf_16_files_are_read_and_other_encodings_named_by_line(tmp_path: Path):
+    (tmp_path / "a.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nżółć 王\n", encoding="utf-16")
+    assert read_segments(tmp_path / "a.srt") == [{"start": 0.0, "end": 1.0, "text": "żółć 王"}]
+    (tmp_path / "a.srt").write_bytes("1\n00:00:00,000 --> 00:00:01,000\nfrüh\n".encode("cp1252"))
+    with pytest.raises(SegmentError, match=r"a\.srt, line 3: not UTF-8"):
+        read_segments(tmp_path / "a.srt")
+    with pytest.raises(SegmentError, match=r"none\.srt: No such file"):
+        read_segments(tmp_path / "none.srt")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no segment in it"),
+        ("WEBVTT\n", "no segment in it"),
+        ('{"segments": []}', "no segment in it"),
+        ("words alone", "line 1: no times"),
+        ("1\n00:00:01,000 --> 00:00:02,000\na\n\nb\n", "line 5: no times"),
+        ("1\n00:00:01 --> 00:00:02\na\n", r"line 2: '00:00:01 --> 00:00:02' is not of the form"),
+        ("1\n00:61:01,000 --> 00:62:02,000\na\n", "line 2: .* is not of the form"),
+        ("1\nmore\n00:00:01,000 --> 00:00:02,000\na\n", "line 3: 2 lines before the times"),
+        ("1\n00:00:02,000 --> 00:00:01,000\na\n", "line 2: 2 s to 1 s"),
+        ('{"segments": [\n{"start": 0,}]}', "line 2: no valid JSON"),
+        ('{"segments": 3}', "a list of segments is expected"),
+        ('{"text": "a"}', "a list of segments is expected"),
+        ('{"segments": [{"text": "a"}]}', r"segments\[0\]: no times"),
+        ("[7]", r"item\[0\]: no times"),
+        ('[{"start": true, "end": 1, "text": "a"}]', r"item\[0\]: a time must be a number"),
+        ('[{"start": 0, "end": NaN, "text": "a"}]', r"item\[0\]: a time must be a number"),
+        ('[{"start": 0, "end": 1' + "0" * 400 + ', "text": "a"}]', r"item\[0\]: a time must be a number"),
+        ('[{"start": -1, "end": 1, "text": "a"}]', r"item\[0\]: -1 s to 1 s"),
+        ('[{"start": 0, "end": 1, "text": ["a"]}]', r"item\[0\]: the text must be a string, not list"),
+    ],
+)
+def test_what_is_broken_is_named_by_its_place(text, message):
+    with pytest.raises(SegmentError, match=f"^talk.*{message}"):
+        parse_segments(text, "talk")
+
+
+milliseconds = st.integers(0, 99_999 * 3_600_000)
+words = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<>{}&\x85\u2028\u2029")).map(
+    lambda text: " ".join(text.replace("-->", "").split())
+)
+segment_lists = st.lists(
+    st.tuples(milliseconds, milliseconds, words).map(
+        lambda values: {"start": min(values[:2]) / 1000, "end": max(values[:2]) / 1000, "text": values[2]}
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(segment_lists)
+def test_what_is_written_is_read_back(segments):
+    assert parse_segments(format_srt(segments)) == segments
+    assert parse_segments("WEBVTT\n\n" + format_srt(segments).replace(",", ".")) == [
+        {**segment, "text": segment["text"].replace(",", ".")} for segment in segments
+    ]
+    assert parse_segments(json.dumps({"segments": segments})) == segments
+
+
+PIECES = ["-->", "00:00:01,000", "1:02.5", "\n", "\n\n", "\r", "WEBVTT", "NOTE", "<v A>", "1", "{", "[", "]", "}", " "]
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["segments", "chunks", "start", "end", "text", "timestamp", "offsets"]), children
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.text()
+    | st.lists(st.sampled_from(PIECES) | st.text(max_size=3)).map("".join)
+    | JSON_VALUES.map(json.dumps)
+    | st.binary().map(lambda raw: raw.decode("latin-1"))
+)
+@example("[" * 100_000)
+@example("[1" + "0" * 5000 + "]")
+@example("0" * 5000 + ":00:00,0 --> 00:00:01,000")
+@example("WEBVTT\n\n\x1f")
+def test_any_text_gives_segments_or_a_segment_error(text):
+    try:
+        segments = parse_segments(text)
+    except SegmentError:
+        return
+    assert segments
+    for segment in segments:
+        assert 0 <= segment["start"] <= segment["end"] < math.inf
+        assert isinstance(segment["text"], str)

@@ -1,0 +1,198 @@
+"""Answers as tables, subtitles and pictures."""
+
+import csv
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+from tiny import tiny_processor
+
+from processing.explanation_drkf import Explanation, Word, merge_words
+from processing.segments_drkf import parse_segments
+from processing.timeline_drkf import answer_columns, timeline_srt, write_results, write_table
+from processing.timeline_figures_drkf import clock, plot_timeline
+
+LABELS = ["angry", "calm"]
+
+
+def answer(angry: float, **fields: Any) -> dict[str, Any]:
+    scores = sorted(zip((angry, 1 - angry), LABELS, strict=True), reverse=True)
+    return {
+        "text": "you came late",
+        "scores": [{"label": label, "score": score} for score, label in scores],
+        "consistency": 0.75,
+        "dominant_modality": "speech",
+        "modality_shares": {"speech": 0.6, "text": 0.4},
+    } | fields
+
+
+SILENT = {"text": None, "consistency": None, "dominant_modality": None, "modality_shares": None}
+TIMELINE = {
+    "audio_seconds": 9.5,
+    "timeline": [
+        answer(0.875, start=0.0, end=2.5),
+        answer(0.25, start=3.0, end=9.5, warning="no words were given", **SILENT),
+    ],
+}
+
+
+def test_a_table_holds_every_answer_and_every_error(tmp_path: Path):
+    results = [
+        {"audio": "a.wav", **answer(1 / 3, audio_seconds=1.25)},
+        {"audio": "b.wav", "error": "cannot be decoded"},
+        {"audio": "c.wav", **TIMELINE},
+    ]
+    write_results(results, tmp_path / "out.parquet", LABELS)
+    rows = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert list(rows[0]) == ["audio", "start", "end", "text", *answer_columns(LABELS)]
+    expected = {
+        "audio": "a.wav", "start": None, "end": None, "text": "you came late", "audio_seconds": 1.25,
+        "prediction": "calm", "probability_angry": 1 / 3, "probability_calm": 1 - 1 / 3, "consistency": 0.75,
+        "dominant_modality": "speech", "speech_share": 0.6, "text_share": 0.4, "warning": None, "error": None,
+    }  # fmt: skip
+    assert rows[0] == expected
+    assert {name: value for name, value in rows[1].items() if value is not None} == {
+        "audio": "b.wav",
+        "error": "cannot be decoded",
+    }
+    assert [(row["audio"], row["start"], row["end"], row["prediction"]) for row in rows[2:]] == [
+        ("c.wav", 0.0, 2.5, "angry"),
+        ("c.wav", 3.0, 9.5, "calm"),
+    ]
+    assert (rows[3]["warning"], rows[3]["consistency"]) == ("no words were given", None)
+    write_results(results, tmp_path / "out.csv", LABELS)
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        read = list(csv.DictReader(file))
+    assert [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows] == read
+    write_results(results, tmp_path / "out.json", LABELS)
+    assert json.loads((tmp_path / "out.json").read_text()) == results
+
+
+def test_label_sets_are_joined_and_never_empty(tmp_path: Path):
+    both = answer(0.9) | {"scores": [{"label": "angry", "score": 0.9}, {"label": "calm", "score": 0.6}]}
+    none = answer(0.4) | {"scores": [{"label": "calm", "score": 0.45}, {"label": "angry", "score": 0.4}]}
+    write_results([{"audio": "a", **both}, {"audio": "b", **none}], tmp_path / "o.csv", LABELS, multi_label=True)
+    with (tmp_path / "o.csv").open(newline="") as file:
+        assert [row["prediction"] for row in csv.DictReader(file)] == ["angry|calm", "calm"]
+
+
+def test_subtitles_say_what_is_felt_and_the_words(tmp_path: Path):
+    assert [(cue["start"], cue["end"], cue["text"]) for cue in parse_segments(timeline_srt(TIMELINE))] == [
+        (0.0, 2.5, "angry 0.88 | you came late"),
+        (3.0, 9.5, "calm 0.75"),
+    ]
+    write_results([{"audio": "c.wav", **TIMELINE}], tmp_path / "out.srt", LABELS)
+    assert (tmp_path / "out.srt").read_text() == timeline_srt(TIMELINE)
+    with pytest.raises(ValueError, match="one long recording"):
+        write_results([{"audio": "a.wav", **answer(0.5)}], tmp_path / "out.srt", LABELS)
+    with pytest.raises(ValueError, match=r"out\.xls: .*\.json, \.csv, \.srt, \.parquet"):
+        write_results([], tmp_path / "out.xls", LABELS)
+
+
+def test_columns_of_any_type_survive_parquet(tmp_path: Path):
+    rows = [{"mixed": 1, "list": [1, 2], "none": None}, {"mixed": "one", "list": None, "none": None}]
+    write_table(rows, tmp_path / "o.parquet", dict.fromkeys(("mixed", "list", "none"), object))
+    table = parquet.read_table(tmp_path / "o.parquet").to_pylist()
+    assert table == [{"mixed": "1", "list": [1, 2], "none": None}, {"mixed": "one", "list": None, "none": None}]
+
+
+def test_the_clock_has_hours_where_there_are_any():
+    assert [clock(seconds) for seconds in (0, 75.4, 3599, 3725)] == ["00:00", "01:15", "59:59", "1:02:05"]
+    assert clock(75, hours=True) == "0:01:15"
+
+
+def pixels(path: Path) -> np.ndarray:
+    from matplotlib.image import imread
+
+    return (imread(path)[..., :3] * 255).round().astype(int)
+
+
+def share_of(colour: str, image: np.ndarray) -> float:
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return float((np.abs(image - wanted).max(-1) <= 2).mean())
+
+
+def test_the_picture_fills_a_band_as_high_as_its_probability(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    blue, grey = "#4477aa", "#444444"
+    full, half = (
+        pixels(plot_timeline({"audio_seconds": 8.0, "timeline": [part]}, LABELS, tmp_path / "t.png"))
+        for part in (answer(1.0, start=0.0, end=8.0), answer(0.6, start=0.0, end=4.0))
+    )
+    assert share_of(blue, half) == pytest.approx(0.3 * share_of(blue, full), rel=0.05)  # 0.6 high, half as long
+    assert share_of(blue, full) > 0.05
+    silent = plot_timeline(
+        {"audio_seconds": 8.0, "timeline": [answer(1.0, start=0.0, end=8.0, **SILENT)]}, LABELS, tmp_path / "s.png"
+    )
+    assert share_of(grey, full) > 0.05
+    assert share_of(grey, pixels(silent)) < 0.01
+    with pytest.raises(ValueError, match="the timeline is empty"):
+        plot_timeline({"audio_seconds": 1.0, "timeline": []}, LABELS, tmp_path / "t.png")
+
+
+@pytest.mark.parametrize(("count", "duration"), [(2, 5.2), (700, 3700.0)])
+def test_pictures_of_seconds_and_of_an_hour_are_drawn(tmp_path: Path, count: int, duration: float):
+    pytest.importorskip("matplotlib")
+    edges = np.linspace(0, duration, count + 1)
+    parts = [answer(0.3 + 0.4 * (i % 2), start=a, end=b) for i, (a, b) in enumerate(pairwise(edges))]
+    path = plot_timeline({"audio_seconds": duration, "timeline": parts}, LABELS, tmp_path / "t.svg", "talk")
+    svg = path.read_text()
+    labels = {"00:05"} if duration < 60 else {"0:00:00", "0:10:00", "1:00:00"}
+    for shown in (*labels, "angry", "calm", "talk"):
+        assert f"<!-- {shown} -->" in svg
+
+
+def test_tokens_become_words_and_keep_their_attention():
+    tokenizer = tiny_processor().tokenizer
+    text = "you  came,back sad"  # the tokenizer splits the middle word in three
+    ids = tokenizer(text)["input_ids"]
+    attention = [0.01, 0.1, 0.2, 0.03, 0.04, 0.5, 0.02]
+    words = merge_words(tokenizer, text, ids, attention)
+    assert [(word.text, word.tokens, word.special) for word in words] == [
+        ("<s>", 1, True),
+        ("you", 1, False),
+        ("came,back", 3, False),
+        ("sad", 1, False),
+        ("</s>", 1, True),
+    ]
+    assert [word.attention for word in words] == pytest.approx([0.01, 0.1, 0.27, 0.5, 0.02])
+
+
+def test_a_word_that_was_cut_off_is_not_counted_in():
+    tokenizer = tiny_processor().tokenizer
+    ids = tokenizer("you came back", truncation=True, max_length=4)["input_ids"]
+    words = merge_words(tokenizer, "you came back", ids, [0.1, 0.2, 0.3, 0.4])
+    assert [word.text for word in words] == ["<s>", "you", "came", "</s>"]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # the machine may have no Chinese font
+def test_an_explanation_is_drawn_with_its_words_and_scores(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    from processing.explain_figures_drkf import plot_explanation
+
+    words = [Word("<s>", 0.05, special=True), Word("costs", 0.1), Word("$5", 0.2, 2), Word("王先生", 0.1)]
+    frames = np.array([0.1, 0.3, 0.1])
+    wave = np.sin(np.arange(24_000) / 9).astype(np.float32)
+    explanation = Explanation(answer(0.875), wave, 16_000, frames, words)
+    svg = plot_explanation(explanation, tmp_path / "e.svg", "clip.wav").read_text()
+    for shown in ("costs", "angry", "calm", "0.88", "0.12", "voice and words agree", "0.75", "0.60", "clip.wav"):
+        assert f"<!-- {shown} -->" in svg
+    assert "attention is not an explanation of cause" in svg.replace("\n", " ")
+    told = explanation.to_dict()
+    assert (told["frame_seconds"], told["frame_attention"]) == (0.5, [0.1, 0.3, 0.1])
+    assert told["words"][2] == {"text": "$5", "attention": 0.2, "special": False, "tokens": 2}
+
+
+def test_an_explanation_without_words_is_drawn(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    from processing.explain_figures_drkf import plot_explanation
+
+    specials = [Word("<s>", 0.05, special=True), Word("</s>", 0.05, special=True)]
+    heard = Explanation(answer(0.9, **SILENT), np.zeros(1600, np.float32), 16_000, np.full(4, 0.2), specials)
+    svg = plot_explanation(heard, tmp_path / "e.svg").read_text()
+    assert "<!-- 0.90 -->" in svg
+    assert "agree -->" not in svg
