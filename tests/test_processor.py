@@ -34,6 +34,7 @@ RATE = 16_000
 EXTRACTORS = {
     "raw": lambda: Wav2Vec2FeatureExtractor(return_attention_mask=False),
     "log_mel": lambda: SeamlessM4TFeatureExtractor(feature_size=20, num_mel_bins=20),
+    "joined_log_mel": lambda: SeamlessM4TFeatureExtractor(feature_size=20, num_mel_bins=20, stride=4),
     "window": lambda: WhisperFeatureExtractor(feature_size=8, chunk_length=2),
 }
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "i", "am", "so", "happy"]
