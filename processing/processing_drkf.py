@@ -165,18 +165,24 @@ class DRKFProcessor(ProcessorMixin):
         ]
         if self._fixed_window:
             options["padding"] = "max_length"
-        encoded = self.feature_extractor(waveforms, sampling_rate=rate, return_attention_mask=True, **options)
+        encoded = [  # one by one: an extractor that joins frames joins a clip's last ones with its neighbours' padding
+            self.feature_extractor([waveform], sampling_rate=rate, return_attention_mask=True, **options)
+            for waveform in waveforms
+        ]
         extractor = type(self.feature_extractor).__name__
-        if "attention_mask" not in encoded:
+        if "attention_mask" not in encoded[0]:
             raise ValueError(f"{extractor} returns no mask of valid frames; DRKF needs one")
-        speech = [np.asarray(row, dtype=np.float32) for row in encoded[self.feature_extractor.model_input_names[0]]]
-        masks = [np.asarray(row, dtype=np.int64) for row in encoded["attention_mask"]]
+        values = self.feature_extractor.model_input_names[0]
+        speech = [np.asarray(one[values][0], dtype=np.float32) for one in encoded]
+        masks = [np.asarray(one["attention_mask"][0], dtype=np.int64) for one in encoded]
         for row, mask, label in zip(speech, masks, labels, strict=True):
             if not mask.any() or not np.isfinite(row).all():
                 raise AudioError(
                     f"{label}: {extractor} finds no frame, or none with finite features; "
                     f"raise min_audio_samples={self.min_audio_samples} or rescale the audio to [-1, 1]"
                 )
+        if options["padding"] in (True, "longest"):
+            speech, masks = _pad(speech, self.feature_extractor.padding_value), _pad(masks, 0)
         return {"input_values": speech, "audio_attention_mask": masks}
 
     def _fit_length(self, stream: AudioStream) -> np.ndarray:
@@ -247,6 +253,12 @@ def _as_batch(samples: Any, modality: str) -> list[Any]:
     if not len(samples):
         raise ValueError(f"{modality}=[] holds no samples")
     return [samples] if isinstance(samples[0], (numbers.Number, np.generic)) else list(samples)
+
+
+def _pad(rows: list[np.ndarray], value: float) -> list[np.ndarray]:
+    """Rows (length, ...) of the longest one's length."""
+    longest = max(map(len, rows))
+    return [np.pad(row, [(0, longest - len(row)), *[(0, 0)] * (row.ndim - 1)], constant_values=value) for row in rows]
 
 
 def _names_of(clips: list[Any] | None, texts: list[Any] | None, names: Sequence[str] | None) -> list[str]:

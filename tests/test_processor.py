@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 from datasets import Audio, Dataset
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -34,6 +34,7 @@ RATE = 16_000
 EXTRACTORS = {
     "raw": lambda: Wav2Vec2FeatureExtractor(return_attention_mask=False),
     "log_mel": lambda: SeamlessM4TFeatureExtractor(feature_size=20, num_mel_bins=20),
+    "joined_log_mel": lambda: SeamlessM4TFeatureExtractor(feature_size=20, num_mel_bins=20, stride=4),
     "window": lambda: WhisperFeatureExtractor(feature_size=8, chunk_length=2),
 }
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "i", "am", "so", "happy"]
@@ -97,6 +98,7 @@ def test_log_mel_and_window_features_are_those_of_their_extractor():
 
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(1, 20_000), min_size=2, max_size=4), kind=st.sampled_from(sorted(EXTRACTORS)))
+@example(lengths=[14_724, 22_523], kind="joined_log_mel")  # 90 frames: two are left over in groups of four
 def test_a_sample_is_the_same_alone_and_in_a_batch(lengths, kind):
     processor = DRKFProcessor(EXTRACTORS[kind](), word_tokenizer())
     clips = [noise(length, seed=i) for i, length in enumerate(lengths)]
@@ -211,6 +213,15 @@ def test_long_clip_is_cut_with_one_warning_that_names_it(caplog, tmp_path):
     assert [record.getMessage() for record in caplog.records] == [
         f"sample 1 ({tmp_path / 'speech.wav'}): 1.00 s of audio, longer than the limit of 0.25 s; the end is cut off"
     ]
+
+
+def test_of_a_cut_clip_no_more_is_decoded_than_is_used(tmp_path):
+    samples = noise(60 * RATE)
+    samples[-1] = np.nan  # decoding to the end would tell
+    soundfile.write(tmp_path / "long.wav", samples, RATE, subtype="FLOAT")
+    processor = DRKFProcessor(Wav2Vec2FeatureExtractor(do_normalize=False), word_tokenizer(), max_audio_seconds=0.25)
+    batch = processor(audio=tmp_path / "long.wav", return_tensors="np")
+    np.testing.assert_array_equal(batch["input_values"], samples[None, :4000])
 
 
 def test_long_clip_is_an_error_where_asked():
