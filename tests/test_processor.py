@@ -213,6 +213,15 @@ def test_long_clip_is_cut_with_one_warning_that_names_it(caplog, tmp_path):
     ]
 
 
+def test_of_a_cut_clip_no_more_is_decoded_than_is_used(tmp_path):
+    samples = noise(60 * RATE)
+    samples[-1] = np.nan  # decoding to the end would tell
+    soundfile.write(tmp_path / "long.wav", samples, RATE, subtype="FLOAT")
+    processor = DRKFProcessor(Wav2Vec2FeatureExtractor(do_normalize=False), word_tokenizer(), max_audio_seconds=0.25)
+    batch = processor(audio=tmp_path / "long.wav", return_tensors="np")
+    np.testing.assert_array_equal(batch["input_values"], samples[None, :4000])
+
+
 def test_long_clip_is_an_error_where_asked():
     processor = DRKFProcessor(EXTRACTORS["raw"](), word_tokenizer(), max_audio_seconds=0.5, long_audio="error")
     processor(audio=noise(8000), sampling_rate=RATE)
