@@ -40,7 +40,7 @@ def demo(
 @app.command()
 def predict(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Recordings: wav, flac, ogg or mp3.", metavar="[FILE]...")
+        list[Path] | None, typer.Argument(help="Recordings: wav, flac, ogg or mp3.", metavar="FILE")
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="What is said; once for each FILE, in their order.")] = None,
     text_file: Annotated[list[Path] | None, typer.Option(help="The same, from text files.")] = None,

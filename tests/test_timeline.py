@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 from tiny import tiny_processor
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from processing.explanation_drkf import Explanation, Word, merge_words
 from processing.segments_drkf import parse_segments
@@ -160,6 +162,14 @@ def test_tokens_become_words_and_keep_their_attention():
         ("</s>", 1, True),
     ]
     assert [word.attention for word in words] == pytest.approx([0.01, 0.1, 0.27, 0.5, 0.02])
+
+
+def test_tokens_that_begin_with_their_space_become_words():
+    bytes_and_spaces = Tokenizer(models.BPE({"a": 0, "b": 1, "\u0120": 2, "\u0120a": 3}, [("\u0120", "a")]))
+    bytes_and_spaces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_and_spaces)
+    words = merge_words(tokenizer, "b aab", tokenizer("b aab")["input_ids"], [0.1, 0.2, 0.3, 0.4])
+    assert [(word.text, word.attention) for word in words] == [("b", 0.1), ("aab", pytest.approx(0.9))]
 
 
 def test_a_word_that_was_cut_off_is_not_counted_in():
