@@ -13,6 +13,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Recognise what a speaker feels, from the voice and the words together.",
 )
+export = typer.Typer(no_args_is_help=True, help="Put a checkpoint into another form.")
+app.add_typer(export, name="export")
 
 
 @app.command()
@@ -86,3 +88,15 @@ def prepare(
     from .corpora import run_prepare
 
     raise typer.Exit(run_prepare(corpus, data_dir, output_dir, skip_damaged or []))
+
+
+@export.command("onnx")
+def export_onnx(
+    model: Annotated[str, typer.Argument(help="A DRKF checkpoint: a folder or a Hub id.")],
+    output_dir: Annotated[Path, typer.Argument(help="Where the graph, the processor and the contract go.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise linear layers to 8 bits.")] = False,
+) -> None:
+    """Write one ONNX graph with its processor; it runs without torch, alone or in batches of any lengths."""
+    from .export import run_export_onnx
+
+    raise typer.Exit(run_export_onnx(model, output_dir, int8))
