@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoProcessor, PreTrainedModel
 
+from processing.onnx_drkf import GRAPH_FILE
+
 from .configuration_drkf import DRKFConfig
 from .modeling_drkf import DRKFForEmotionClassification
 from .onnx_card_drkf import onnx_card
 from .orl_modality_encoding import reads_padding
 
-GRAPH_FILE = "model.onnx"
 OUTPUTS = ("logits", "consistency_logits", "modality_shares")
 AXES = {
     "input_values": ("batch", "audio_length"),
