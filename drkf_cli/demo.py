@@ -8,13 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
-from transformers import AutoModelForAudioClassification, AutoProcessor
+from transformers import pipeline
 
 from modeling_drkf.arguments_drkf import parse_arguments
 from processing.corpora.spoken_demo import make_spoken_demo
+from processing.pipeline_drkf import TASK
 from train_drkf import train
 
-from .predict import answers_table, classify
+from .predict import answers_table
 
 MODALITIES = {"speech": "voice alone", "text": "words alone", "both": "voice and words"}
 
@@ -35,7 +36,7 @@ def run_demo(folder: Path, seed: int = 0) -> None:
         results[modality] = train(*parse_arguments(["demo.yaml", *map(str, options)]))["test"]
     console.rule("5. Voices never heard in training")
     console.print(_scores(results))
-    console.rule("6. The checkpoint, reloaded through the Auto classes")
+    console.rule("6. The checkpoint, reloaded as a pipeline")
     _show_two_clips(console, folder / "both", manifest)
     console.print(f"{time.perf_counter() - start:.0f} s. Checkpoint, metrics, card and pictures: {folder / 'both'}")
 
@@ -72,14 +73,13 @@ def _show_two_clips(console: Console, checkpoint: Path, manifest: Path) -> None:
         "consistent": next(clips[i] for i in plain if agrees[i]),
         "contradictory": next(clips[i] for i in plain if not agrees[i]),
     }
-    processor = AutoProcessor.from_pretrained(checkpoint)
-    model = AutoModelForAudioClassification.from_pretrained(checkpoint).eval()
-    answers = [classify(model, processor, manifest.parent / clip["audio"], clip["text"]) for clip in chosen.values()]
+    pipe = pipeline(TASK, model=str(checkpoint))  # type: ignore[call-overload]
+    answers = pipe([{"audio": manifest.parent / clip["audio"], "text": clip["text"]} for clip in chosen.values()])
     titles = [
         f'{kind}\n"{clip["text"]}"\nvoice: {clip["voice_cue"]}\nwords: {clip["text_cue"]}\ntrue: {clip["label"]}'
         for kind, clip in chosen.items()
     ]
-    console.print(answers_table(answers, titles, model.config.label_names))
+    console.print(answers_table(answers, titles, pipe.model.config.label_names))
 
 
 def _read(table: Path) -> list[dict[str, str]]:

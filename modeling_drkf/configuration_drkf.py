@@ -21,6 +21,19 @@ SHARE_FIELDS = ("augmentation_dropout", "fusion_dropout", "classifier_dropout", 
 WEIGHT_FIELDS = ("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight")
 
 
+class CheckpointPipelines(dict):
+    """`custom_pipelines` of a checkpoint: in it are the pipelines whose code has to come from the checkpoint.
+
+    `pipeline(...)` asks for trust in the code of those. A task that is registered, as it is where the package is
+    installed, needs none of it; the checkpoint still names the task.
+    """
+
+    def __contains__(self, task: object) -> bool:
+        from transformers.pipelines import PIPELINE_REGISTRY
+
+        return super().__contains__(task) and task not in PIPELINE_REGISTRY.get_supported_tasks()
+
+
 @strict
 class DRKFConfig(PreTrainedConfig):
     r"""
@@ -106,6 +119,8 @@ class DRKFConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        if pipelines := getattr(self, "custom_pipelines", None):
+            self.custom_pipelines = CheckpointPipelines(pipelines)
         self.problem_type = self.problem_type or "single_label_classification"
         self.augmentation_sizes = list(self.augmentation_sizes)
         self.audio_config, self.text_config = deepcopy(self.audio_config), deepcopy(self.text_config)

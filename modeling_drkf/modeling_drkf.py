@@ -4,6 +4,7 @@ ORL encodes speech and text (ME), augments them progressively (PA) and decouples
 both (FE), judges whether they bear the same emotion (ED) and classifies it (EC).
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -37,6 +38,13 @@ AUTO_MAP = {
     "AutoConfig": "configuration_drkf.DRKFConfig",
     "AutoModel": "modeling_drkf.DRKFModel",
     "AutoModelForAudioClassification": "modeling_drkf.DRKFForEmotionClassification",
+}
+CUSTOM_PIPELINES = {  # the file comes with the processor
+    "multimodal-emotion-recognition": {
+        "impl": "pipeline_drkf.MultimodalEmotionRecognitionPipeline",
+        "pt": ["AutoModelForAudioClassification"],
+        "type": "multimodal",
+    }
 }
 
 
@@ -110,9 +118,10 @@ class DRKFPreTrainedModel(PreTrainedModel):
             super()._init_weights(module)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """As usual; a folder that carries its code serves every Auto class, not only this model's own."""
+        """As usual; a folder that carries its code serves every Auto class and the pipeline, not only this class."""
         if self._auto_class is not None:
             self.config.auto_map = dict(AUTO_MAP)
+            self.config.custom_pipelines = deepcopy(CUSTOM_PIPELINES)
         super().save_pretrained(*args, **kwargs)
 
 

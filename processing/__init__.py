@@ -1,6 +1,23 @@
-"""From raw clips and words to batches: processor, collator, corpora, protocols, metrics."""
+"""From raw clips and words to batches and answers: processor, pipeline, collator, corpora, protocols, metrics.
 
-from .collator_drkf import DRKFDataCollator
+What needs torch is imported when it is asked for: the processor and the recognition core work without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .processing_drkf import DRKFProcessor
 
-__all__ = ["DRKFDataCollator", "DRKFProcessor"]
+if TYPE_CHECKING:
+    from .collator_drkf import DRKFDataCollator
+    from .pipeline_drkf import MultimodalEmotionRecognitionPipeline
+
+_NEEDS_TORCH = {"DRKFDataCollator": "collator_drkf", "MultimodalEmotionRecognitionPipeline": "pipeline_drkf"}
+
+__all__ = ["DRKFDataCollator", "DRKFProcessor", "MultimodalEmotionRecognitionPipeline"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_NEEDS_TORCH[name]}", __name__), name)

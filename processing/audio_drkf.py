@@ -1,21 +1,23 @@
 """Any recording -> mono float32 waveform at the rate that the speech encoder expects.
 
-`load_audio` is the only way audio enters the project. It accepts files, encoded bytes and raw arrays of any sampling
-rate, sample type and channel count, and either returns a finite, non-empty waveform or raises an `AudioError` that
-names the sample.
+`AudioStream` is the only way audio enters the project, and `load_audio` reads one to its end. Both accept files,
+encoded bytes and raw arrays of any sampling rate, sample type and channel count, and either give a finite, non-empty
+waveform or raise an `AudioError` that names the sample. Files are decoded, downmixed and resampled block by block: the
+memory needed is that of the result, whatever rate and number of channels the file has.
 """
 
 import io
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-import torch
 from transformers.utils import logging
+
+from .waveform_drkf import AudioError, agreed_rate, average, checked_rate, to_mono
 
 logger = logging.get_logger(__name__)
 
@@ -23,19 +25,29 @@ AudioSource: TypeAlias = Any
 """A path (str or path-like), encoded bytes, a binary file object, a 1-D or 2-D array, tensor or list of floats,
 `{"array", "sampling_rate"}`, or `{"path", "bytes"}` (the rows of `datasets.Audio(decode=False)`)."""
 
-PLAUSIBLE_RATES = (1_000, 1_000_000)  # Hz
 STREAMED_SIZE = 0x7FFFFF00  # bytes; sizes from here on are the placeholders of streamed WAV files
-DECODING_BLOCK = 1 << 16  # frames; a corrupt header that announces hours then allocates nothing
-
-
-class AudioError(ValueError):
-    """A recording that cannot be used. The message names the sample, what is wrong and what to do."""
+UNKNOWN_FRAMES = 1 << 62  # what libsndfile announces where a file does not tell its length is beyond this
+DECODED_VALUES = 1 << 18  # values decoded at once; a corrupt header that announces hours then allocates nothing
 
 
 def load_audio(
-    source: AudioSource, target_rate: float, sampling_rate: float | None = None, name: str = "sample 0"
+    source: AudioSource,
+    target_rate: float,
+    sampling_rate: float | None = None,
+    name: str = "sample 0",
+    max_seconds: float | None = None,
 ) -> np.ndarray:
-    """Decode, downmix, check and resample one recording.
+    """Decode, downmix, check and resample one recording; see [`AudioStream`] for arguments and errors.
+
+    Returns:
+        waveform (samples,), float32, at least one sample, every sample finite.
+    """
+    with AudioStream(source, target_rate, sampling_rate, name, max_seconds) as stream:
+        return stream.read()
+
+
+class AudioStream:
+    """One recording as blocks of mono float32 samples; to be read once, and closed by `with` or by reading to its end.
 
     Channels are averaged. Of a 2-D array the shorter axis is the channels (the first axis if both are equal). Integer
     arrays are PCM: they are scaled to [-1, 1] by the range of their type, unsigned ones after centring. A str is
@@ -43,29 +55,158 @@ def load_audio(
 
     Args:
         source: one recording, see `AudioSource`.
-        target_rate: sampling rate of the result, Hz.
+        target_rate: sampling rate of the blocks, Hz.
         sampling_rate: sampling rate of a raw array, Hz. Sources that know their own rate must agree with it.
         name: what error messages call this recording.
+        max_seconds: a longer recording is refused: from its header, before anything is decoded, and again while it is
+            decoded, should it hold more than its header says.
 
-    Returns:
-        waveform (samples,), float32, at least one sample, every sample finite.
+    Attributes:
+        seconds: length that the header announces (an estimate for MP3) or the array has; None where it is not told.
+        seconds_read: length of what has been read so far.
 
     Raises:
-        AudioError: missing, unreadable, truncated or empty audio, NaN or infinite samples, arrays that are not 1-D or
-            2-D numbers, a missing, implausible or conflicting sampling rate.
+        AudioError: missing, unreadable, truncated, empty or too long audio, NaN or infinite samples, arrays that are
+            not 1-D or 2-D numbers, a missing, implausible or conflicting sampling rate.
         ImportError: soundfile (to decode) or soxr (to resample) is needed and not installed.
     """
-    label = audio_label(source, name)
-    try:
-        waveform, rate = _read(source, sampling_rate, label)
-        if not waveform.size:
+
+    def __init__(
+        self,
+        source: AudioSource,
+        target_rate: float,
+        sampling_rate: float | None = None,
+        name: str = "sample 0",
+        max_seconds: float | None = None,
+    ):
+        self.label = audio_label(source, name)
+        self.max_seconds = max_seconds
+        self.seconds: float | None = None
+        self.seconds_read = 0.0
+        self._file: Any = None
+        self._waveform: np.ndarray | None = None
+        try:
+            self._open(source, sampling_rate)
+            self.target_rate = checked_rate(target_rate)
+            if max_seconds is not None and self.seconds is not None and self.seconds > max_seconds:
+                raise AudioError(f"{self.seconds:.2f} s of audio, longer than the limit of {max_seconds:g} s")
+        except AudioError as error:
+            self.close()
+            raise AudioError(f"{self.label}: {error}") from error
+
+    def __enter__(self) -> "AudioStream":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Non-empty blocks (samples,), float32, at `target_rate`; at least one."""
+        limit = math.inf if self.max_seconds is None else math.ceil(self.max_seconds * self.target_rate) + 1
+        samples = 0
+        try:
+            for block in self._resampled():
+                samples += len(block)
+                if samples > limit:
+                    raise AudioError(
+                        f"more audio than its header announces, and than the limit of {self.max_seconds:g} s"
+                    )
+                self.seconds_read = samples / self.target_rate
+                yield block
+        except AudioError as error:
+            raise AudioError(f"{self.label}: {error}") from error
+        finally:
+            self.close()
+
+    def read(self, samples: int | None = None) -> np.ndarray:
+        """The waveform (samples,), or no more than its first `samples`; what follows is not decoded."""
+        blocks, length = [], 0
+        for block in self:
+            blocks.append(block)
+            length += len(block)
+            if samples is not None and length >= samples:
+                break
+        return np.concatenate(blocks)[:samples]
+
+    def _open(self, source: AudioSource, sampling_rate: float | None) -> None:
+        own_rate: Any = sampling_rate
+        if isinstance(source, Mapping) and source.get("array") is not None:
+            own_rate = sampling_rate if source.get("sampling_rate") is None else source["sampling_rate"]
+            self._waveform = to_mono(source["array"])
+        elif isinstance(source, Mapping):
+            source = _encoded_source(source)
+        elif hasattr(source, "read"):
+            source = source.read()
+            if not isinstance(source, bytes):
+                raise AudioError('the file object gives no bytes; open it in binary mode ("rb")')
+        if isinstance(source, (str, os.PathLike)):
+            self._open_file(_existing_file(source))
+        elif isinstance(source, (bytes, bytearray, memoryview)):
+            self._open_file(io.BytesIO(source))
+        elif self._waveform is None:
+            self._waveform = to_mono(source)
+        self.rate = agreed_rate(own_rate if self._file is None else self._file.samplerate, sampling_rate)
+        frames = self._file.frames if self._waveform is None else len(self._waveform)
+        self.seconds = frames / self.rate if frames < UNKNOWN_FRAMES else None
+
+    def _open_file(self, file: str | BinaryIO) -> None:
+        soundfile = _soundfile()
+        try:
+            self._file = soundfile.SoundFile(file)
+        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless .raw files
+            raise AudioError(_decoding_failure(error)) from error
+        _refuse_truncated(self._file)
+
+    def _resampled(self) -> Iterator[np.ndarray]:
+        if self.rate == self.target_rate:
+            yield from self._checked()
+            return
+        resampler = _soxr(self.rate, self.target_rate).ResampleStream(
+            self.rate, self.target_rate, 1, dtype="float32", quality="HQ"
+        )
+        first, given = None, False
+        for block in self._checked():
+            first = block[:1] if first is None else first
+            if len(resampled := resampler.resample_chunk(block)):
+                given = True
+                yield resampled
+        rest = resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+        if len(rest) or not given:
+            yield rest if len(rest) else first  # type: ignore[misc]  # shorter than one output sample
+
+    def _checked(self) -> Iterator[np.ndarray]:
+        """Non-empty, finite blocks at the recording's own rate."""
+        samples = 0
+        for block in self._decoded():
+            finite = np.isfinite(block)
+            if not finite.all():
+                bad = (samples + int(np.argmin(finite))) / self.rate
+                raise AudioError(f"NaN or infinite samples, the first at {bad:.3f} s; repair the recording")
+            samples += len(block)
+            yield block
+        if not samples:
             raise AudioError("the audio is empty (no samples)")
-        if not np.isfinite(waveform).all():
-            first_bad = int(np.argmin(np.isfinite(waveform)))
-            raise AudioError(f"NaN or infinite samples, the first at {first_bad / rate:.3f} s; repair the recording")
-        return _resample(waveform, rate, _checked_rate(target_rate))
-    except AudioError as error:
-        raise AudioError(f"{label}: {error}") from error
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        if self._waveform is not None:
+            yield from (self._waveform[i : i + DECODED_VALUES] for i in range(0, len(self._waveform), DECODED_VALUES))
+            return
+        soundfile, frames = _soundfile(), 0
+        try:
+            size = max(1, DECODED_VALUES // self._file.channels)
+            while len(block := self._file.read(size, dtype="float32", always_2d=True)):
+                frames += len(block)
+                yield average(block, axis=1)
+        except (soundfile.SoundFileError, TypeError) as error:
+            raise AudioError(_decoding_failure(error)) from error
+        if frames < 0.95 * self._file.frames < UNKNOWN_FRAMES:  # an MP3 header announces an estimate
+            logger.warning(
+                f"{self.label}: only {frames} of about {self._file.frames} frames could be decoded; is it truncated?"
+            )
 
 
 def audio_duration(path: str | os.PathLike[str]) -> float:
@@ -91,31 +232,15 @@ def audio_label(source: AudioSource, name: str) -> str:
     return f"{name} ({os.fspath(path)})" if isinstance(path, (str, os.PathLike)) else name
 
 
-def _read(source: AudioSource, sampling_rate: float | None, label: str) -> tuple[np.ndarray, float]:
-    """Mono waveform (samples,), float32, and its own sampling rate in Hz."""
-    if isinstance(source, Mapping):
-        if source.get("array") is not None:
-            own_rate = source.get("sampling_rate")
-            return _to_mono(source["array"]), _agreed_rate(
-                sampling_rate if own_rate is None else own_rate, sampling_rate
-            )
-        encoded, path = source.get("bytes"), source.get("path")
-        if encoded is None and path is None:
-            raise AudioError(f'a dict needs a value for "array", "bytes" or "path"; it has the keys {list(source)}')
-        source = path if encoded is None else encoded
-        if encoded is not None and not isinstance(encoded, (bytes, bytearray, memoryview)):
-            raise AudioError(f'"bytes" must be the bytes of an audio file, not {type(encoded).__name__}')
-    if hasattr(source, "read"):
-        source = source.read()
-        if not isinstance(source, bytes):
-            raise AudioError('the file object gives no bytes; open it in binary mode ("rb")')
-    if isinstance(source, (str, os.PathLike)):
-        waveform, own_rate = _decode(_existing_file(source), label)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        waveform, own_rate = _decode(io.BytesIO(source), label)
-    else:
-        return _to_mono(source), _agreed_rate(sampling_rate, sampling_rate)
-    return waveform, _agreed_rate(own_rate, sampling_rate)
+def _encoded_source(source: Mapping[str, Any]) -> Any:
+    encoded, path = source.get("bytes"), source.get("path")
+    if encoded is None and path is None:
+        raise AudioError(f'a dict needs a value for "array", "bytes" or "path"; it has the keys {list(source)}')
+    if encoded is None:
+        return path
+    if not isinstance(encoded, (bytes, bytearray, memoryview)):
+        raise AudioError(f'"bytes" must be the bytes of an audio file, not {type(encoded).__name__}')
+    return encoded
 
 
 def _existing_file(path: str | os.PathLike[str]) -> str:
@@ -127,33 +252,16 @@ def _existing_file(path: str | os.PathLike[str]) -> str:
     return expanded
 
 
-def _decode(file: str | BinaryIO, label: str) -> tuple[np.ndarray, int]:
-    """Downmixed float32 waveform (samples,) and sampling rate of an encoded file."""
-    soundfile = _soundfile()
-    try:
-        with soundfile.SoundFile(file) as audio:
-            blocks = [np.zeros(0, dtype=np.float32)]
-            while len(block := audio.read(DECODING_BLOCK, dtype="float32", always_2d=True)):
-                blocks.append(_average(block, axis=1))
-            waveform = np.concatenate(blocks)
-            _refuse_truncated(audio, len(waveform), label)
-            return waveform, audio.samplerate
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless .raw files
-        raise AudioError(_decoding_failure(error)) from error
-
-
-def _refuse_truncated(audio: Any, decoded: int, label: str) -> None:
+def _refuse_truncated(audio: Any) -> None:
     """Raise if a WAV or AIFF file holds less audio than its header announces; libsndfile would return what is left.
 
-    An MP3 header announces an estimate, so a shortfall is only logged. OGG and NIST files without their last part are
-    indistinguishable from shorter ones. For FLAC and CAF libsndfile itself raises.
+    OGG and NIST files without their last part are indistinguishable from shorter ones. For FLAC and CAF libsndfile
+    itself raises.
     """
     chunk = re.search(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", audio.extra_info)
     announced, present = (int(size) for size in chunk.groups()) if chunk else (0, 0)
     if present < announced < STREAMED_SIZE:
         raise AudioError(f"truncated: {present} bytes of audio where the header announces {announced}; fetch it again")
-    if decoded < 0.95 * audio.frames:
-        logger.warning(f"{label}: only {decoded} of about {audio.frames} frames could be decoded; is it truncated?")
 
 
 def _decoding_failure(error: Exception) -> str:
@@ -163,80 +271,12 @@ def _decoding_failure(error: Exception) -> str:
     )
 
 
-def _to_mono(values: Any) -> np.ndarray:
-    """Raw samples (samples,), (channels, samples) or (samples, channels) -> (samples,), float32."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.is_floating_point() else values).numpy()
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise AudioError(f"not a rectangular array of numbers ({error})") from error
-    if array.dtype.kind not in "iuf":
-        raise AudioError(
-            f"{type(values).__name__} holds no audio samples; give a path, bytes, floats in [-1, 1] or integer PCM "
-            '(for a column of `datasets`, cast_column("audio", Audio(decode=False)))'
-        )
-    if array.ndim not in (1, 2):
-        raise AudioError(f"an array of shape {array.shape}; expected (samples,), (channels, samples) or its transpose")
-    if not array.size:
-        raise AudioError("the audio is empty (no samples)")
-    if array.dtype.kind in "iu":
-        array = _scale_pcm(array)
-    return _average(array, axis=int(np.argmin(array.shape))) if array.ndim == 2 else _to_float32(array)
-
-
-def _scale_pcm(array: np.ndarray) -> np.ndarray:
-    if array.dtype.itemsize == 8:
-        raise AudioError(f"{array.dtype} is no PCM type; give floats in [-1, 1] or PCM of at most 32 bits (int16)")
-    half_range = 2.0 ** (8 * array.dtype.itemsize - 1)
-    centre = half_range if array.dtype.kind == "u" else 0.0
-    return (array.astype(np.float64) - centre) / half_range
-
-
-def _average(array: np.ndarray, axis: int) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # inf - inf; NaN is reported by the caller
-        return _to_float32(array.mean(axis=axis, dtype=np.float64))
-
-
-def _to_float32(array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # infinities are reported by the caller
-        return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _agreed_rate(own_rate: Any, sampling_rate: Any) -> float:
-    if own_rate is None:
-        raise AudioError(
-            "a raw array needs its sampling rate; pass sampling_rate or {'array': .., 'sampling_rate': ..}"
-        )
-    rate = _checked_rate(own_rate)
-    if sampling_rate is not None and _checked_rate(sampling_rate) != rate:
-        raise AudioError(
-            f"the audio has {rate:g} Hz but sampling_rate={sampling_rate} was passed; pass only one of them"
-        )
-    return rate
-
-
-def _checked_rate(rate: Any) -> float:
-    try:
-        value = math.nan if isinstance(rate, (bool, str, bytes)) else float(rate)
-    except (TypeError, ValueError):
-        value = math.nan
-    low, high = PLAUSIBLE_RATES
-    if not low <= value <= high:
-        raise AudioError(f"implausible sampling rate {rate!r}; expected a number of Hz from {low} to {high}")
-    return value
-
-
-def _resample(waveform: np.ndarray, rate: float, target_rate: float) -> np.ndarray:
-    if rate == target_rate:
-        return waveform
+def _soxr(rate: float, target_rate: float) -> ModuleType:
     try:
         import soxr
     except ImportError as error:
         raise ImportError(f"resampling {rate:g} Hz to {target_rate:g} Hz needs soxr: pip install soxr") from error
-    resampled = soxr.resample(waveform, rate, target_rate, quality="HQ")
-    return resampled if resampled.size else waveform[:1]  # shorter than one output sample
+    return soxr
 
 
 def _soundfile() -> ModuleType:

@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from transformers.data.data_collator import pad_without_fast_tokenizer_warning
@@ -12,7 +12,11 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging
 
-from .audio_drkf import AudioError, AudioSource, audio_label, load_audio
+from .audio_drkf import AudioSource, AudioStream, audio_label
+from .waveform_drkf import AudioError
+
+if TYPE_CHECKING:  # names the pipeline's file, so that a saved processor carries it; transformers copies what is named
+    from .pipeline_drkf import MultimodalEmotionRecognitionPipeline  # noqa: F401
 
 logger = logging.get_logger(__name__)
 
@@ -82,10 +86,9 @@ class DRKFProcessor(ProcessorMixin):
             raise ValueError(f'long_audio must be "cut" or "error", not {self.long_audio!r}')
         if not _is_count(self.min_audio_samples):
             raise ValueError(f"min_audio_samples must be a positive integer, not {self.min_audio_samples!r}")
-        if self.min_audio_samples > self._max_audio_samples:
-            raise ValueError(
-                f"min_audio_samples={self.min_audio_samples} exceeds the limit ({self._max_audio_samples} samples)"
-            )
+        limit = self.max_audio_samples
+        if limit is not None and self.min_audio_samples > limit:
+            raise ValueError(f"min_audio_samples={self.min_audio_samples} exceeds the limit ({limit} samples)")
         special_tokens = self.tokenizer.num_special_tokens_to_add()
         if not (_is_count(self._max_text_tokens) and self._max_text_tokens > special_tokens):
             raise ValueError(
@@ -158,8 +161,7 @@ class DRKFProcessor(ProcessorMixin):
         own_rate, rate = options.pop("sampling_rate", None), self.feature_extractor.sampling_rate
         labels = [audio_label(clip, name) for clip, name in zip(clips, names, strict=True)]
         waveforms = [
-            self._fit_length(load_audio(clip, rate, own_rate, name), label)
-            for clip, name, label in zip(clips, names, labels, strict=True)
+            self._fit_length(AudioStream(clip, rate, own_rate, name)) for clip, name in zip(clips, names, strict=True)
         ]
         if self._fixed_window:
             options["padding"] = "max_length"
@@ -177,15 +179,23 @@ class DRKFProcessor(ProcessorMixin):
                 )
         return {"input_values": speech, "audio_attention_mask": masks}
 
-    def _fit_length(self, waveform: np.ndarray, label: str) -> np.ndarray:
-        """Apply `max_audio_seconds`, `long_audio` and `min_audio_samples` to one waveform (samples,)."""
-        limit, rate = self._max_audio_samples, self.feature_extractor.sampling_rate
-        if len(waveform) > limit:
-            lengths = f"{len(waveform) / rate:.2f} s of audio, longer than the limit of {limit / rate:.2f} s"
+    def _fit_length(self, stream: AudioStream) -> np.ndarray:
+        """Apply `max_audio_seconds`, `long_audio` and `min_audio_samples`; a waveform (samples,).
+
+        Of a recording that is cut, no more is decoded than is used.
+        """
+        limit, rate = self.max_audio_samples, self.feature_extractor.sampling_rate
+        with stream:
+            waveform = stream.read(None if limit is None else limit + 1)
+        if limit is not None and len(waveform) > limit:
+            seconds = max(stream.seconds or 0.0, len(waveform) / rate)
+            lengths = f"{seconds:.2f} s of audio, longer than the limit of {limit / rate:.2f} s"
             if self.long_audio == "error":
-                raise AudioError(f"{label}: {lengths}; split it, raise max_audio_seconds or set long_audio='cut'")
-            logger.warning(f"{label}: {lengths}; the end is cut off")
-            waveform = waveform[: int(limit)]
+                raise AudioError(
+                    f"{stream.label}: {lengths}; split it, raise max_audio_seconds or set long_audio='cut'"
+                )
+            logger.warning(f"{stream.label}: {lengths}; the end is cut off")
+            waveform = waveform[:limit]
         return np.pad(waveform, (0, max(0, self.min_audio_samples - len(waveform))))
 
     def _text_inputs(self, texts: list[str], names: list[str], options: dict[str, Any]) -> dict[str, Any]:
@@ -214,10 +224,13 @@ class DRKFProcessor(ProcessorMixin):
         return getattr(self.feature_extractor, "n_samples", None)
 
     @property
-    def _max_audio_samples(self) -> float:
-        seconds = math.inf if self.max_audio_seconds is None else self.max_audio_seconds
-        limit = seconds * self.feature_extractor.sampling_rate
-        return min(round(limit) if limit < math.inf else limit, self._fixed_window or math.inf)
+    def max_audio_samples(self) -> int | None:
+        """Longest clip in samples, of `max_audio_seconds` and a fixed window the shorter one; None keeps all."""
+        seconds, window = self.max_audio_seconds, self._fixed_window
+        limits = [] if window is None else [window]
+        if seconds is not None:
+            limits.append(round(seconds * self.feature_extractor.sampling_rate))
+        return min(limits, default=None)
 
     @property
     def _max_text_tokens(self) -> int:

@@ -1,0 +1,187 @@
+"""Recordings and words in, answers out: what every way of running DRKF shares. Needs numpy, but no torch.
+
+A backend (the torch pipeline, an ONNX session) supplies one function: from the processor's features to `logits`,
+`consistency_logits` and `modality_shares`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .recognition_inputs_drkf import INPUT_ERRORS, InputReader, Item, Unit
+from .recognition_options_drkf import RecognitionOptions
+from .transcription_drkf import Transcribers
+
+BUCKETED_BATCHES = 4  # how many batches of clips are read ahead, so that clips of like length share one
+
+
+class EmotionRecognizer:
+    """Answers for clips, texts and long recordings.
+
+    Args:
+        processor: a `DRKFProcessor`.
+        infer: a batch of the processor's features, numpy arrays, to `{"logits": (batch, classes),
+            "consistency_logits": (batch,) or None, "modality_shares": (batch, 2) or None}`, numpy arrays.
+        label_names: the classes in the order of the logits.
+        is_multi_label: scores are sigmoids in place of a softmax.
+        modality_dropout: with which share of blanked modalities the checkpoint was trained; above 0 it is prepared
+            for a missing one.
+        options: defaults of the options that a call may set, see [`RecognitionOptions`].
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        infer: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray | None]],
+        label_names: Sequence[str],
+        is_multi_label: bool = False,
+        modality_dropout: float = 0.0,
+        **options: Any,
+    ):
+        self.processor, self.infer = processor, infer
+        self.label_names, self.is_multi_label = list(label_names), is_multi_label
+        self.modality_dropout = modality_dropout
+        self.options = RecognitionOptions.checked(options)
+        self._transcribers = Transcribers()
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """
+        Args:
+            inputs: `{"audio": ..., "text": ...}` (one may be missing or None; other keys are ignored), or bare audio:
+                a path, bytes, or whatever else `AudioStream` reads. A list gives a list of answers; a generator or a
+                dataset gives an iterator that reads ahead no more than a few batches. `"segments"`, a list of
+                `{"start", "end", "text"}`, asks for a timeline of them.
+            options: see [`RecognitionOptions`].
+
+        Returns:
+            An answer, `{"text", "audio_seconds", "scores": [{"label", "score"}, ...], "consistency",
+            "dominant_modality", "modality_shares"}`, with a `"warning"` where something is to be known; or a timeline,
+            `{"audio_seconds", "timeline": [{"start", "end", "text", "scores", ...}, ...]}`, in seconds; or
+            `{"error"}` with `errors="return"`.
+
+        Raises:
+            AudioError, TypeError, ValueError: an input cannot be used (it is named), or an option does not exist.
+        """
+        chosen = RecognitionOptions.checked(options, self.options)
+        if isinstance(inputs, list):
+            return list(self._answers(inputs, chosen))
+        if is_collection(inputs):
+            return self._answers(inputs, chosen)
+        return next(self._answers([inputs], chosen, lone=True))
+
+    def _answers(self, inputs: Iterable[Any], options: RecognitionOptions, lone: bool = False) -> Iterator[dict]:
+        reader = InputReader(self.processor, self._transcribers.get(options.transcriber), options)
+        units = (
+            unit
+            for number, value in enumerate(_iterated(inputs))
+            for unit in reader.read(value, "the input" if lone else f"input {number}")
+        )
+        for unit in self._answered(units, options):
+            item = unit.item
+            if unit.answer is not None:
+                item.answers.append(unit.answer)
+            if unit.is_last:
+                yield _whole_answer(item)
+
+    def _answered(self, units: Iterator[Unit], options: RecognitionOptions) -> Iterator[Unit]:
+        """The units in their order, each with its answer or, on its item, its error."""
+        ahead = 1 if options.batch_size == 1 else options.batch_size * BUCKETED_BATCHES
+        while window := _take(units, ahead):
+            usable = [unit for unit in window if unit.item.error is None]
+            usable.sort(key=lambda unit: (len(unit.waveform), len(unit.text or "")))
+            for start in range(0, len(usable), options.batch_size):
+                self._answer_batch(usable[start : start + options.batch_size], options)
+            yield from window
+
+    def _answer_batch(self, units: list[Unit], options: RecognitionOptions) -> None:
+        try:
+            answers = self._judged(units, options.top_k)
+        except INPUT_ERRORS as error:
+            if len(units) > 1:  # find the one
+                for unit in units:
+                    self._answer_batch([unit], options)
+            else:
+                units[0].item.fail(error, units[0].name, options)
+            return
+        for unit, answer in zip(units, answers, strict=True):
+            unit.answer = answer
+
+    def _judged(self, units: list[Unit], top_k: int | None) -> list[dict[str, Any]]:
+        rate = self.processor.feature_extractor.sampling_rate
+        features = self.processor(
+            audio=[{"array": unit.waveform, "sampling_rate": rate} for unit in units],
+            text=[unit.text or "" for unit in units],
+            sample_names=[unit.name for unit in units],
+            return_tensors="np",
+        )
+        outputs = {
+            name: [None] * len(units) if values is None else np.asarray(values, dtype=np.float64)
+            for name, values in self.infer(dict(features)).items()
+        }
+        rows = zip(
+            units, *(outputs[name] for name in ("logits", "consistency_logits", "modality_shares")), strict=True
+        )
+        return [self._answer(unit, logits, agreement, shares, top_k) for unit, logits, agreement, shares in rows]
+
+    def _answer(
+        self, unit: Unit, logits: np.ndarray, agreement: Any, shares: Any, top_k: int | None
+    ) -> dict[str, Any]:
+        probabilities = _sigmoid(logits) if self.is_multi_label else _softmax(logits)
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        whole = unit.text is not None and unit.has_audio
+        known = whole and shares is not None
+        answer: dict[str, Any] = dict(unit.place)
+        answer["text"] = unit.text
+        if not unit.item.is_timeline:
+            answer["audio_seconds"] = unit.item.audio_seconds
+        answer["scores"] = [{"label": self.label_names[i], "score": float(probabilities[i])} for i in order]
+        answer["consistency"] = float(_sigmoid(agreement)) if whole and agreement is not None else None
+        answer["dominant_modality"] = ("speech" if shares[0] >= shares[1] else "text") if known else None
+        answer["modality_shares"] = {"speech": float(shares[0]), "text": float(shares[1])} if known else None
+        if warnings := [*unit.warnings, *self._missing_modality(unit)]:
+            answer["warning"] = "; ".join(warnings)
+        return answer
+
+    def _missing_modality(self, unit: Unit) -> list[str]:
+        if self.modality_dropout > 0 or (unit.has_audio and unit.text is not None):
+            return []
+        missing, used = ("no words were given", "the voice") if unit.has_audio else ("no audio was given", "the words")
+        return [f"{missing}: the answer rests on {used} alone, for which this checkpoint was not trained"]
+
+
+def is_collection(inputs: Any) -> bool:
+    """Whether `inputs` is many inputs (a generator, a dataset, a list) rather than one (a dict, bytes, an array)."""
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, Mapping, tuple)):
+        return False
+    if hasattr(inputs, "read") or hasattr(inputs, "dtype") or hasattr(inputs, "__fspath__"):
+        return False
+    return hasattr(inputs, "__iter__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
+
+
+def _iterated(inputs: Any) -> Iterable[Any]:
+    return inputs if hasattr(inputs, "__iter__") else (inputs[i] for i in range(len(inputs)))
+
+
+def _take(units: Iterator[Unit], count: int) -> list[Unit]:
+    taken = []
+    for unit in units:
+        taken.append(unit)
+        if len(taken) == count:
+            break
+    return taken
+
+
+def _whole_answer(item: Item) -> dict[str, Any]:
+    if item.error is not None:
+        return {"error": item.error}
+    return {"audio_seconds": item.audio_seconds, "timeline": item.answers} if item.is_timeline else item.answers[0]
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max())
+    return exponentials / exponentials.sum()
+
+
+def _sigmoid(logits: Any) -> Any:
+    return 0.5 * (1.0 + np.tanh(0.5 * logits))

@@ -1,0 +1,45 @@
+"""Words for recordings that come without: any speech recogniser as a function from a waveform to a text."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .audio_drkf import load_audio
+
+Transcribe: TypeAlias = Callable[[np.ndarray, float], str]
+
+
+class Transcribers:
+    """Speech recognisers by what names them; a model named by folder or Hub id is loaded once."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
+    def get(self, transcriber: Any) -> Transcribe | None:
+        """A function from a mono waveform (samples,) and its rate in Hz to a text."""
+        if transcriber is None:
+            return None
+        if isinstance(transcriber, str):
+            if transcriber not in self._loaded:
+                from transformers import pipeline
+
+                self._loaded[transcriber] = pipeline("automatic-speech-recognition", model=transcriber)
+            transcriber = self._loaded[transcriber]
+        return lambda waveform, rate: transcribe(transcriber, waveform, rate)
+
+
+def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: float) -> str:
+    """What a recogniser hears; one that states its own sampling rate gets the audio at that.
+
+    Raises:
+        TypeError: it gives neither a str nor a `{"text": str}`.
+    """
+    own_rate = getattr(getattr(transcriber, "feature_extractor", None), "sampling_rate", rate)
+    if own_rate != rate:
+        waveform = load_audio(waveform, own_rate, rate)
+    heard = transcriber({"array": waveform, "sampling_rate": own_rate})
+    text = heard.get("text") if isinstance(heard, Mapping) else heard
+    if not isinstance(text, str):
+        raise TypeError(f'the transcriber gave {type(heard).__name__}; expected a str or {{"text": str}}')
+    return text.strip()

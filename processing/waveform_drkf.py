@@ -1,0 +1,83 @@
+"""Raw samples of any type and layout -> mono float32; sampling rates that can be trusted."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+PLAUSIBLE_RATES = (1_000, 1_000_000)  # Hz
+
+
+class AudioError(ValueError):
+    """A recording that cannot be used. The message names the sample, what is wrong and what to do."""
+
+
+def to_mono(values: Any) -> np.ndarray:
+    """Raw samples (samples,), (channels, samples) or (samples, channels) -> (samples,), float32.
+
+    Raises:
+        AudioError: no numbers, not one or two axes, no samples, or integers that are no PCM.
+    """
+    if hasattr(values, "detach"):  # a torch tensor; torch itself need not be there
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise AudioError(f"not a rectangular array of numbers ({error})") from error
+    if array.dtype.kind not in "iuf":
+        raise AudioError(
+            f"{type(values).__name__} holds no audio samples; give a path, bytes, floats in [-1, 1] or integer PCM "
+            '(for a column of `datasets`, cast_column("audio", Audio(decode=False)))'
+        )
+    if array.ndim not in (1, 2):
+        raise AudioError(f"an array of shape {array.shape}; expected (samples,), (channels, samples) or its transpose")
+    if not array.size:
+        raise AudioError("the audio is empty (no samples)")
+    if array.dtype.kind in "iu":
+        array = _scale_pcm(array)
+    return average(array, axis=int(np.argmin(array.shape))) if array.ndim == 2 else _to_float32(array)
+
+
+def average(array: np.ndarray, axis: int) -> np.ndarray:
+    """Mean over the channels, float32. A mean that is not finite stays so; the caller reports it."""
+    with np.errstate(invalid="ignore"):  # inf - inf
+        return _to_float32(array.mean(axis=axis, dtype=np.float64))
+
+
+def agreed_rate(own_rate: Any, sampling_rate: Any) -> float:
+    """The rate that a recording states, Hz, checked against the one that was passed beside it, if any."""
+    if own_rate is None:
+        raise AudioError(
+            "a raw array needs its sampling rate; pass sampling_rate or {'array': .., 'sampling_rate': ..}"
+        )
+    rate = checked_rate(own_rate)
+    if sampling_rate is not None and checked_rate(sampling_rate) != rate:
+        raise AudioError(
+            f"the audio has {rate:g} Hz but sampling_rate={sampling_rate} was passed; pass only one of them"
+        )
+    return rate
+
+
+def checked_rate(rate: Any) -> float:
+    try:
+        value = math.nan if isinstance(rate, (bool, str, bytes)) else float(rate)
+    except (TypeError, ValueError):
+        value = math.nan
+    low, high = PLAUSIBLE_RATES
+    if not low <= value <= high:
+        raise AudioError(f"implausible sampling rate {rate!r}; expected a number of Hz from {low} to {high}")
+    return value
+
+
+def _scale_pcm(array: np.ndarray) -> np.ndarray:
+    if array.dtype.itemsize == 8:
+        raise AudioError(f"{array.dtype} is no PCM type; give floats in [-1, 1] or PCM of at most 32 bits (int16)")
+    half_range = 2.0 ** (8 * array.dtype.itemsize - 1)
+    centre = half_range if array.dtype.kind == "u" else 0.0
+    return (array.astype(np.float64) - centre) / half_range
+
+
+def _to_float32(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # infinities are reported by the caller
+        return np.ascontiguousarray(array, dtype=np.float32)

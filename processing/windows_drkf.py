@@ -1,0 +1,110 @@
+"""A long recording as pieces: windows of one length, or the segments of a transcript; read as a stream."""
+
+import math
+import numbers
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .audio_drkf import AudioStream
+
+SHORTEST_REST = 0.1  # s; a recording's end that is shorter than this adds no window of its own
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a recording: start and end in seconds, its waveform (samples,), and its words where they are known."""
+
+    start: float
+    end: float
+    waveform: np.ndarray
+    text: str | None = None
+
+
+def cut_windows(stream: AudioStream, length_s: float, stride_s: float) -> Iterator[Piece]:
+    """Windows of `length_s` seconds, one every `stride_s` seconds.
+
+    The last window ends with the recording and reaches back over the one before it, so that every window is equally
+    long; a rest of less than 0.1 s adds none. A recording shorter than one window is one window. No more of the
+    recording is kept in memory than a window and a block.
+    """
+    rate = stream.target_rate
+    length, stride = max(1, round(length_s * rate)), max(1, round(stride_s * rate))
+    buffer, total, start = np.zeros(0, dtype=np.float32), 0, 0
+
+    def piece(first: int) -> Piece:
+        begin = first - (total - len(buffer))
+        waveform = buffer[begin : begin + length].copy()
+        return Piece(first / rate, (first + len(waveform)) / rate, waveform)
+
+    for block in stream:
+        buffer, total = np.concatenate([buffer, block]), total + len(block)
+        while total >= start + length:
+            yield piece(start)
+            start += stride
+        keep_from = min(start, max(0, total - length))
+        buffer = buffer[keep_from - (total - len(buffer)) :]
+    covered = start - stride + length if start else 0
+    if not covered or total - covered >= SHORTEST_REST * rate:
+        yield piece(max(0, total - length))
+
+
+def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> Iterator[Piece]:
+    """The given segments in the order of their start; they may overlap, and gaps between them are left out.
+
+    Args:
+        segments: `{"start", "end", "text"}`, seconds; `text` may be missing or None. An end beyond the recording's is
+            moved there.
+
+    Raises:
+        TypeError: a segment or its text is of the wrong type.
+        ValueError: no segment, or one that is empty or starts before or after the recording; the message names it.
+    """
+    rate = stream.target_rate
+    buffer, total, blocks = np.zeros(0, dtype=np.float32), 0, iter(stream)
+    for number, start, end, text in _checked_segments(segments, stream.seconds):
+        first, last = round(start * rate), round(end * rate)
+        dropped = max(0, first - (total - len(buffer)))
+        buffer = buffer[dropped:]
+        while total < last and (block := next(blocks, None)) is not None:
+            total += len(block)
+            buffer = np.concatenate([buffer, block[max(0, len(block) - (total - first)) :]])
+        if first >= total:
+            raise ValueError(_outside(number, start, total / rate))
+        begin = first - (total - len(buffer))
+        waveform = buffer[begin : begin + max(1, last - first)].copy()
+        yield Piece(start, min(end, total / rate), waveform, text)
+
+
+def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, float, float, str | None]]:
+    """(number, start, end, text) by start."""
+    if not isinstance(segments, Sequence) or isinstance(segments, (str, bytes)):
+        raise TypeError(f'segments must be a list of {{"start", "end", "text"}}, not {type(segments).__name__}')
+    if not segments:
+        raise ValueError("segments=[] holds no segment")
+    checked = []
+    for number, segment in enumerate(segments):
+        if not isinstance(segment, Mapping):
+            raise TypeError(f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}')
+        start, end = (_seconds(segment.get(key), f'segment {number}: "{key}"') for key in ("start", "end"))
+        text = segment.get("text")
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"segment {number}: the text must be a str or None, not {type(text).__name__}")
+        if start < 0 or end <= start:
+            raise ValueError(f"segment {number} ({start:g} to {end:g} s) is empty or starts before the recording")
+        if seconds is not None and start >= seconds:
+            raise ValueError(_outside(number, start, seconds))
+        checked.append((number, start, end, text))
+    return sorted(checked, key=lambda segment: segment[1:3])
+
+
+def _seconds(value: Any, name: str) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    return float(value)
+
+
+def _outside(number: int, start: float, seconds: float) -> str:
+    return f"segment {number} starts at {start:g} s, after the end of the recording ({seconds:.2f} s)"
