@@ -11,6 +11,7 @@ import argparse
 import csv
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,6 +35,7 @@ def main() -> None:
     with options.manifest.open(newline="", encoding="utf-8") as file:
         rows = [row for _, row in zip(range(options.clips), csv.DictReader(file), strict=False)]
     print(f"{'model':40} {'batch':>5} {'features ms/clip':>17} {'model ms/clip':>14} {'clips/s':>8}")
+    folder, clips = options.manifest.parent, len(rows)
     for name in options.models:
         if (Path(name) / GRAPH_FILE).is_file():
             core: Any = OnnxEmotionRecognizer.from_pretrained(name, num_threads=options.threads)
@@ -41,16 +43,15 @@ def main() -> None:
             core = load_recognizer(name).recognizer
         for size in options.batch_sizes:
             batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-            features, read = timed(lambda batch: read_batch(core.processor, batch, options.manifest.parent), batches)
+            features, read = timed(partial(read_batch, core.processor, folder), batches)
             _, judged = timed(core.infer, features)
-            clips = len(rows)
             print(
                 f"{name:40} {size:5} {1000 * read / clips:17.1f} {1000 * judged / clips:14.1f} "
                 f"{clips / (read + judged):8.1f}"
             )
 
 
-def read_batch(processor: Any, rows: list[dict[str, str]], folder: Path) -> Any:
+def read_batch(processor: Any, folder: Path, rows: list[dict[str, str]]) -> Any:
     audio, text = [folder / row["audio"] for row in rows], [row["text"] for row in rows]
     return dict(processor(audio=audio, text=text, return_tensors="np"))
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -104,4 +104,4 @@ def load_recognizer(model: str | Path, **options: Any) -> Any:
 
     from .pipeline_drkf import TASK
 
-    return pipeline(TASK, model=str(model), **options)
+    return pipeline(cast(Any, TASK), model=str(model), **options)
