@@ -56,7 +56,7 @@ def read_batch(processor: Any, folder: Path, rows: list[dict[str, str]]) -> Any:
 
 
 def timed(function: Callable[[Any], Any], batches: list[Any]) -> tuple[list[Any], float]:
-    """What the function gives for each batch, and the seconds for all in the fastest round: other processes only add to them."""
+    """What the function gives for each batch, and the seconds for all in the fastest round (others only disturb)."""
     seconds = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
