@@ -328,7 +328,7 @@ def test_eight_bits_name_the_same_emotion(shared_data, tmp_path):
         rows = [row | {"audio": str(shared_data / row["audio"])} for row in csv.DictReader(file)]
     random.Random(0).shuffle(rows)
     unheard = [row | {"split": "test"} for row in rows if row["speaker"] == "SM0"][:200]
-    heard = [row | {"split": "train"} for row in rows if row["speaker"] in ("EB0", "KS0", "TP0")][:600]
+    heard = [row | {"split": "train"} for row in rows if row["speaker"] in ("EB0", "KS0", "TP0")][:1200]
     watched = [row | {"split": "validation"} for row in rows if row["speaker"] == "KD0"][:40]
     with (tmp_path / "clips.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(unheard[0]))
