@@ -279,3 +279,15 @@ def export_space(
     from .space import run_export_space
 
     raise typer.Exit(run_export_space(model, output_dir, examples))
+
+
+@export.command("onnx")
+def export_onnx(
+    model: Annotated[str, typer.Argument(help="A DRKF checkpoint: a folder or a Hub id.")],
+    output_dir: Annotated[Path, typer.Argument(help="Where the graph, the processor and the contract go.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise linear layers to 8 bits.")] = False,
+) -> None:
+    """Write one ONNX graph with its processor; it runs without torch, alone or in batches of any lengths."""
+    from .export import run_export_onnx
+
+    raise typer.Exit(run_export_onnx(model, output_dir, int8))

@@ -115,7 +115,11 @@ class FusionEmbeddings(nn.Module):
         """
         limit = self.position.num_embeddings
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        if mask.shape[1] > limit and (longest := int(positions.max()) + 1) > limit:
+        if (
+            not torch.compiler.is_exporting()
+            and mask.shape[1] > limit
+            and (longest := int(positions.max()) + 1) > limit
+        ):
             raise ValueError(
                 f"a fused sequence has {longest} positions, max_fusion_positions is {limit}: "
                 "cut the clip (max_audio_seconds of the processor) or raise max_fusion_positions"

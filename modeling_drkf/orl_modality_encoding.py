@@ -206,7 +206,7 @@ class ModalityEncoding(nn.Module):
         tokens = self.text_encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
         text = self.text_adapter(tokens)  # (batch, tokens, d)
         first = mask.argmax(-1)  # not 0 where the tokenizer pads on the left
-        return Modality(text, mask.bool(), text[torch.arange(len(text), device=text.device), first])
+        return Modality(text, mask.bool(), text[torch.arange(text.shape[0], device=text.device), first])
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of both encoders; the adapters to the common width count as new modules."""

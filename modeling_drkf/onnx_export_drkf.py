@@ -1,0 +1,289 @@
+"""A checkpoint as one ONNX graph beside its processor: what `drkf export onnx` writes, `processing.onnx_drkf` runs."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoProcessor, PreTrainedModel
+
+from processing.onnx_drkf import GRAPH_FILE
+
+from .configuration_drkf import DRKFConfig
+from .modeling_drkf import DRKFForEmotionClassification
+from .onnx_card_drkf import onnx_card
+from .orl_modality_encoding import reads_padding
+
+OUTPUTS = ("logits", "consistency_logits", "modality_shares")
+AXES = {
+    "input_values": ("batch", "audio_length"),
+    "audio_attention_mask": ("batch", "audio_length"),
+    "input_ids": ("batch", "text_length"),
+    "attention_mask": ("batch", "text_length"),
+}
+TOLERANCE = 1e-4
+"""How far a probability of the float32 graph may be from torch's."""
+
+EXTERNAL_DATA_FROM = 1_500_000_000  # bytes; a protobuf file ends at 2 GiB
+QUANTISED_OPERATORS = ["MatMul", "Gemm"]
+KEPT_IN_FLOAT32 = "feature_projection"
+"""One small layer, but it reads raw features of a wide range: quantised, it alone makes a third of the error."""
+
+
+def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) -> Path:
+    """Writes `model.onnx`, the processor's files and a README with the graph's contract into a folder.
+
+    Batch, audio and text lengths are dynamic; padding is masked inside the graph. The float32 graph is run on other
+    shapes than it was traced with, and kept only if it gives torch's probabilities.
+
+    Args:
+        checkpoint: folder or Hub id of a [`DRKFForEmotionClassification`] with its processor.
+        folder: is made where it does not exist.
+        int8: quantise the weights of linear layers (per channel) and their inputs (when run).
+
+    Returns: the path of the graph.
+
+    Raises:
+        ImportError: onnx, onnxruntime or onnxscript is not installed.
+        ValueError: the encoders cannot be exported, or the graph does not give torch's probabilities.
+    """
+    _require_onnx()
+    model = DRKFForEmotionClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    graph = InferenceGraph(model)
+    traced, *others = _batches(processor)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as scratch:
+        float32 = Path(scratch) / GRAPH_FILE
+        _write_graph(graph, traced, others, float32)
+        _check_graph(graph, others, float32)
+        path = _finish(float32, folder / GRAPH_FILE, _metadata(model.config, int8), int8)
+    processor.save_pretrained(folder)
+    (folder / "README.md").write_text(onnx_card(path, model.config, processor), encoding="utf-8")
+    return path
+
+
+class InferenceGraph(nn.Module):
+    """What is exported: tensors in, a tuple of those `OUTPUTS` that the model has out.
+
+    Encoders with a group norm over time, which the model reads clip by clip, get one that leaves padding out: the same
+    frames, in one batch.
+
+    Raises:
+        ValueError: padding reaches the frames of the speech encoder in another way.
+    """
+
+    def __init__(self, model: DRKFForEmotionClassification):
+        super().__init__()
+        self.model = model
+        self.clips = SimpleNamespace(samples=None)  # no tensor attribute: tracing forbids to assign those
+        encoder = model.drkf.modality_encoding.speech_encoder
+        if getattr(encoder.config, "feat_extract_norm", None) == "group":
+            self._mask_group_norm(encoder)
+        if reads_padding(encoder.config):
+            raise ValueError(
+                f"{type(encoder).__name__} cannot be exported: padding reaches its valid frames, so that a clip's "
+                "answer would depend on its neighbours (it has unmasked convolutions or a norm over the batch)"
+            )
+        config = model.config
+        has = {"consistency_logits": config.emotion_discrimination, "modality_shares": config.fusion == "self"}
+        self.output_names = [name for name in OUTPUTS if has.get(name, True)]
+
+    def _mask_group_norm(self, encoder: PreTrainedModel) -> None:
+        config = encoder.config
+        first: Any = encoder.feature_extractor.conv_layers[0]  # type: ignore[union-attr, index]
+        first.layer_norm = MaskedGroupNorm(first.layer_norm, config.conv_kernel[0], config.conv_stride[0], self.clips)
+        config.feat_extract_norm = "layer"  # as far as `reads_padding` asks
+
+    def forward(
+        self, input_values: Tensor, audio_attention_mask: Tensor, input_ids: Tensor, attention_mask: Tensor
+    ) -> tuple[Tensor, ...]:
+        """See [`DRKFModel.forward`]."""
+        self.clips.samples = audio_attention_mask.sum(-1)
+        output = self.model(
+            input_values, input_ids, audio_attention_mask, attention_mask, output_modality_attention=True
+        )
+        return tuple(output[name] for name in self.output_names)
+
+
+class MaskedGroupNorm(nn.Module):
+    """`nn.GroupNorm` with a group a channel, whose mean and variance are those of each clip's own frames.
+
+    Args:
+        norm: the encoder's. kernel, stride: of the convolution before it.
+        clips: its `samples` are the clips' lengths, (batch,).
+    """
+
+    def __init__(self, norm: nn.GroupNorm, kernel: int, stride: int, clips: SimpleNamespace):
+        super().__init__()
+        self.norm, self.kernel, self.stride, self.clips = norm, kernel, stride, clips
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(batch, channels, frames) to the same."""
+        frames = torch.div(self.clips.samples - self.kernel, self.stride, rounding_mode="floor") + 1  # (batch,)
+        valid = torch.arange(hidden.shape[-1], device=hidden.device) < frames[:, None]
+        weights = (valid / frames[:, None])[:, None]  # (batch, 1, frames)
+        centred = hidden - (hidden * weights).sum(-1, keepdim=True)
+        variance = (centred.square() * weights).sum(-1, keepdim=True)
+        weight, bias = self.norm.weight[:, None], self.norm.bias[:, None]
+        return centred * torch.rsqrt(variance + self.norm.eps) * weight + bias
+
+
+def _require_onnx() -> None:
+    if missing := [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]:
+        raise ImportError(f"exporting needs {', '.join(missing)}: pip install {' '.join(missing)}")
+
+
+def _batches(processor: Any) -> list[dict[str, Tensor]]:
+    """Noise and words in four shapes: to trace with, then the shortest legal clip and text, alone and in a batch."""
+    rng = np.random.default_rng(0)
+    shortest, rate = processor.min_audio_samples, processor.feature_extractor.sampling_rate
+
+    def batch(clips: Sequence[float], texts: Sequence[str]) -> dict[str, Tensor]:
+        audio = [0.1 * rng.standard_normal(int(length * shortest)).astype(np.float32) for length in clips]
+        inputs = processor(audio=audio, text=list(texts), sampling_rate=rate, return_tensors="pt")
+        return {name: inputs[name] for name in AXES}
+
+    return [
+        batch([1.5, 1.2], ["never mind", "a, b, c, d"]),
+        batch([1.1, 1.9, 1], ["a, b, c, d, e, f", "", "oh"]),
+        batch([1], [""]),
+        batch([1.7], ["so happy that you came back"]),
+    ]
+
+
+def _write_graph(
+    graph: InferenceGraph, traced: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]], path: Path
+) -> None:
+    """An axis is dynamic if its size differs between the batches: a fixed window stays fixed."""
+    shapes = {
+        name: {
+            axis: label
+            for axis, label in enumerate(AXES[name])
+            if any(other[name].shape[axis] != tensor.shape[axis] for other in others)
+        }
+        for name, tensor in traced.items()
+    }
+    encoding = graph.model.drkf.modality_encoding
+    size = sum(parameter.nbytes for parameter in graph.parameters())
+    try:
+        with torch.no_grad(), _quiet():
+            torch.onnx.export(
+                graph,
+                kwargs=dict(traced),
+                f=path,
+                dynamo=True,
+                dynamic_shapes=shapes,
+                input_names=list(traced),
+                output_names=graph.output_names,
+                external_data=size > EXTERNAL_DATA_FROM,
+                verbose=False,
+            )
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        raise ValueError(
+            f"torch.onnx cannot export {type(encoding.speech_encoder).__name__} with "
+            f"{type(encoding.text_encoder).__name__}: {error}"
+        ) from error
+
+
+def _check_graph(graph: InferenceGraph, batches: Sequence[Mapping[str, Tensor]], path: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in batches:
+        with torch.no_grad():
+            expected = graph(**batch)
+        try:
+            actual = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})
+        except Exception as error:  # onnxruntime's errors share no other base
+            raise ValueError(f"the exported graph does not run on {_shapes(batch)}: {error}") from error
+        for name, ours, theirs in zip(graph.output_names, actual, expected, strict=True):
+            difference = float(
+                (_probabilities(torch.from_numpy(ours), name) - _probabilities(theirs, name)).abs().max()
+            )
+            if not difference <= TOLERANCE:
+                raise ValueError(
+                    f"the exported graph's {name} are {difference:.1e} from torch's on {_shapes(batch)}: these "
+                    "encoders cannot be exported"
+                )
+
+
+def _probabilities(values: Tensor, name: str) -> Tensor:
+    if name == "modality_shares":
+        return values
+    return values.softmax(-1) if name == "logits" else values.sigmoid()
+
+
+def _shapes(batch: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in batch.items())
+
+
+def _metadata(config: DRKFConfig, int8: bool) -> dict[str, str]:
+    """All values are JSON."""
+    facts = {
+        "labels": config.label_names,
+        "problem_type": config.problem_type,
+        "modality_dropout": getattr(config, "modality_dropout", 0.0),
+        "max_fusion_positions": config.max_fusion_positions,
+        "precision": "int8" if int8 else "float32",
+    }
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()}
+
+
+def _finish(float32: Path, path: Path, metadata: Mapping[str, str], int8: bool) -> Path:
+    """Quantises where asked, adds the metadata, and puts the graph in its place."""
+    import onnx
+
+    source = float32
+    large = float32.with_name(float32.name + ".data").exists()
+    if int8:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        source = float32.with_name("quantised.onnx")
+        with _quiet():
+            quantize_dynamic(
+                float32,
+                source,
+                op_types_to_quantize=QUANTISED_OPERATORS,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=_nodes_of(float32, KEPT_IN_FLOAT32),
+                use_external_data_format=large,
+            )
+    proto = onnx.load(source)
+    onnx.helper.set_model_props(proto, dict(metadata))
+    path.unlink(missing_ok=True)
+    path.with_name(path.name + ".data").unlink(missing_ok=True)
+    onnx.save(proto, path, save_as_external_data=large, location=path.name + ".data")
+    return path
+
+
+def _nodes_of(path: Path, module: str) -> list[str]:
+    """The graph's nodes that come from a module of the model, by the exporter's notes."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return [node.name for node in graph.node if any(module in note.value for note in node.metadata_props)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on its own inner workings."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

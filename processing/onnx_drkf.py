@@ -1,0 +1,107 @@
+"""Emotion recognition with an exported ONNX graph: the pipeline's inputs, options and answers, without torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from .processing_drkf import DRKFProcessor
+from .recognition_drkf import EmotionRecognizer
+
+GRAPH_FILE = "model.onnx"
+
+
+class OnnxEmotionRecognizer(EmotionRecognizer):
+    """An [`EmotionRecognizer`] whose backend is a folder that `drkf export onnx` wrote.
+
+    Args:
+        processor: the folder's `DRKFProcessor`.
+        session: an `onnxruntime.InferenceSession` of the folder's graph.
+        options: defaults of the options of [`RecognitionOptions`].
+
+    Example:
+
+    ```python
+    recognize = OnnxEmotionRecognizer.from_pretrained("exported", batch_size=8)
+    recognize({"audio": "clip.wav", "text": "You find me furious after the contract."})
+    ```
+    """
+
+    def __init__(self, processor: DRKFProcessor, session: Any, **options: Any):
+        facts = {name: json.loads(value) for name, value in session.get_modelmeta().custom_metadata_map.items()}
+        self.session = session
+        self.max_fusion_positions = facts["max_fusion_positions"]
+        self._outputs = [output.name for output in session.get_outputs()]
+        super().__init__(
+            processor,
+            self._infer,
+            facts["labels"],
+            facts["problem_type"] == "multi_label_classification",
+            facts["modality_dropout"],
+            **options,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        num_threads: int | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        **options: Any,
+    ) -> "OnnxEmotionRecognizer":
+        """
+        Args:
+            folder: what `drkf export onnx` wrote.
+            num_threads: of one operator; onnxruntime takes every core if not given.
+            providers: onnxruntime's execution providers, the preferred one first.
+            options: see [`RecognitionOptions`].
+
+        Raises:
+            FileNotFoundError: the folder holds no exported graph.
+            ImportError: onnxruntime is not installed.
+        """
+        graph = Path(folder) / GRAPH_FILE
+        if not graph.is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no {GRAPH_FILE}; write one with `drkf export onnx CHECKPOINT DIR`"
+            )
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ImportError("running an exported graph needs onnxruntime: pip install onnxruntime") from error
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = num_threads or 0
+        session = onnxruntime.InferenceSession(graph, settings, providers=list(providers))
+        return cls(DRKFProcessor.from_pretrained(folder), session, **options)
+
+    def _infer(self, features: dict[str, np.ndarray]) -> Mapping[str, np.ndarray | None]:
+        try:
+            values = self.session.run(self._outputs, features)
+        except Exception as error:  # onnxruntime's errors share no other base
+            shapes = ", ".join(f"{name} {tensor.shape}" for name, tensor in features.items())
+            raise ValueError(
+                f"the graph cannot read {shapes}; speech frames + text tokens + 3 may be at most "
+                f"{self.max_fusion_positions} ({error})"
+            ) from error
+        outputs: dict[str, np.ndarray | None] = {"consistency_logits": None, "modality_shares": None}
+        return outputs | dict(zip(self._outputs, values, strict=True))
+
+
+def load_recognizer(model: str | Path, **options: Any) -> Any:
+    """What answers for a model: an [`OnnxEmotionRecognizer`] if it is a folder with an exported graph, else the torch
+    pipeline of a checkpoint (folder or Hub id). Both take the same inputs and options.
+
+    Args:
+        options: see [`RecognitionOptions`].
+    """
+    if (Path(model) / GRAPH_FILE).is_file():
+        return OnnxEmotionRecognizer.from_pretrained(model, **options)
+    from transformers import pipeline
+
+    import modeling_drkf  # noqa: F401  (registers model and pipeline)
+
+    from .pipeline_drkf import TASK
+
+    return pipeline(cast(Any, TASK), model=str(model), **options)
