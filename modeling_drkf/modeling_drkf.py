@@ -4,8 +4,11 @@ ORL encodes speech and text (ME), augments them progressively (PA) and decouples
 both (FE), judges whether they bear the same emotion (ED) and classifies it (EC).
 """
 
+import os
+import shutil
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -39,6 +42,7 @@ AUTO_MAP = {
     "AutoModel": "modeling_drkf.DRKFModel",
     "AutoModelForAudioClassification": "modeling_drkf.DRKFForEmotionClassification",
 }
+ENDPOINT_FILES = ("handler.py", "requirements.txt")
 CUSTOM_PIPELINES = {  # the file comes with the processor
     "multimodal-emotion-recognition": {
         "impl": "pipeline_drkf.MultimodalEmotionRecognitionPipeline",
@@ -117,6 +121,10 @@ class DRKFPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The text encoder's."""
+        return cast(Any, self.base_model).modality_encoding.text_encoder.get_input_embeddings()
+
     def freeze_feature_encoder(self) -> None:
         """Freezes the speech encoder's convolutions; ValueError where it has none."""
         cast(Any, self.base_model).modality_encoding.freeze_feature_encoder()
@@ -129,12 +137,18 @@ class DRKFPreTrainedModel(PreTrainedModel):
         """Freezes the whole text encoder, which then runs without dropout, in training, too."""
         cast(Any, self.base_model).modality_encoding.text_encoder.requires_grad_(False).eval()
 
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """As usual; a folder that carries its code serves every Auto class and the pipeline, not only this class."""
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | os.PathLike, is_main_process: bool = True, *args: Any, **kwargs: Any
+    ) -> None:
+        """As usual; a folder that carries its code serves every Auto class, the pipeline and Inference Endpoints."""
         if self._auto_class is not None:
             self.config.auto_map = dict(AUTO_MAP)
             self.config.custom_pipelines = deepcopy(CUSTOM_PIPELINES)
-        super().save_pretrained(*args, **kwargs)
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        if self._auto_class is not None and is_main_process:
+            for name in ENDPOINT_FILES:
+                if (source := Path(__file__).with_name(name)).is_file():
+                    shutil.copyfile(source, Path(save_directory) / name)
 
 
 class DRKFModel(DRKFPreTrainedModel):

@@ -25,12 +25,12 @@ class DecoupledRepresentations(nn.Module):
         super().__init__()
         self.speech_projection = projection(config)
         self.text_projection = projection(config)
-        self.temperature_logit = nn.Parameter(torch.tensor(float(config.initial_temperature_logit)))
+        self.temperature_logit = nn.Parameter(torch.full((1,), float(config.initial_temperature_logit)))
 
     @property
     def temperature(self) -> Tensor:
         """tau = sigmoid(theta)."""
-        return self.temperature_logit.sigmoid()
+        return self.temperature_logit.sigmoid().squeeze()
 
     def forward(
         self, speech: Modality, augmented_speech: Modality, text: Modality, augmented_text: Modality

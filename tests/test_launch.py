@@ -167,7 +167,6 @@ def pretend_accelerators() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the model has no get_input_embeddings, and a parameter without dimension")
 def test_sharded_training_resumes_to_the_same_weights_and_saves_a_whole_model(corpus: Path, tmp_path: Path):
     sharding = yaml.safe_load((DDP.parent / "fsdp.yaml").read_text())["fsdp_config"]
     environment = {name.upper(): str(value) for name, value in sharding.items()}
