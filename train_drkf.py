@@ -148,7 +148,8 @@ def train_fold(
         collator = partial(pad_features, pad_token_id=processor.tokenizer.pad_token_id)
     if model.config.modality_dropout:
         blanks = blank_features(processor) if data_arguments.cache_features else blank_rows(processor)
-        datasets["train"] = ModalityDropout(datasets["train"], blanks, model.config.modality_dropout)
+        seed, probability = training_arguments.seed, model.config.modality_dropout
+        datasets["train"] = ModalityDropout(datasets["train"], blanks, probability, seed)
     trainer = DRKFTrainer(
         model,
         training_arguments,

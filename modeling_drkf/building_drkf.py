@@ -198,20 +198,31 @@ def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor
 class ModalityDropout(torch.utils.data.Dataset):
     """Blanks one modality of a sample with a given probability, speech or text at even odds, never both.
 
-    It is drawn anew whenever a sample is asked for, from torch's random numbers: set their seed to repeat a run.
+    It is drawn anew for each epoch, from the seed, the epoch and the sample alone: a resumed run draws the same.
 
     Args:
         rows: a dataset, or a [`CachedFeatures`]. blanks: [`blank_rows`] or [`blank_features`], accordingly.
     """
 
-    def __init__(self, rows: Dataset | CachedFeatures, blanks: Mapping[str, Mapping[str, Any]], probability: float):
-        self.rows, self.blanks, self.probability = rows, blanks, probability
+    def __init__(
+        self,
+        rows: Dataset | CachedFeatures,
+        blanks: Mapping[str, Mapping[str, Any]],
+        probability: float,
+        seed: int = 0,
+    ):
+        self.rows, self.blanks, self.probability, self.seed = rows, blanks, probability, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The trainer tells at the start of each epoch."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        drawn = torch.rand(()).item()
+        drawn = np.random.default_rng((self.seed, self.epoch, index)).random()
         if drawn >= self.probability:
             return self.rows[index]
         return {**self.rows[index], **self.blanks["speech" if drawn < self.probability / 2 else "text"]}

@@ -57,6 +57,17 @@ class EpochProgress(ProgressCallback):
             self.training_bar.write(f"epoch {logs['epoch']:g}: {self._terms} | validation: {validation}")
 
 
+class EpochCallback(TrainerCallback):
+    """Tells the training dataset which epoch begins, where it wants to know; also when training is resumed in it."""
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        dataset: Any = getattr(kwargs.get("train_dataloader"), "dataset", None)
+        if hasattr(dataset, "set_epoch"):
+            dataset.set_epoch(int((state.epoch or 0.0) + 1e-6))
+
+
 class InterruptCallback(TrainerCallback):
     """Ctrl-C or SIGTERM ends training after the running step, with a checkpoint; a second one aborts at once.
 

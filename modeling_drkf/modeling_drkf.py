@@ -5,11 +5,10 @@ both (FE), judges whether they bear the same emotion (ED) and classifies it (EC)
 """
 
 import os
-import shutil
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,12 +36,15 @@ from .orl_decoupled_representations import DecoupledRepresentations, shuffle_emo
 from .orl_modality_encoding import Modality, ModalityEncoding, check_reads_both_ways, load_pretrained_encoder
 from .orl_progressive_augmentation import ProgressiveAugmentation
 
+if TYPE_CHECKING:  # a saved model carries the files that its code names
+    from .handler import EndpointHandler  # noqa: F401
+
 AUTO_MAP = {
     "AutoConfig": "configuration_drkf.DRKFConfig",
     "AutoModel": "modeling_drkf.DRKFModel",
     "AutoModelForAudioClassification": "modeling_drkf.DRKFForEmotionClassification",
 }
-ENDPOINT_FILES = ("handler.py", "requirements.txt")
+ENDPOINT_PACKAGES = ("torch", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5")
 CUSTOM_PIPELINES = {  # the file comes with the processor
     "multimodal-emotion-recognition": {
         "impl": "pipeline_drkf.MultimodalEmotionRecognitionPipeline",
@@ -146,9 +148,8 @@ class DRKFPreTrainedModel(PreTrainedModel):
             self.config.custom_pipelines = deepcopy(CUSTOM_PIPELINES)
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
         if self._auto_class is not None and is_main_process:
-            for name in ENDPOINT_FILES:
-                if (source := Path(__file__).with_name(name)).is_file():
-                    shutil.copyfile(source, Path(save_directory) / name)
+            requirements = "".join(f"{package}\n" for package in ENDPOINT_PACKAGES)
+            Path(save_directory, "requirements.txt").write_text(requirements)
 
 
 class DRKFModel(DRKFPreTrainedModel):

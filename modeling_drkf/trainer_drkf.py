@@ -20,7 +20,7 @@ from transformers.utils import logging
 from processing.collator_drkf import DRKFDataCollator
 from processing.metrics_drkf import compute_metrics_fn
 
-from .callbacks_drkf import BestCheckpointCallback, EpochProgress, InterruptCallback
+from .callbacks_drkf import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback
 from .checkpoints_drkf import is_finished, last_checkpoint, require_complete, rotate, sealed, told
 from .finite_drkf import require_finite_loss, require_finite_weights
 from .optimization_drkf import EarlyStopping, decaying, encoder_learning_rate, set_encoder_learning_rate
@@ -178,6 +178,7 @@ class DRKFTrainer(Trainer):
         self._interrupt = InterruptCallback()
         self.add_callback(self._interrupt)
         self.add_callback(BestCheckpointCallback())
+        self.add_callback(EpochCallback())
         self._progress = EpochProgress()
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(self._progress)

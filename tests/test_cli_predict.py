@@ -333,7 +333,7 @@ def test_evaluation_scores_what_the_pipeline_says(corpus, checkpoint, pipe, tmp_
     assert {name: record["all"][name] for name in expected} == expected
     assert record["all"]["weighted_accuracy"] == 0.8
     assert "0.800" in out
-    columns = ["utterance_id", "fold", "label", "prediction", *(f"probability_{name}" for name in names)]
+    columns = ["utterance_id", "fold", "selection", "label", "prediction", *(f"probability_{name}" for name in names)]
     assert list(table) == [*columns, "consistency", "dominant_modality", "speech_share", "text_share"]
 
 

@@ -96,8 +96,8 @@ def test_evaluation_counts_every_utterance_once(corpus: Path, alone: Path, toget
         one, two = (pandas.read_csv(run / f"{split}_predictions.csv") for run in (alone, together))
         assert two.utterance_id.tolist() == one.utterance_id.tolist()
         assert two.utterance_id.is_unique
-        assert two[["calm", "consistency"]].to_numpy() == pytest.approx(
-            one[["calm", "consistency"]].to_numpy(), abs=1e-3
+        assert two[["probability_calm", "consistency"]].to_numpy() == pytest.approx(
+            one[["probability_calm", "consistency"]].to_numpy(), abs=1e-3
         )
         losses = [json.loads((run / "metrics.json").read_text())[split]["losses"] for run in (alone, together)]
         assert losses[1] == pytest.approx(losses[0], rel=2e-3)

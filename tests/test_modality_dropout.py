@@ -25,17 +25,20 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_at_most_one_modality_is_blanked_and_as_often_as_asked_for():
-    rows = [{"audio": "a.wav", "text": "words", "label": 1}]
+    rows = [{"audio": "a.wav", "text": "words", "label": 1}] * 2000
     dropout = ModalityDropout(rows, {"speech": {"audio": "silence"}, "text": {"text": ""}}, 0.4)
-    torch.manual_seed(0)
-    drawn = [dropout[0] for _ in range(4000)]
+    epochs = []
+    for epoch in range(2):
+        dropout.set_epoch(epoch)
+        epochs.append([dropout[index] for index in range(2000)])
+    drawn = [row for rows in epochs for row in rows]
+    assert epochs[0] != epochs[1]
     kinds = [(row["audio"] == "silence", row["text"] == "") for row in drawn]
     assert (True, True) not in kinds
     for blanked in ((True, False), (False, True)):
         assert kinds.count(blanked) / len(kinds) == pytest.approx(0.2, abs=0.02)
     assert {row["label"] for row in drawn} == {1}
-    torch.manual_seed(0)
-    assert [dropout[0] for _ in range(4000)] == drawn
+    assert [dropout[index] for index in range(2000)] == epochs[1]  # whatever was drawn before
     assert rows[0] == {"audio": "a.wav", "text": "words", "label": 1}
 
 
@@ -45,7 +48,7 @@ def test_blank_features_are_what_the_collator_makes_of_blank_rows(corpus: Path, 
     collator = DRKFDataCollator(processor)
     rows = read_corpus("manifest", corpus / "clips.csv", progress=False).dataset["all"]
     cached = CachedFeatures(rows, collator)
-    before = {name: value.clone() for name, value in cached[3].items()}
+    before = {name: value.clone() for name, value in cached[3].items() if name != "utterance_id"}
     samples = [{**cached[3], **blank_features(processor)[missing]}, cached[4]]
     expected = collator([{**rows[3], **blank_rows(processor)[missing]}, rows[4]])
     batch = pad_features(samples, processor.tokenizer.pad_token_id)
@@ -68,6 +71,20 @@ def test_a_run_repeats_itself_and_tells_what_it_is_prepared_for(corpus: Path, tm
         assert [name for name in first if not torch.allclose(first[name], other[name], atol=1e-6)] == []
     plain = load_file(corpus / "plain" / "model.safetensors")
     assert [name for name in plain if not torch.allclose(first[name], plain[name], atol=1e-6)]
+
+
+def test_a_run_resumed_in_mid_epoch_draws_as_the_whole_run(corpus: Path, tmp_path: Path):
+    options = ["--modality_dropout", 0.6, "--num_train_epochs", 2, "--seed", 3]
+    options += ["--save_strategy", "steps", "--eval_strategy", "steps", "--save_steps", 1, "--eval_steps", 1]
+    options += ["--save_total_limit", 10, "--load_best_model_at_end", "false"]
+    train(corpus, tmp_path / "whole", *options)
+    steps = len(list((tmp_path / "whole").glob("checkpoint-*")))
+    for step in (1, steps // 2 + 1):  # in the first epoch, and in the second
+        resumed = tmp_path / f"from-{step}"
+        checkpoint = tmp_path / "whole" / f"checkpoint-{step}"
+        train(corpus, resumed, *options, "--resume_from_checkpoint", checkpoint)
+        whole, again = (load_file(run / "model.safetensors") for run in (tmp_path / "whole", resumed))
+        assert [name for name in whole if not torch.equal(whole[name], again[name])] == []
 
 
 def test_going_on_from_a_checkpoint_keeps_its_modality_dropout(corpus: Path, tmp_path: Path):

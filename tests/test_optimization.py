@@ -51,8 +51,8 @@ def assert_predictions_are_the_models(folder: Path, corpus: Path, tolerance: flo
         inputs = processor(audio=corpus / row.utterance_id, text=texts[row.utterance_id], return_tensors="pt")
         with torch.no_grad():
             expected = model(**inputs).logits.softmax(-1)[0].tolist()
-        assert [row.calm, row.tense] == pytest.approx(expected, abs=tolerance)
-    assert table.calm.nunique() > 2
+        assert [row.probability_calm, row.probability_tense] == pytest.approx(expected, abs=tolerance)
+    assert table.probability_calm.nunique() > 2
 
 
 def test_encoders_have_a_learning_rate_of_their_own_under_any_schedule(corpus: Path, tmp_path: Path):
@@ -201,7 +201,7 @@ def test_given_class_weights_enter_the_loss(corpus: Path, tmp_path: Path):
     train(corpus, tmp_path, *options)
     loss = json.loads((tmp_path / "metrics.json").read_text())["test"]["losses"]["classification_loss"]
     table = pandas.read_csv(tmp_path / "test_predictions.csv")
-    part = [-3 * math.log(row.tense) if row.label == "tense" else 0 for row in table.itertuples()]
+    part = [-3 * math.log(row.probability_tense) if row.label == "tense" else 0 for row in table.itertuples()]
     assert loss == pytest.approx(sum(part) / len(table), rel=1e-4)
 
 

@@ -43,7 +43,7 @@ def test_a_run_trains_on_distributions_and_is_scored_by_the_likeliest_class(tmp_
     for row in table.itertuples():
         for index, name in enumerate(("calm", "tense")):
             target = 0.9 * votes[row.utterance_id][name] / 5 + 0.1 / 2
-            losses.append(-target * config["class_weights"][index] * math.log(getattr(row, name)))
+            losses.append(-target * config["class_weights"][index] * math.log(getattr(row, f"probability_{name}")))
     assert metrics["losses"]["classification_loss"] == pytest.approx(sum(losses) / len(table), rel=1e-4)
 
 
