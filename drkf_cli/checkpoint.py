@@ -6,19 +6,23 @@ from typing import Any
 from transformers import pipeline
 
 import modeling_drkf  # noqa: F401  (registers the classes)
+from processing.onnx_drkf import GRAPH_FILE, OnnxEmotionRecognizer
 from processing.pipeline_drkf import TASK
 
 from . import DEMO_CHECKPOINT
 
 
 def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
-    """The pipeline of a folder or Hub id; options are the pipeline's.
+    """What answers for a model: the pipeline of a checkpoint (folder or Hub id), or the recogniser of a folder that
+    `drkf export onnx` wrote. Both take the same inputs and options.
 
     Raises:
         ValueError, OSError: there is no such checkpoint, or it is none of DRKF's.
     """
     if model == DEMO_CHECKPOINT and not Path(model).is_dir():
         raise ValueError(f"there is no {model} yet: run `drkf demo`, or name a checkpoint with --model")
+    if (Path(model) / GRAPH_FILE).is_file():
+        return OnnxEmotionRecognizer.from_pretrained(model, **options)
     return pipeline(TASK, model=model, device=device, **options)  # type: ignore[call-overload]
 
 

@@ -96,8 +96,7 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
         raise ValueError(f"{job.output} exists; remove it, or name another --output")
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=SLOWEST_PROCESS)
     pipe = open_pipeline(state.device)
-    config = pipe.model.config
-    outcome = answer_columns(config.label_names)
+    outcome = answer_columns(pipe.label_names)
     if clash := [name for name in columns if name in outcome]:
         raise ValueError(
             f"{job.manifest} already has the columns {', '.join(clash)}, which the answers need: rename them"
@@ -118,7 +117,7 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
     with tqdm(total=sum(map(len, parts.values())), desc=who, unit="row") as bar:
         for number, part in parts.items():
             answers = _answers(pipe, part, job)
-            rows = [answer_row(answer, config.label_names, config.is_multi_label) for answer in answers]
+            rows = [answer_row(answer, pipe.label_names, pipe.is_multi_label) for answer in answers]
             _write_atomically(_shard(job, number), partial(write_table, rows, columns=outcome))
             bar.update(len(part))
     state.wait_for_everyone()

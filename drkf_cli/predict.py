@@ -105,23 +105,22 @@ def run_predict(
         if output is not None:
             check_output(output, OUTPUTS)
         pipe = open_pipeline(model, transcriber=transcriber)
-        config = pipe.model.config
         results = answer_requests(pipe, requests, **options)
         good = [result for result in results if "error" not in result]
         for result in results:
             if "error" in result:
                 print(f"error: {_placed(result)}", file=sys.stderr)
         if output is not None and (good or output.suffix.lower() != ".srt"):
-            write_results(results, output, config.label_names, config.is_multi_label)
+            write_results(results, output, pipe.label_names, pipe.is_multi_label)
         if picture is not None and good:
-            _draw(good, picture, config)
+            _draw(good, picture, pipe)
     except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if as_json:
         print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
     else:
-        _show(good, config)
+        _show(good, pipe)
     told = [result.get("warning") for result in good] + [answer.get("warning") for answer in _answers(good)]
     for warning in dict.fromkeys(filter(None, told)):
         print(f"note: {warning}", file=sys.stderr)
@@ -160,25 +159,25 @@ def _answers(results: Sequence[Result]) -> list[Mapping[str, Any]]:
     return [answer for result in results for answer in result.get("timeline", [result])]
 
 
-def _draw(results: Sequence[Result], picture: Path, config: Any) -> None:
+def _draw(results: Sequence[Result], picture: Path, pipe: Any) -> None:
     if len(results) != 1 or "timeline" not in results[0]:
         raise ValueError(f"{picture}: the picture is of one long recording, cut by --chunk-length-s or --segments")
     title = Path(results[0]["audio"]).name
-    plot_timeline(results[0], config.label_names, picture, title, config.is_multi_label)
+    plot_timeline(results[0], pipe.label_names, picture, title, pipe.is_multi_label)
 
 
-def _show(results: Sequence[Result], config: Any) -> None:
+def _show(results: Sequence[Result], pipe: Any) -> None:
     console = Console()
     clips = [result for result in results if "timeline" not in result]
     if len(clips) == 1:
-        console.print(answers_table(clips, [escape(Path(clips[0]["audio"]).name)], config.label_names))
+        console.print(answers_table(clips, [escape(Path(clips[0]["audio"]).name)], pipe.label_names))
     elif clips:
         names = [Path(clip["audio"]).name for clip in clips]
-        console.print(rows_table("file", names, clips, config.is_multi_label))
+        console.print(rows_table("file", names, clips, pipe.is_multi_label))
     for result in results:
         if "timeline" in result:
             times = [f"{clock(a['start'])} - {clock(a['end'])}" for a in result["timeline"]]
-            table = rows_table("time", times, result["timeline"], config.is_multi_label)
+            table = rows_table("time", times, result["timeline"], pipe.is_multi_label)
             table.title = escape(Path(result["audio"]).name)
             console.print(table)
 

@@ -11,7 +11,8 @@ from processing.processing_drkf import DRKFProcessor
 
 from .configuration_drkf import DRKFConfig
 from .modeling_drkf import DRKFForEmotionClassification, DRKFModel
-from .trainer_drkf import DRKFTrainer, DRKFTrainingArguments
+from .trainer_drkf import DRKFTrainer
+from .training_arguments_drkf import DRKFTrainingArguments
 
 AutoConfig.register("drkf", DRKFConfig, exist_ok=True)
 AutoModel.register(DRKFConfig, DRKFModel, exist_ok=True)

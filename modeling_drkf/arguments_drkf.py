@@ -16,7 +16,7 @@ from transformers import HfArgumentParser
 
 from processing.metrics_drkf import FORMULAS
 
-from .trainer_drkf import DRKFTrainingArguments
+from .training_arguments_drkf import DRKFTrainingArguments
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 

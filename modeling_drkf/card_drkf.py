@@ -128,7 +128,7 @@ def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Se
         place = run["folder"]
         fold = f"[{run['fold']}]({place})" if (folder / place).is_dir() else str(run["fold"])
         runs.append([fold, str(run["seed"]), *(f"{run[name]:.3f}" for name in names)])
-    counted = [f"{len(results[kind])} {kind}" for kind in ("folds", "seeds")]
+    counted = [_count(len(results[kind]), kind.removesuffix("s")) for kind in ("folds", "seeds")]
     return _template("cross_validation_card").substitute(
         title=f"DRKF on {facts.get('title', results['corpus'])}: cross-validation",
         stamp=CHOSEN_ON_TEST if _chosen_on_test(results) else "",
@@ -187,6 +187,10 @@ def _protocol(record: Mapping[str, Any]) -> str:
         f"Protocol: {name}fold `{fold['name']}`; {_sizes(fold)}. {disjoint}.\n"
         "Brackets: 95 % bootstrap intervals over utterances."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _pictures(names: Sequence[str]) -> str:

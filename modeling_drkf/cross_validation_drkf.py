@@ -14,7 +14,7 @@ from processing.protocols_drkf import Fold
 from processing.results_drkf import is_finished, merge_runs, run_folder_name, write_results
 
 from .reporting_drkf import write_cross_validation_report
-from .trainer_drkf import DRKFTrainingArguments
+from .training_arguments_drkf import DRKFTrainingArguments
 
 RunFold = Callable[[Fold, DRKFTrainingArguments], Any]
 

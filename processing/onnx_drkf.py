@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -87,21 +87,3 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
             ) from error
         outputs: dict[str, np.ndarray | None] = {"consistency_logits": None, "modality_shares": None}
         return outputs | dict(zip(self._outputs, values, strict=True))
-
-
-def load_recognizer(model: str | Path, **options: Any) -> Any:
-    """What answers for a model: an [`OnnxEmotionRecognizer`] if it is a folder with an exported graph, else the torch
-    pipeline of a checkpoint (folder or Hub id). Both take the same inputs and options.
-
-    Args:
-        options: see [`RecognitionOptions`].
-    """
-    if (Path(model) / GRAPH_FILE).is_file():
-        return OnnxEmotionRecognizer.from_pretrained(model, **options)
-    from transformers import pipeline
-
-    import modeling_drkf  # noqa: F401  (registers model and pipeline)
-
-    from .pipeline_drkf import TASK
-
-    return pipeline(cast(Any, TASK), model=str(model), **options)

@@ -54,6 +54,15 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
             **self._preprocess_params,
         )
 
+    @property
+    def label_names(self) -> list[str]:
+        """The classes in the order of the logits."""
+        return self.recognizer.label_names
+
+    @property
+    def is_multi_label(self) -> bool:
+        return self.recognizer.is_multi_label
+
     def __call__(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]
         return self.recognizer(inputs, **options)
 

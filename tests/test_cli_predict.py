@@ -220,7 +220,8 @@ class Interrupting:
     """The pipeline, until Ctrl-C in the second shard."""
 
     def __init__(self, pipe: Any):
-        self.pipe, self.model, self.calls = pipe, pipe.model, 0
+        self.pipe, self.calls = pipe, 0
+        self.label_names, self.is_multi_label = pipe.label_names, pipe.is_multi_label
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         self.calls += 1

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tiny import (
     AUDIO_ENCODERS,
@@ -25,12 +26,15 @@ from tiny import (
 from tones import script
 from torch import Tensor, nn
 from transformers import SeamlessM4TFeatureExtractor, WhisperFeatureExtractor
+from typer.testing import CliRunner
 
+from drkf_cli import app
+from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.export import run_export_onnx
 from modeling_drkf import DRKFForEmotionClassification
 from modeling_drkf.onnx_export_drkf import InferenceGraph, _check_graph, _finish, _metadata, export_onnx
 from processing import DRKFProcessor
-from processing.onnx_drkf import OnnxEmotionRecognizer, load_recognizer
+from processing.onnx_drkf import OnnxEmotionRecognizer
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -212,7 +216,7 @@ def test_what_is_no_checkpoint_is_an_error_and_leaves_nothing(tmp_path, capsys):
 
 
 def test_the_runtime_answers_as_the_pipeline(exported, checkpoint, clips):
-    recognize, pipe = load_recognizer(exported), load_recognizer(checkpoint)
+    recognize, pipe = open_pipeline(exported), open_pipeline(checkpoint)
     assert isinstance(recognize, OnnxEmotionRecognizer)
     assert pipe.model.config.model_type == "drkf"
     inputs = [*clips, {"text": "am i sad"}]
@@ -255,9 +259,9 @@ try:
     raise SystemExit("torch could be imported")
 except ModuleNotFoundError:
     pass
-from processing.onnx_drkf import load_recognizer
+from processing.onnx_drkf import OnnxEmotionRecognizer
 
-recognize = load_recognizer(sys.argv[1], batch_size=2)
+recognize = OnnxEmotionRecognizer.from_pretrained(sys.argv[1], batch_size=2)
 answers = recognize([sys.argv[2], {"audio": sys.argv[2], "text": "never mind"}, {"text": "so happy"}])
 assert not any(name.partition(".")[0] == "torch" for name in sys.modules)
 print(json.dumps(answers))
@@ -272,7 +276,7 @@ def test_the_runtime_needs_no_torch(exported, checkpoint, tmp_path):
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert finished.returncode == 0, finished.stderr[-3000:]
     inputs = [str(clip), {"audio": str(clip), "text": "never mind"}, {"text": "so happy"}]
-    assert_same_answers(json.loads(finished.stdout), load_recognizer(checkpoint)(inputs))
+    assert_same_answers(json.loads(finished.stdout), open_pipeline(checkpoint)(inputs))
 
 
 def test_a_clip_longer_than_the_graph_reads_is_named(exported):
@@ -316,7 +320,7 @@ def test_every_row_of_table_4_and_every_encoder_is_exported(row, audio, text, tm
         options = options | {"audio_config": encoder_config(AUDIO_ENCODERS[audio]).to_dict() | window}
     save(tmp_path / "model", processor, audio=audio, text=text, **options)
     export_onnx(tmp_path / "model", tmp_path / "graph")
-    recognizers = [load_recognizer(tmp_path / name) for name in ("graph", "model")]
+    recognizers = [open_pipeline(tmp_path / name) for name in ("graph", "model")]
     for batch_size in (1, 5):
         assert_same_answers(*(recognize(clips, batch_size=batch_size) for recognize in recognizers))
 
@@ -342,9 +346,18 @@ def test_eight_bits_name_the_same_emotion(shared_data, tmp_path):
     assert sizes[1] < 0.75 * sizes[0]
     clips = [{"audio": row["audio"], "text": row["text"]} for row in unheard]
     model, float32, int8 = (
-        [answer["scores"][0]["label"] for answer in load_recognizer(tmp_path / name)(clips, batch_size=8)]
+        [answer["scores"][0]["label"] for answer in open_pipeline(tmp_path / name)(clips, batch_size=8)]
         for name in ("model", "float32", "int8")
     )
     assert len(set(model)) > 1
     assert float32 == model
     assert np.mean([ours == theirs for ours, theirs in zip(int8, model, strict=True)]) >= 0.99
+
+
+def test_the_command_answers_from_an_exported_folder(exported: Path, tmp_path: Path):
+    soundfile.write(tmp_path / "clip.wav", 0.2 * np.sin(np.arange(800) / 9), 16_000)
+    command = ["predict", str(tmp_path / "clip.wav"), "--text", "so happy", "--json", "--model"]
+    printed = CliRunner().invoke(app, [*command, str(exported)])
+    assert printed.exit_code == 0, printed.stderr
+    answer = OnnxEmotionRecognizer.from_pretrained(exported)({"audio": tmp_path / "clip.wav", "text": "so happy"})
+    assert {name: json.loads(printed.stdout)[name] for name in answer} == answer

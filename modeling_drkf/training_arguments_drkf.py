@@ -1,0 +1,80 @@
+"""Options of the training: transformers', with the settings that DRKF needs, and its own."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
+
+
+@dataclass
+class DRKFTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the settings that DRKF needs, and its own.
+
+    `remove_unused_columns` is off, for the collator reads raw columns. Memory is pinned only where there is an
+    accelerator. Lengths for `train_sampling_strategy="group_by_length"` are the corpora's durations. A Hub repository
+    is private unless `hub_private_repo` is false, and the token is never saved: a copy or a pickle of the arguments
+    has none.
+
+    Raises:
+        ValueError: `early_stopping_patience` without the evaluations that it counts, or a `hub_strategy` that would
+            upload optimiser states.
+    """
+
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Keep off: the collator reads raw columns."})
+    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "Leave as it is."})
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.accelerator.is_available, metadata={"help": "Pin memory in the data loader."}
+    )
+    length_column_name: str = field(
+        default="duration",
+        metadata={"help": "Column of the lengths by which --train_sampling_strategy group_by_length makes batches."},
+    )
+    encoder_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of the two encoders (or of their LoRA adapters); --learning_rate is then that of "
+            "the new modules. The scheduler scales both alike. None: one rate for all."
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "End training when --metric_for_best_model has not improved for so many evaluations in a row."
+        },
+    )
+    gather_across_processes: bool = field(
+        default=False,
+        metadata={
+            "help": "Compute the contrastive and the discrimination term over the batches of all processes, so that "
+            "the loss is that of one process on the whole batch."
+        },
+    )
+    hub_private_repo: bool | None = field(
+        default=True, metadata={"help": "Whether a new Hub repository is private; an existing one stays as it is."}
+    )
+    hub_strategy: HubStrategy | str = field(
+        default="end",
+        metadata={"help": "When to publish: at the `end`, or also at `every_save`. Training waits for the upload."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hub_strategy not in (HubStrategy.END, HubStrategy.EVERY_SAVE):
+            raise ValueError(
+                f"hub_strategy must be 'end' or 'every_save', not {HubStrategy(self.hub_strategy).value!r}: what is "
+                "needed to resume a training stays on this machine"
+            )
+        if self.early_stopping_patience is None:
+            return
+        if self.early_stopping_patience < 1:
+            raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}")
+        if self.eval_strategy == "no" or self.metric_for_best_model is None:
+            raise ValueError(
+                "early_stopping_patience counts evaluations without a better metric: set eval_strategy to epoch or "
+                "steps, and metric_for_best_model"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "hub_token": None}
