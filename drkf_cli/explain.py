@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from processing.explain_figures_drkf import CAPTION, plot_explanation
 from processing.explanation_drkf import explain
+from processing.figures_explanation_drkf import CAPTION, plot_explanation
 
 from .checkpoint import open_pipeline
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from processing.figures_timeline_drkf import clock, plot_timeline
 from processing.segments_drkf import SegmentError, read_segments
 from processing.timeline_drkf import OUTPUTS, Result, check_output, predicted_labels, write_results
-from processing.timeline_figures_drkf import clock, plot_timeline
 
 from .checkpoint import open_pipeline, renamed
 

@@ -1,7 +1,7 @@
 """Fine-tuning of DRKF with the transformers `Trainer`."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from transformers.utils import logging
 from processing.collator_drkf import DRKFDataCollator
 from processing.metrics_drkf import compute_metrics_fn
 
+from .batches_drkf import NamedBatches, TermMeans, filled_up
 from .callbacks_drkf import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback
 from .checkpoints_drkf import is_finished, last_checkpoint, require_complete, rotate, sealed, told
 from .finite_drkf import require_finite_loss, require_finite_weights
@@ -27,42 +28,6 @@ from .publishing_drkf import PublishError, publish
 from .training_arguments_drkf import DRKFTrainingArguments
 
 logger = logging.get_logger(__name__)
-
-
-class NamedBatches:
-    """Adds the rows' `utterance_id`, where they have one, to what a collator makes of them."""
-
-    def __init__(self, collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]):
-        self.collator = collator
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        batch = dict(self.collator(rows))
-        if all("utterance_id" in row for row in rows):
-            batch["utterance_id"] = [str(row["utterance_id"]) for row in rows]
-        return batch
-
-
-class TermMeans:
-    """Means of loss terms over batches, weighted by batch size, across processes."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._samples = 0
-
-    def add(self, terms: dict[str, Tensor], samples: int) -> None:
-        for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.float() * samples
-        self._samples += samples
-
-    def pop(self, trainer: Trainer) -> dict[str, float]:
-        """The means so far, by name; starts anew. All processes must call it together."""
-        if not self._sums:
-            return {}
-        totals = torch.stack([*self._sums.values(), torch.full_like(next(iter(self._sums.values())), self._samples)])
-        *sums, samples = trainer.accelerator.reduce(totals, reduction="sum").tolist()
-        means = {name: total / samples for name, total in zip(self._sums, sums, strict=True)}
-        self._sums, self._samples = {}, 0
-        return means
 
 
 class DRKFTrainer(Trainer):
@@ -305,7 +270,7 @@ class DRKFTrainer(Trainer):
         loss, logits, labels = super().prediction_step(
             model, own, prediction_loss_only, [*(ignore_keys or ()), "loss_terms"]
         )
-        return loss, _filled_up(logits, rows), _filled_up(labels, rows)
+        return loss, filled_up(logits, rows), filled_up(labels, rows)
 
     def _own_rows(self, rows: int) -> int:
         state = self.accelerator.gradient_state
@@ -334,13 +299,6 @@ class DRKFTrainer(Trainer):
         if self.args.should_save:
             best = self.state.best_model_checkpoint
             rotate(folder.parent, limit, folder, Path(best) if best else None)
-
-
-def _filled_up(values: Any, rows: int) -> Any:
-    """Tensors of (kept, ...), alone or nested, whose last row is repeated up to `rows`."""
-    if isinstance(values, Tensor):
-        return torch.cat([values, values[-1:].expand(rows - len(values), *values.shape[1:])])
-    return None if values is None else type(values)(_filled_up(value, rows) for value in values)
 
 
 def _smooth_labels(config: Any, factor: float) -> None:

@@ -1,0 +1,51 @@
+"""What the trainer keeps of batches: whose rows they are, the means of their loss terms, and how full they were."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer
+
+
+class NamedBatches:
+    """Adds the rows' `utterance_id`, where they have one, to what a collator makes of them."""
+
+    def __init__(self, collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]):
+        self.collator = collator
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        batch = dict(self.collator(rows))
+        if all("utterance_id" in row for row in rows):
+            batch["utterance_id"] = [str(row["utterance_id"]) for row in rows]
+        return batch
+
+
+class TermMeans:
+    """Means of loss terms over batches, weighted by batch size, across processes."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._samples = 0
+
+    def add(self, terms: dict[str, Tensor], samples: int) -> None:
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.float() * samples
+        self._samples += samples
+
+    def pop(self, trainer: Trainer) -> dict[str, float]:
+        """The means so far, by name; starts anew. All processes must call it together."""
+        if not self._sums:
+            return {}
+        totals = torch.stack([*self._sums.values(), torch.full_like(next(iter(self._sums.values())), self._samples)])
+        *sums, samples = trainer.accelerator.reduce(totals, reduction="sum").tolist()
+        means = {name: total / samples for name, total in zip(self._sums, sums, strict=True)}
+        self._sums, self._samples = {}, 0
+        return means
+
+
+def filled_up(values: Any, rows: int) -> Any:
+    """Tensors of (kept, ...), alone or nested, whose last row is repeated up to `rows`."""
+    if isinstance(values, Tensor):
+        return torch.cat([values, values[-1:].expand(rows - len(values), *values.shape[1:])])
+    return None if values is None else type(values)(filled_up(value, rows) for value in values)
