@@ -22,7 +22,7 @@ class Modality(StrEnum):
     BOTH, SPEECH, TEXT = "both", "speech", "text"
 
 
-@app.command()
+@app.command(short_help="Make a spoken corpus and train on it: no download.")
 def demo(
     output_dir: Annotated[Path, typer.Option(help="Where the corpus, the models and the pictures go.")] = Path(
         "runs/demo"
@@ -37,7 +37,7 @@ def demo(
     run_demo(output_dir, seed)
 
 
-@app.command()
+@app.command(short_help="Tell the emotion of clips and long recordings.")
 def predict(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Recordings: wav, flac, ogg or mp3.", metavar="FILE")
@@ -95,7 +95,7 @@ def predict(
     raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json))
 
 
-@app.command()
+@app.command(short_help="Score a checkpoint on a corpus.")
 def evaluate(
     model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
     manifest: Annotated[str | None, typer.Option(help="A table with the columns audio, text and label.")] = None,
@@ -131,7 +131,7 @@ def evaluate(
     )
 
 
-@app.command()
+@app.command(short_help="Draw where a checkpoint looked.")
 def explain(
     audio: Annotated[Path, typer.Argument(help="The clip: wav, flac, ogg or mp3.", metavar="FILE")],
     text: Annotated[str | None, typer.Option(help="What is said in it.")] = None,
@@ -151,7 +151,10 @@ def explain(
     raise typer.Exit(run_explain(audio, text, model, output, json))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    short_help="Train on a corpus.",
+)
 def train(context: typer.Context) -> None:
     """Train on a corpus: train_drkf.py with the same options (`drkf train --help` lists them)."""
     from train_drkf import main
@@ -159,7 +162,10 @@ def train(context: typer.Context) -> None:
     raise typer.Exit(main(context.args))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    short_help="Train the six rows of the paper's Table 4.",
+)
 def ablate(context: typer.Context) -> None:
     """Train the six rows of the paper's Table 4 on a recipe: drkf ablate RECIPE.yaml [options of train_drkf.py].
 
@@ -171,7 +177,7 @@ def ablate(context: typer.Context) -> None:
     raise typer.Exit(run_ablation(context.args))
 
 
-@app.command()
+@app.command(short_help="Merge runs of several folds and seeds.")
 def results(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.", metavar="DIR...")],
     output_dir: Annotated[
@@ -184,7 +190,7 @@ def results(
     raise typer.Exit(run_results(folders, output_dir))
 
 
-@app.command()
+@app.command(short_help="Draw the pictures of a run anew.")
 def plot(
     folder: Annotated[Path, typer.Argument(help="What training wrote: a run, or a cross-validation.")],
     split: Annotated[str | None, typer.Option(help="validation or test; both, or a cross-validation's test.")] = None,
@@ -196,7 +202,7 @@ def plot(
     raise typer.Exit(run_plot(folder, split, format))
 
 
-@app.command()
+@app.command(short_help="List the corpora that can be read.")
 def corpora() -> None:
     """List the corpora that can be read, and how each must lie on disk."""
     from processing.corpora import CORPORA
@@ -205,7 +211,7 @@ def corpora() -> None:
         typer.echo(f"{name:12} {spec.title}: {spec.layout}")
 
 
-@app.command()
+@app.command(short_help="Tell everything that is wrong with a corpus.")
 def doctor(
     data_dir: Annotated[str, typer.Option(help="The corpus' folder, a manifest file, or a Hub id.")],
     corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
@@ -220,7 +226,7 @@ def doctor(
     raise typer.Exit(run_doctor(corpus, data_dir, output_dir, skip_damaged or []))
 
 
-@app.command()
+@app.command(short_help="Decode a corpus once, beside a manifest.")
 def prepare(
     data_dir: Annotated[str, typer.Option(help="The corpus' folder, or a manifest file.")],
     output_dir: Annotated[Path, typer.Option(help="Where the FLAC files and the manifest go.")],
@@ -233,7 +239,7 @@ def prepare(
     raise typer.Exit(run_prepare(corpus, data_dir, output_dir, skip_damaged or []))
 
 
-@app.command()
+@app.command(short_help="Publish a checkpoint on the Hub.")
 def push(
     folder: Annotated[Path, typer.Argument(help="A run's folder: model, processor and card.", metavar="FOLDER")],
     repo: Annotated[str, typer.Argument(help="The Hub repository: owner/name.", metavar="REPO")],
@@ -249,7 +255,7 @@ def push(
     raise typer.Exit(run_push(folder, repo, public, predictions, revision))
 
 
-@app.command(name="app")
+@app.command(name="app", short_help="Serve a web page around a checkpoint.")
 def web_app(
     model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
