@@ -228,8 +228,15 @@ def chosen_options(*arguments: Any) -> dict[str, Any]:
             value = getattr(group, option.name, default)
             where_and_how = option.name in WHERE_AND_HOW or option.name.startswith(WHERE_AND_HOW_PREFIXES)
             if option.init and value != default and not where_and_how:
-                chosen[option.name] = value.value if isinstance(value, Enum) else value
+                chosen[option.name] = _portable(value)
     return json.loads(json.dumps(chosen, default=str))
+
+
+def _portable(value: Any) -> Any:
+    """A folder goes by its name alone: where it lies differs from machine to machine, and is nobody's business."""
+    if isinstance(value, str) and Path(value).is_dir():
+        return Path(value).name
+    return value.value if isinstance(value, Enum) else value
 
 
 class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):

@@ -35,6 +35,13 @@ BASELINE = {
     "text": "> A baseline that reads the words alone; every clip was replaced by silence.\n",
 }
 CONSISTENCY = "It also tells\nwhether voice and words agree (`consistency_logits`)."
+TOLD = (
+    *("audio_encoder", "text_encoder", "feature_extractor", "drkf", "corpus", "protocol", "processes", "modality"),
+    "model_name_or_path",
+    *("learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size"),
+    *("cache_features", "eval_strategy", "save_strategy", "load_best_model_at_end", "metric_for_best_model"),
+)
+"""Options that the card tells in other words, or that change no figure."""
 
 
 def model_card(
@@ -73,6 +80,8 @@ def model_card(
         f"{args.seed}; the epoch was chosen on the {record['selection']} part, by "
         f"{record['selection_metric'].removeprefix('eval_').replace('_', ' ')}",
     ]
+    if others := [f"`{name}`: {value}" for name, value in record.get("options", {}).items() if name not in TOLD]:
+        training.append(f"Other options: {', '.join(others)}")
     return _filled(
         config,
         metadata,

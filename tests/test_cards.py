@@ -290,3 +290,8 @@ def test_what_is_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert hub_id("runs/mine") is None
     assert hub_id(str(tmp_path)) is None
     assert hub_id("bert (trained from scratch)") is None
+
+
+def test_how_it_was_trained_is_told(trainer: DRKFTrainer):
+    card = card_of(trainer, options={"learning_rate": 1e-3, "lora": {"r": 8}, "class_weights": "balanced"})
+    assert "- Other options: `lora`: {'r': 8}, `class_weights`: balanced\n" in card

@@ -14,7 +14,7 @@ from transformers import AutoModelForAudioClassification
 from typer.testing import CliRunner
 
 from drkf_cli import app
-from modeling_drkf.arguments_drkf import parse_arguments
+from modeling_drkf.arguments_drkf import chosen_options, parse_arguments
 from processing.paper_drkf import TABLE_4
 from processing.results_drkf import merge_runs, run_folder_name
 from train_drkf import main
@@ -234,6 +234,20 @@ def test_corpus_recipes_have_the_papers_hyperparameters(name: str):
     assert (training.num_train_epochs, training.optim.value) == (100, "adamw_torch")
     assert model.audio_encoder == "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
     assert (model.drkf["projection_size"], model.drkf["num_fusion_heads"]) == (1024, 8)
+
+
+def test_what_defines_an_experiment_names_no_place(tmp_path: Path):
+    (tmp_path / "speech-encoder").mkdir()
+    options = ["--audio_encoder", str(tmp_path / "speech-encoder"), "--text_encoder", "me/words"]
+    options += ["--manifest", "x.csv", "--seed", "3", "--weight_decay", "0.5", "--output_dir", str(tmp_path)]
+    chosen = chosen_options(*parse_arguments(options))
+    assert str(tmp_path) not in str(chosen)
+    assert {
+        "audio_encoder": "speech-encoder",
+        "text_encoder": "me/words",
+        "weight_decay": 0.5,
+    }.items() <= chosen.items()
+    assert "seed" not in chosen
 
 
 @pytest.mark.parametrize("row", TABLE_4, ids=lambda row: row.name)
