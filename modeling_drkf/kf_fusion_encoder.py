@@ -78,7 +78,11 @@ class FusionAttention(nn.Module):
 
 
 class FusionLayer(GradientCheckpointingLayer):
-    """A post-norm transformer layer; queries come from `hidden`, keys and values from `context`."""
+    """A post-norm transformer layer; queries come from `hidden`, keys and values from `context`.
+
+    With `cls_mask`, (batch, length), it also returns the attention of `hidden`'s first position, (batch, length). That
+    is computed in here, for the weights of a layer may be whole only while its own `forward` runs.
+    """
 
     def __init__(self, config: DRKFConfig):
         super().__init__()
@@ -90,9 +94,12 @@ class FusionLayer(GradientCheckpointingLayer):
         self.output_norm = nn.LayerNorm(d)
         self.dropout = nn.Dropout(config.fusion_dropout)
 
-    def forward(self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None, cls_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        cls_attention = None if cls_mask is None else self.attention.cls_attention(hidden, cls_mask)
         hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, context, attention_mask)))
-        return self.output_norm(hidden + self.dropout(self.feed_forward(hidden)))
+        return self.output_norm(hidden + self.dropout(self.feed_forward(hidden))), cls_attention
 
 
 class FusionEmbeddings(nn.Module):
@@ -146,14 +153,14 @@ class SelfAttentionFusion(nn.Module):
         segments = (torch.arange(sequence.shape[1], device=sequence.device) > frames + 1).long()
         hidden = self.embeddings(sequence, segments, mask)
         attention_mask = create_bidirectional_mask(self.config, hidden, mask)
-        cls_attention = []
+        cls_mask = mask if output_attention else None
+        attentions = []
         for layer in cast(Iterable[FusionLayer], self.layers):
-            if output_attention:
-                cls_attention.append(layer.attention.cls_attention(hidden, mask))
-            hidden = layer(hidden, hidden, attention_mask)
+            hidden, cls_attention = layer(hidden, hidden, attention_mask, cls_mask)
+            attentions.append(cls_attention)
         if not output_attention:
             return Fused(hidden[:, 0])
-        attention = torch.stack(cls_attention).mean(0)
+        attention = torch.stack(attentions).mean(0)
         return Fused(hidden[:, 0], attention[:, 1 : frames + 1], attention[:, frames + 2 : -1])
 
 
@@ -175,8 +182,8 @@ class CrossAttentionFusion(nn.Module):
         to_speech = create_bidirectional_mask(self.config, text_hidden, speech.mask, speech_hidden)
         for speech_layer, text_layer in zip(self.speech_layers, self.text_layers, strict=True):
             speech_hidden, text_hidden = (
-                speech_layer(speech_hidden, text_hidden, to_text),
-                text_layer(text_hidden, speech_hidden, to_speech),
+                speech_layer(speech_hidden, text_hidden, to_text)[0],
+                text_layer(text_hidden, speech_hidden, to_speech)[0],
             )
         pooled = [masked_mean(speech_hidden, speech.mask), masked_mean(text_hidden, text.mask)]
         return Fused(self.output(torch.cat(pooled, dim=-1)))
