@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from processing.onnx_drkf import GRAPH_FILE, OnnxEmotionRecognizer, load_recognizer
+from drkf_cli.checkpoint import open_pipeline
+from processing.onnx_drkf import GRAPH_FILE, OnnxEmotionRecognizer
 
 ROUNDS = 8
 
@@ -39,7 +40,7 @@ def main() -> None:
         if (Path(name) / GRAPH_FILE).is_file():
             core: Any = OnnxEmotionRecognizer.from_pretrained(name, num_threads=options.threads)
         else:
-            core = load_recognizer(name).recognizer
+            core = open_pipeline(name).recognizer
         for size in options.batch_sizes:
             batches = [rows[start : start + size] for start in range(0, len(rows), size)]
             features, read = timed(partial(read_batch, core.processor, folder), batches)

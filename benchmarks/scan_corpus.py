@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -28,8 +29,9 @@ def main(folder: str, repeats: int = 5) -> None:
         with tempfile.TemporaryDirectory() as cache:
             file = Path(cache) / f"{attempt}.json"
             bare.append(seconds(lambda: [soundfile.info(path) for path in paths]))
-            first.append(seconds(lambda file=file: scan_audio(paths, progress=False, cache=file)))
-            cached.append(seconds(lambda file=file: scan_audio(paths, progress=False, cache=file)))
+            scan = partial(scan_audio, paths, progress=False, cache=file)
+            first.append(seconds(scan))
+            cached.append(seconds(scan))
     print(f"{len(paths)} clips, median of {repeats}: bare loop {median(bare):.2f} s, scan {median(first):.2f} s "
           f"({median(first) / median(bare):.1f} times), from the cache {median(cached):.2f} s")  # fmt: skip
 
