@@ -102,12 +102,13 @@ def _write(results: dict[str, dict[str, Any]], folder: Path) -> None:
     (folder / "ablation.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     with (folder / "ablation.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "metric", "mean", "std", "low", "high", "paper"])
+        writer.writerow(["row", "selection", "metric", "mean", "std", "low", "high", "paper"])
         for row in TABLE_4:
             result = results[row.name]
             paper = dict(
                 zip(TABLE_4_COLUMNS.get(result["corpus"], ()), row.paper.get(result["corpus"], ()), strict=True)
             )
             for name, metric in result["metrics"].items():
-                cells = (metric["mean"], metric["std"], *metric["interval"], paper.get(name))
-                writer.writerow([row.name, name, *("" if cell is None else cell for cell in cells)])
+                figures = (metric["mean"], metric["std"], *metric["interval"], paper.get(name))
+                cells = ("" if figure is None else figure for figure in figures)
+                writer.writerow([row.name, result["selection"], name, *cells])

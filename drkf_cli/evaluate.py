@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from processing.calibration_drkf import brier_score, calibration
 from processing.corpora import Corpus, CorpusError, read_corpus
 from processing.metrics_drkf import FORMULAS, bootstrap_interval, emotion_metrics, predictions_from_logits
-from processing.records_drkf import MODALITIES, Predictions
+from processing.records_drkf import MODALITIES, SELECTED_ON_TEST, Predictions
 
 from .checkpoint import open_pipeline
 
@@ -79,11 +79,14 @@ def run_evaluate(
         mapped = parse_label_map(label_map) if label_map else None
         corpus = read_corpus(corpus_name, data_dir, skip_damaged=skip_damaged, label_map=mapped)
         record, predictions = evaluate(pipe, corpus, _fold_of(model), split, modality, batch_size)
+        selection = _selection_of(model)
     except (CorpusError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    record = {"model": model, **record}
+    record, predictions = {"model": model, "selection": selection, **record}, replace(predictions, selection=selection)
     Console().print(_shown(record))
+    if selection == "test" and record["split"] != "train":
+        print(f"warning: {SELECTED_ON_TEST}", file=sys.stderr)
     if text := str(Leaks(**record["leaks"])):
         print(f"{'warning' if record['leaks']['known'] else 'note'}: {text}", file=sys.stderr)
     if output_dir is not None:
@@ -128,7 +131,7 @@ def evaluate(
     split, rows = choose_rows(corpus, everything, fold, split)
     inputs = ({"audio": row["audio"], "text": row["text"]} | BLANKS[modality] for row in rows)
     answers = list(tqdm(pipe(inputs, batch_size=batch_size), total=len(rows), desc=split, unit="clip"))
-    references = _references(rows, corpus.label_names, config.label_names)
+    references = _references(rows, corpus.label_names, config.label_names, config.is_multi_label)
     found = _predictions(answers, config, rows["utterance_id"][:], fold["name"] if fold else "", references)
     metrics = emotion_metrics(found.predictions, references, config.label_names)
     metrics["intervals"] = bootstrap_interval(found.predictions, references, config.label_names)
@@ -196,13 +199,20 @@ def _fold_of(model: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8"))["folds"][0] if path.is_file() else None
 
 
-def _references(rows: Dataset, corpus_labels: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """Class ids, or label sets, in the order of the checkpoint's labels."""
+def _selection_of(model: str) -> str:
+    """The part on which the checkpoint's epoch was chosen, as far as it tells."""
+    path = Path(model) / "metrics.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return record.get("selection", "validation")
+
+
+def _references(rows: Dataset, corpus_labels: Sequence[str], labels: Sequence[str], multi_label: bool) -> np.ndarray:
+    """Class ids (of soft labels the likeliest), or label sets, in the order of the checkpoint's labels."""
     if "label" in rows.column_names:
         return np.array([labels.index(corpus_labels[label]) for label in rows["label"]])
-    sets = np.zeros((len(rows), len(labels)), dtype=np.int64)
-    sets[:, [labels.index(name) for name in corpus_labels]] = np.asarray(rows["labels"][:])
-    return sets
+    weights = np.zeros((len(rows), len(labels)))
+    weights[:, [labels.index(name) for name in corpus_labels]] = np.asarray(rows["labels"][:])
+    return weights.astype(np.int64) if multi_label else weights.argmax(axis=1)
 
 
 def _predictions(

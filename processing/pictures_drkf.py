@@ -38,7 +38,7 @@ def draw_run(folder: Path, splits: Sequence[str] = SPLITS, ending: str = "png") 
         OSError, ValueError: no metrics, none of the splits was scored, or a record that cannot be read.
     """
     record = json.loads((folder / "metrics.json").read_text())
-    run = f"{record['corpus']}, fold {record['fold']['name']}, seed {record['seed']}"
+    run = f"{record['corpus']}, fold {record['fold']['name']}, seed {record['seed']}{_stamp(record['selection'])}"
     scored = [split for split in splits if (folder / f"{split}_predictions.csv").is_file()]
     if not scored:
         raise ValueError(f"{folder} has no predictions for {' or '.join(splits)}.")
@@ -95,7 +95,7 @@ def draw_pooled(
     folds, seeds = {record["fold"]["name"] for record in records}, {record["seed"] for record in records}
     counted = f"{_count(len(folds), 'fold')} and {_count(len(seeds), 'seed')} pooled"
     utterances = f"{len(pooled.utterance_ids):,} predictions of {len(set(pooled.utterance_ids)):,} utterances"
-    title = f"{records[0]['corpus']}, {counted}\n{split}, {utterances}"
+    title = f"{records[0]['corpus']}, {counted}\n{split}, {utterances}{_stamp(pooled.selection)}"
     return _draw_predictions(pooled, folder / f"pooled_{split}", title, ending)
 
 
@@ -107,8 +107,6 @@ def run_folders(folder: Path) -> list[Path]:
 def _draw_predictions(predictions: Predictions, path: Path, title: str, ending: str) -> list[Path]:
     """`path` is that of the pictures, up to their kinds."""
     labels, references = predictions.label_names, predictions.references
-    if predictions.selection == "test":
-        title = f"{title}\n{SELECTED_ON_TEST}"
     metrics: dict[str, Any] = emotion_metrics(predictions.predictions, references, labels)
     scores = ", ".join(f"{short} {metrics[metric]:.3f}" for metric, short in SHOWN.items() if metric in metrics)
     titled = f"{title}\n{scores}"
@@ -119,6 +117,10 @@ def _draw_predictions(predictions: Predictions, path: Path, title: str, ending: 
         classes = plot_class_scores(metrics["per_class"], f"{path}_class_scores.{ending}", titled)
     bins = calibration(predictions.probabilities, references)
     return [classes, plot_reliability(bins, f"{path}_reliability.{ending}", title, references.ndim == 2)]
+
+
+def _stamp(selection: str) -> str:
+    return f"\n{SELECTED_ON_TEST}" if selection == "test" else ""
 
 
 def _count(number: int, noun: str) -> str:

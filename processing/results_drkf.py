@@ -50,7 +50,7 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
 
     Returns: what `results.json` holds: `corpus`, `protocol`, `selection`, `folds`, `missing` (folds, or seeds of a
         fold, without a run), `seeds`, `metrics` {name: {mean, std, interval, seed_std?}}, `runs` [{fold, seed, folder,
-        <metric>: value}], `paper` {name: value} (empty where the paper has no table for this corpus), and
+        selection, <metric>: value}], `paper` {name: value} (empty where the paper has no table for this corpus), and
         `same_initial_weights`.
 
     Raises:
@@ -95,7 +95,7 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
         "seeds": seeds,
         "metrics": metrics,
         "runs": [
-            {"fold": _fold(record), "seed": record["seed"], "folder": run.name}
+            {"fold": _fold(record), "seed": record["seed"], "folder": run.name, "selection": record["selection"]}
             | {name: record["test"][name] for name in names}
             for record, run in zip(records, runs, strict=True)
         ],

@@ -148,7 +148,21 @@ def test_selection_on_the_test_part_is_stamped(data: Path, tmp_path: Path, capsy
     assert record["selection"] == json.loads((tmp_path / "results.json").read_text())["selection"] == "test"
     assert record["fold"] == {"name": "ada", "speaker_disjoint": True, "train": 18, "test": 6}
     assert "validation" not in record
-    assert set(pandas.read_csv(tmp_path / "ada-seed42" / "test_predictions.csv").selection) == {"test"}
+    for table in ("results.csv", "ada-seed42/test_predictions.csv"):
+        assert set(pandas.read_csv(tmp_path / table).selection) == {"test"}
+    for card in ("README.md", "ada-seed42/README.md"):
+        assert "Selected on the test part" in (tmp_path / card).read_text()
+    options = [
+        "--model",
+        tmp_path / "ada-seed42",
+        "--manifest",
+        data / "clips.csv",
+        "--output-dir",
+        tmp_path / "again",
+    ]
+    status, _, err = cli("evaluate", *options)
+    assert (status, "these figures are too good" in err) == (0, True)
+    assert set(pandas.read_csv(tmp_path / "again" / "test_predictions.csv").selection) == {"test"}
 
 
 @pytest.fixture(scope="module")

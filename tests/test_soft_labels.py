@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas
 import pytest
 from tones import write_recipe, write_tones
+from typer.testing import CliRunner
 
+from drkf_cli import app
 from processing.corpora import CorpusError, read_corpus
 from processing.corpora.manifest import soft_label
 from processing.corpora.prepare import prepare
@@ -37,6 +39,10 @@ def test_a_run_trains_on_distributions_and_is_scored_by_the_likeliest_class(tmp_
     assert [name.split("_")[1] for name in table.utterance_id] == table.label.tolist()
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())["test"]
     assert metrics["weighted_accuracy"] == (table.label == table.prediction).mean()
+    command = ["evaluate", "--model", tmp_path / "out", "--manifest", manifest, "--output-dir", tmp_path / "again"]
+    assert CliRunner().invoke(app, list(map(str, command))).exit_code == 0
+    again = json.loads((tmp_path / "again" / "metrics.json").read_text())["test"]
+    assert again["confusion_matrix"] == metrics["confusion_matrix"]
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     votes = pandas.read_csv(manifest).set_index("audio").labels.map(json.loads)
     losses = []
