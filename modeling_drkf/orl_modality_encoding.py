@@ -44,7 +44,8 @@ class Modality:
 
     def select(self, index: Tensor) -> "Modality":
         """The samples of the given indices, (P,), in that order; the summary is left out."""
-        return Modality(self.sequence[index], self.mask[index], self.summary)
+        # The gradient of sequence[index] is summed by several threads in whatever order they come.
+        return Modality(self.sequence.index_select(0, index), self.mask.index_select(0, index), self.summary)
 
 
 def masked_mean(sequence: Tensor, mask: Tensor) -> Tensor:

@@ -282,3 +282,21 @@ def test_the_mean_over_processes_is_the_mean_over_all_pairs() -> None:
     costs = random_numbers(6, 6)
     shards = [estimate(shuffle_emodalities(2, 6, first=k), costs[k : k + 2], first=k) for k in (0, 2, 4)]
     torch.testing.assert_close(torch.stack(shards).mean(), costs.mean(), rtol=1e-6, atol=0)
+
+
+def test_the_gradient_of_selected_samples_does_not_depend_on_the_order_of_threads():
+    generator = torch.Generator().manual_seed(0)
+    sequence = torch.randn(16, 64, 96, generator=generator, requires_grad=True)
+    index = torch.randint(16, (96,), generator=generator)
+    weights = torch.randn(96, 64, 96, generator=generator)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        found = set()
+        for _ in range(20):
+            selected = Modality(sequence, torch.ones(16, 64, dtype=torch.bool), sequence[:, 0]).select(index)
+            (gradient,) = torch.autograd.grad((selected.sequence * weights).sum(), sequence)
+            found.add(gradient.numpy().tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
