@@ -285,7 +285,8 @@ def test_a_killed_run_goes_on_where_it_was(folder, checkpoint, pipe, tmp_path):
 def test_two_processes_share_a_manifest(folder, checkpoint, pipe, tmp_path):
     manifest = write_manifest(tmp_path / "m.csv", folder, 45)
     arguments = ["predict", "--manifest", manifest, "--rows-per-shard", 4, "--model", checkpoint, "--output"]
-    launch = "accelerate launch --multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no".split()
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    launch += "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no".split()
     launch += ["--num_processes", "2", "--main_process_port", "0", "-m", "drkf_cli"]
     launched = subprocess.run(
         [*launch, *map(str, arguments), str(tmp_path / "two.csv")], capture_output=True, text=True
