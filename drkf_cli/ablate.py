@@ -10,9 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from modeling_drkf.arguments_drkf import parse_arguments
+from modeling_drkf.cross_validation_drkf import resumes
 from processing.metrics_drkf import FORMULAS
 from processing.paper_drkf import TABLE_4, TABLE_4_COLUMNS, AblationRow
-from processing.results_drkf import SELECTED_ON_TEST, ResultsError, find_runs, merge_runs
+from processing.results_drkf import SELECTED_ON_TEST, ResultsError, find_runs, is_finished, merge_runs
 from train_drkf import main
 
 DEFAULT_OUTPUT = "runs/ablation"
@@ -27,12 +29,12 @@ def run_ablation(arguments: Sequence[str]) -> int:
     Returns: the exit status. A row that fails ends it; with `--resume_from_checkpoint true` the same command goes on.
     """
     recipes, options, folder = _split(arguments)
-    resuming = "--resume_from_checkpoint" in options
+    resuming = resumes(parse_arguments([*recipes, *options])[-1])
     console = Console()
     for number, row in enumerate(TABLE_4, 1):
         console.rule(f"Table 4, row {number}: {row.title}")
         output = folder / row.name
-        if resuming and (output / "metrics.json").is_file():
+        if resuming and is_finished(output):
             print("done before")
             continue
         if (status := main([*recipes, f"table4_{row.name}.yaml", *options, "--output_dir", str(output)])) != 0:

@@ -203,8 +203,9 @@ def test_an_ablation_goes_on_where_it_was_stopped(ablation: Path, data: Path, tm
     options = command(
         data, copy, "--fold", "ada", "--max_steps", 2, "--save_strategy", "steps", "--eval_strategy", "steps"
     )
-    status, out, err = cli("ablate", *options, "--resume_from_checkpoint", "true")
-    assert (status, out.count("done before")) == (0, 5), err
+    (copy / "cross" / "README.md").unlink()  # this row was stopped before its card, which is written last
+    status, out, err = cli("ablate", *options, "--resume_from_checkpoint=true")
+    assert (status, out.count("done before")) == (0, 4), err
     last, expected = (
         json.loads((folder / "drkf" / "metrics.json").read_text())["test"] for folder in (copy, ablation)
     )

@@ -120,7 +120,7 @@ def examine(name: str, data_dir: str | Path, *, skip_damaged: Iterable[str] | st
 
 
 def plot_durations(durations: Sequence[float] | np.ndarray, path: str | Path, title: str = "durations") -> None:
-    """Writes a histogram of durations (seconds) as PNG. Needs matplotlib (`pip install drkf[demo]`)."""
+    """Writes a histogram of durations (seconds) as PNG. Needs matplotlib (`pip install drkf[plots]`)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3), layout="constrained")
