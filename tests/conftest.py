@@ -13,6 +13,11 @@ hypothesis.settings.load_profile("drkf")
 torch.set_num_threads(1)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their length: encoded audio may carry the time, and parallel workers must name a test alike."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real development data beside the checkout; the test skips where it is absent."""
