@@ -38,7 +38,12 @@ def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: floa
     own_rate = getattr(getattr(transcriber, "feature_extractor", None), "sampling_rate", rate)
     if own_rate != rate:
         waveform = load_audio(waveform, own_rate, rate)
-    heard = transcriber({"array": waveform, "sampling_rate": own_rate})
+    # Whisper takes more than its window only where it may write time stamps, too.
+    longer = getattr(transcriber, "type", None) == "seq2seq_whisper" and (
+        len(waveform) > transcriber.feature_extractor.n_samples  # type: ignore[attr-defined]
+    )
+    options = {"return_timestamps": True} if longer else {}
+    heard = transcriber({"array": waveform, "sampling_rate": own_rate}, **options)
     text = heard.get("text") if isinstance(heard, Mapping) else heard
     if not isinstance(text, str):
         raise TypeError(f'the transcriber gave {type(heard).__name__}; expected a str or {{"text": str}}')

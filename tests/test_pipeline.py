@@ -15,19 +15,14 @@ import soundfile
 import soxr
 import torch
 from datasets import Audio, Dataset
-from tiny import MULTI_LABEL, WAVE_ENCODER, perturb, tiny_model, tiny_processor
-from transformers import (
-    AutomaticSpeechRecognitionPipeline,
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-    pipeline,
-)
+from recognisers import write_ctc_recogniser, write_whisper_recogniser
+from tiny import MULTI_LABEL, perturb, tiny_model, tiny_processor
+from transformers import AutomaticSpeechRecognitionPipeline, pipeline
 
 from modeling_drkf import DRKFForEmotionClassification
 from processing import DRKFProcessor, MultimodalEmotionRecognitionPipeline
 from processing.audio_drkf import AudioError
+from processing.transcription_drkf import transcribe
 
 RATE = 16_000
 TASK = "multimodal-emotion-recognition"
@@ -199,16 +194,8 @@ def test_a_clip_beyond_the_limit_is_cut_and_says_so(caplog):
 
 @pytest.fixture(scope="module")
 def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random CTC model that listens at 8 kHz."""
-    folder = tmp_path_factory.mktemp("recogniser")
-    letters = {letter: i for i, letter in enumerate(["<pad>", "<unk>", "|", *"adehimnopsuy"])}
-    (folder / "vocab.json").write_text(json.dumps(letters))
-    torch.manual_seed(0)
-    model = Wav2Vec2ForCTC(Wav2Vec2Config(**{**WAVE_ENCODER, "vocab_size": len(letters), "pad_token_id": 0}))
-    perturb(model, scale=0.3).save_pretrained(folder)
-    Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(sampling_rate=8_000, return_attention_mask=True).save_pretrained(folder)
-    return folder
+    """It listens at 8 kHz."""
+    return write_ctc_recogniser(tmp_path_factory.mktemp("recogniser"))
 
 
 def test_a_transcriber_fills_in_the_words_that_are_missing(pipe, recogniser):
@@ -229,6 +216,14 @@ def test_a_transcriber_fills_in_the_words_that_are_missing(pipe, recogniser):
 
 def at_8_khz(samples: np.ndarray) -> dict[str, Any]:
     return {"array": soxr.resample(samples, RATE, 8_000), "sampling_rate": 8_000}
+
+
+def test_whisper_hears_more_than_its_window_of_thirty_seconds(pipe, tmp_path):
+    whisper = pipeline("automatic-speech-recognition", model=str(write_whisper_recogniser(tmp_path)))
+    short, long = whisper(clip(1))["text"], whisper(clip(31), return_timestamps=True)["text"]
+    assert min(len(short), len(long)) > 5
+    assert pipe(clip(1), transcriber=str(tmp_path))["text"] == short
+    assert transcribe(whisper, noise(31), RATE) == long
 
 
 def test_what_a_transcriber_may_give(pipe):

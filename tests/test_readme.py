@@ -1,7 +1,6 @@
 """The README's snippets, run as they stand, in a folder that has what they name: tiny models under the names of large
 ones, synthetic corpora, a checkpoint where the demo leaves one, and a Hub on the loopback interface."""
 
-import json
 import os
 import re
 import shlex
@@ -15,9 +14,10 @@ import pytest
 import soundfile
 from corpora_fixtures import make_iemocap, make_meld
 from hub_server import TOKEN, Hub
-from tiny import AUDIO_ENCODERS, TEXT_ENCODERS, WAVE_ENCODER, tiny_processor
+from recognisers import write_whisper_recogniser
+from tiny import AUDIO_ENCODERS, TEXT_ENCODERS, tiny_processor
 from tones import write_recipe, write_tones
-from transformers import AutoConfig, AutoModel, Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2ForCTC
+from transformers import AutoConfig, AutoModel
 
 from train_drkf import main
 
@@ -69,14 +69,7 @@ def write_encoders(folder: Path) -> None:
         AutoModel.from_config(AutoConfig.for_model(**sizes)).save_pretrained(folder / name)
     processor.feature_extractor.save_pretrained(folder / SPEECH)
     processor.tokenizer.save_pretrained(folder / TEXT)
-    letters = {letter: number for number, letter in enumerate(["<pad>", "<unk>", "|", *"aeio"])}
-    recogniser = folder / "openai" / "whisper-tiny"
-    sizes = {**WAVE_ENCODER, "vocab_size": len(letters), "pad_token_id": 0}
-    Wav2Vec2ForCTC(Wav2Vec2Config(**sizes)).save_pretrained(recogniser)
-    (recogniser / "vocab.json").write_text(json.dumps(letters))
-    tokenizer = Wav2Vec2CTCTokenizer(str(recogniser / "vocab.json"), pad_token="<pad>", unk_token="<unk>")
-    tokenizer.save_pretrained(recogniser)
-    processor.feature_extractor.save_pretrained(recogniser)
+    write_whisper_recogniser(folder / "openai" / "whisper-tiny")
 
 
 def environment(**more: str) -> dict[str, str]:
