@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import requests
 import soundfile
+from recognisers import write_ctc_recogniser
 from test_auto_classes import REMOTE
 from tiny import perturb, tiny_model, tiny_processor
 from transformers import pipeline
@@ -109,13 +110,16 @@ def address(checkpoint: Path, clips: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(clips: Path) -> Iterator[Any]:
+    """Its microphone hears the good clip, over and over."""
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no `chromium` on this machine")
     with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        microphone = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+        microphone += [f"--use-file-for-fake-audio-capture={clips / 'good.wav'}"]
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *microphone])
         yield running
         running.close()
 
@@ -158,6 +162,19 @@ def test_a_clip_and_its_words_give_what_the_pipeline_gives(page, clips, expected
     assert picture.locator(".wave span").count() > 100
     elsewhere = [url for url in page.requested if not url.startswith((address, "data:", "blob:"))]
     assert elsewhere == [], "the page must load nothing from other servers"
+
+
+def test_a_clip_can_be_recorded(page):
+    page.get_by_role("button", name="Record audio").click()
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.locator("#clip time").last.get_by_text("0:01").wait_for()
+    with page.expect_response(lambda response: "/upload" in response.url):
+        page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("button", name="Play", exact=True).wait_for()
+    assert '- group "Clip"' in page.locator("body").aria_snapshot()
+    page.get_by_role("button", name="Recognise").click()
+    assert len(scores_shown(page)) == 3
+    assert "no words were given" in page.locator(ANSWER).inner_text()
 
 
 def test_an_example_fills_in_clip_and_words(page, expected):
@@ -206,6 +223,28 @@ def test_every_control_has_a_name_and_the_limits_are_told(page, clips):
     assert [control for control in controls if not re.match(r'- \w+ "[^"]+"', control)] == []
     assert '- group "Clip"' in tree
     assert "What it must not be used for." in page.locator("#limits").inner_text()
+
+
+@pytest.mark.slow
+def test_words_that_are_left_out_are_written_down(browser, checkpoint, clips, tmp_path):
+    recogniser, served = write_ctc_recogniser(tmp_path / "recogniser"), tmp_path / "served"
+    served.mkdir()
+    port = free_port()
+    options = ["app", "--model", checkpoint, "--port", port, "--transcriber", recogniser]
+    with serving(DRKF + list(map(str, options)), port, served) as url:
+        page = browser.new_page()
+        page.goto(url)
+        page.get_by_text("Left empty, they are written down for you.").wait_for()
+        upload(page, clips / "good.wav")
+        page.get_by_role("button", name="Recognise").click()
+        scores = scores_shown(page)
+        told = page.locator(ANSWER).inner_text()
+        page.close()
+    pipe = pipeline("multimodal-emotion-recognition", model=str(checkpoint))
+    expected = pipe({"audio": str(clips / "good.wav")}, transcriber=str(recogniser))
+    assert expected["text"]
+    assert f"seconds of voice, with the words “{expected['text']}”" in told
+    assert scores == {item["label"]: f"{100 * item['score']:.1f} %" for item in expected["scores"]}
 
 
 def call(address: str, audio: Any, text: Any = WORDS) -> requests.Response:

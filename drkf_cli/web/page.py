@@ -31,7 +31,7 @@ ANNOUNCE = """() => {
     const answer = document.getElementById("answer");
     answer.setAttribute("role", "status");
     answer.setAttribute("aria-live", "polite");
-    const clip = document.getElementById("clip");
+    const clip = document.getElementById("clip-group");
     clip.setAttribute("role", "group");
     clip.setAttribute("aria-label", "Clip");
 }"""
@@ -75,17 +75,18 @@ def build_page(
         gr.Markdown(f"# {TITLE}\nA guess from the voice and the words together, by the model *{title}*.")
         with gr.Row():
             with gr.Column():
-                audio = gr.Audio(
-                    label="Clip",
-                    sources=["upload", "microphone"],
-                    type="filepath",
-                    buttons=[],
-                    elem_id="clip",
-                )
-                gr.Markdown(
-                    f"WAV, FLAC, OGG or MP3, at most {MAX_SECONDS} seconds. Clips are deleted from this server after "
-                    f"about {DELETED_AFTER // 60} minutes."
-                )
+                with gr.Column(elem_id="clip-group"):  # Gradio takes names off the element of gr.Audio
+                    audio = gr.Audio(
+                        label="Clip",
+                        sources=["upload", "microphone"],
+                        type="filepath",
+                        buttons=[],
+                        elem_id="clip",
+                    )
+                    gr.Markdown(
+                        f"WAV, FLAC, OGG or MP3, at most {MAX_SECONDS} seconds. Clips are deleted from this server "
+                        f"after about {DELETED_AFTER // 60} minutes."
+                    )
                 text = gr.Textbox(
                     label="Words that are said in it",
                     info="Left empty, they are written down for you." if transcribes else "Leave empty if unknown.",

@@ -57,9 +57,9 @@ def render_error(message: str) -> str:
 
 def _heard(answer: Mapping[str, Any]) -> str:
     if answer["text"] is None:
-        return "No words were given: the answer rests on the voice alone."
+        return f"{answer['audio_seconds']:.1f} seconds of voice, no words"
     if answer["audio_seconds"] is None:
-        return "No clip was given: the answer rests on the words alone."
+        return f"The words “{escape(answer['text'])}”, no clip"
     return f"{answer['audio_seconds']:.1f} seconds of voice, with the words “{escape(answer['text'])}”"
 
 
