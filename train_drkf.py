@@ -48,6 +48,7 @@ from modeling_drkf.optimization_drkf import merge_lora
 from modeling_drkf.processes_drkf import require_agreement, require_joined
 from modeling_drkf.publishing_drkf import publish
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
+from modeling_drkf.tracking_drkf import tracked_as_one_run
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import Corpus, CorpusError, read_corpus
 from processing.corpus_facts_drkf import corpus_name
@@ -158,9 +159,27 @@ def train_fold(
         processing_class=processor,
         data_collator=collator,
     )
-    outcome = trainer.train(resume_from_checkpoint=_checkpoint(training_arguments))
-    if trainer.interrupted:
-        raise Terminated(trainer.interrupted)
+    with tracked_as_one_run(trainer):
+        outcome = trainer.train(resume_from_checkpoint=_checkpoint(training_arguments))
+        if trainer.interrupted:
+            raise Terminated(trainer.interrupted)
+        if model_arguments.lora is not None:
+            merge_lora(model)
+        trainer.save_model(_internal_call=True)  # published below, with its card
+        trainer.save_state()
+        scores = {
+            split: evaluate_split(
+                trainer,
+                datasets[split],
+                parts[split]["utterance_id"],
+                split,
+                folder,
+                fold.name,
+                data_arguments.selection,
+            )
+            for split in ("validation", "test")
+            if split in parts
+        }
     results = {
         "corpus": corpus_name(corpus.name, str(data_arguments.data_dir)),
         "modality": model_arguments.modality,
@@ -176,22 +195,8 @@ def train_fold(
         "options": chosen_options(model_arguments, data_arguments, training_arguments)
         | {"processes": training_arguments.world_size},
         "train_seconds": outcome.metrics["train_runtime"],
+        **scores,
     }
-    if model_arguments.lora is not None:
-        merge_lora(model)
-    trainer.save_model(_internal_call=True)  # published below, with its card
-    trainer.save_state()
-    for split in ("validation", "test"):
-        if split in parts:
-            results[split] = evaluate_split(
-                trainer,
-                datasets[split],
-                parts[split]["utterance_id"],
-                split,
-                folder,
-                fold.name,
-                data_arguments.selection,
-            )
     if trainer.is_world_process_zero():
         save_folds([fold], folder / "fold.json")
         write_report(trainer, results, folder, _encoders(model_arguments))

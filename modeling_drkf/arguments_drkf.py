@@ -262,6 +262,7 @@ def parse_arguments(
         epilog="metrics:\n" + "\n".join(f"  {name}: {metric.formula}" for name, metric in FORMULAS.items()),
         formatter_class=HelpFormatter,
     )
+    parser._option_string_actions["--report_to"].nargs = "+"  # a list, which transformers takes in Python only
     options = [action.dest for action in parser._actions]
     recipe: dict[str, Any] = {}
     try:

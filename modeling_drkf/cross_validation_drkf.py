@@ -29,7 +29,8 @@ def cross_validate(
     Args:
         run_fold: trains one fold with the training arguments that it is given. It must build all anew: nothing is
             carried over from fold to fold.
-        arguments: of all runs; each gets its own `output_dir`, `<output_dir>/<fold>-seed<seed>`, and `seed`.
+        arguments: of all runs; each gets its own `seed`, `run_name` and `output_dir`, which is
+            `<output_dir>/<fold>-seed<seed>`.
 
     Returns: see `merge_runs`; also written to `output_dir`.
 
@@ -74,6 +75,7 @@ def resumes(arguments: DRKFTrainingArguments) -> bool:
 def _arguments_of(arguments: DRKFTrainingArguments, run: Path, seed: int) -> DRKFTrainingArguments:
     own = copy.copy(arguments)
     own.output_dir, own.seed, own.hub_token = str(run), seed, arguments.hub_token
+    own.run_name = f"{arguments.run_name or run.parent.name}-{run.name}"
     if arguments.push_to_hub:
         own.hub_model_id = f"{arguments.hub_model_id or run.parent.name}-{run.name}"
     return own

@@ -54,8 +54,9 @@ def evaluate_split(
         `losses`.
     """
     config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
+    prefix = "eval" if split == "validation" else split  # what trackers call it
     with recording(trainer.model):  # type: ignore[arg-type]
-        output = trainer.predict(dataset, ignore_keys=["loss_terms"], metric_key_prefix=split)  # type: ignore[arg-type]
+        output = trainer.predict(dataset, ignore_keys=["loss_terms"], metric_key_prefix=prefix)  # type: ignore[arg-type]
     outputs: Any = output.predictions
     references: Any = np.asarray(output.label_ids)
     if references.ndim == 2 and not config.is_multi_label:  # soft labels
@@ -70,7 +71,7 @@ def evaluate_split(
         "brier_score": brier_score(probabilities, references),
     }
     metrics["losses"] = {
-        name.removeprefix(f"{split}_"): value for name, value in (output.metrics or {}).items() if "_loss" in name
+        name.removeprefix(f"{prefix}_"): value for name, value in (output.metrics or {}).items() if "_loss" in name
     }
     if trainer.is_world_process_zero():
         predictions = Predictions(
