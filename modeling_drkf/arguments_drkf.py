@@ -37,6 +37,8 @@ WHERE_AND_HOW = (
 )
 WHERE_AND_HOW_PREFIXES = ("hub_", "log", "dataloader_", "trackio_")
 """Options in which the runs of one experiment may differ."""
+FILLED_IN = ("accelerator_config", "do_eval", "greater_is_better")
+"""Options that follow from others where nobody names them."""
 
 
 @dataclass
@@ -216,7 +218,8 @@ class DataArguments:
 
 
 def chosen_options(*arguments: Any) -> dict[str, Any]:
-    """What defines an experiment: the options that are not at their default, but for fold, seed and `WHERE_AND_HOW`.
+    """What defines an experiment: the options that are not at their default, but for those of `WHERE_AND_HOW` and
+    `FILLED_IN`.
 
     Args:
         arguments: the dataclasses of `parse_arguments`.
@@ -226,8 +229,9 @@ def chosen_options(*arguments: Any) -> dict[str, Any]:
         for option in fields(group):
             default = option.default_factory() if option.default_factory is not MISSING else option.default
             value = getattr(group, option.name, default)
-            where_and_how = option.name in WHERE_AND_HOW or option.name.startswith(WHERE_AND_HOW_PREFIXES)
-            if option.init and value != default and not where_and_how:
+            default = TRAINING_DEFAULTS.get(option.name, default)
+            left_out = option.name in (*WHERE_AND_HOW, *FILLED_IN) or option.name.startswith(WHERE_AND_HOW_PREFIXES)
+            if option.init and value != default and (value or default) and not left_out:
                 chosen[option.name] = _portable(value)
     return json.loads(json.dumps(chosen, default=str))
 
