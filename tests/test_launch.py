@@ -1,6 +1,7 @@
 """Several processes that train one model, as `accelerate launch` starts them: the figures of one, every row once."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from modeling_drkf.processes_drkf import require_joined
 
 ROOT = Path(__file__).resolve().parents[1]
 DDP = ROOT / "model_cards" / "recipes" / "accelerate" / "ddp.yaml"
+DEEPSPEED = DDP.with_name("deepspeed.yaml")
 STILL = {
     "audio_encoder": RECIPE["audio_encoder"] | {  # type: ignore[operator]
         "hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0,
@@ -181,6 +183,32 @@ def test_sharded_training_resumes_to_the_same_weights_and_saves_a_whole_model(co
         weights.append((tmp_path / "out" / "model.safetensors").read_bytes())
         (tmp_path / "out" / "model.safetensors").unlink()
         shutil.rmtree(tmp_path / "out" / "checkpoint-4")
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_deepspeed_trains_as_one_process_and_resumes_to_the_same_weights(corpus: Path, alone: Path, tmp_path: Path):
+    pytest.importorskip("deepspeed")
+    if shutil.which("g++") is None:
+        pytest.skip("DeepSpeed builds its operators for CPUs with g++, and there is none")
+    binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # ninja is there
+    environment = os.environ | {"DS_ACCELERATOR": "cpu", "PATH": binaries}
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(DEEPSPEED)]
+    more = ["--use_cpu", "--gather_across_processes", "--per_device_train_batch_size", 2]
+    command = [*launch, *script(*options(corpus, tmp_path / "out"), *more, "--resume_from_checkpoint", "true")[1:]]
+    weights = []
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        require_complete(tmp_path / "out" / "checkpoint-6")
+        assert len(list((tmp_path / "out" / "checkpoint-6" / "global_step6").glob("*optim_states.pt"))) == 2
+        weights.append((tmp_path / "out" / "model.safetensors").read_bytes())
+        for kind in ("loss", "eval_loss"):
+            logged = history(tmp_path / "out", kind)
+            for one, two in zip(history(alone, kind), logged, strict=True):
+                assert two == pytest.approx(one, rel=2e-3)
+        (tmp_path / "out" / "model.safetensors").unlink()
+        shutil.rmtree(tmp_path / "out" / "checkpoint-6")
     assert weights[0] == weights[1]
 
 
