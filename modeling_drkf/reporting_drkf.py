@@ -30,7 +30,7 @@ from .configuration_drkf import DRKFConfig
 logger = logging.get_logger(__name__)
 
 RECORDED = ("corpus", "modality", "label_names", "protocol", "folds", "selection", "seed")
-PACKAGES = ("drkf", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "soundfile", "soxr")
+PACKAGES = ("drkf", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "soundfile", "soxr")
 
 
 def evaluate_split(
@@ -178,7 +178,7 @@ def write_cross_validation_report(results: Mapping[str, Any], folder: Path, runs
 
 def package_versions() -> dict[str, str]:
     """Python's version and those of the packages that figures depend on, as far as they are installed."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "torch": torch.__version__}  # with the CUDA that it is built for
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
