@@ -34,7 +34,7 @@ def demo(
     """Make a spoken corpus, train DRKF on it, reload it, classify two clips: no download, no GPU, 5 minutes."""
     from .demo import run_demo
 
-    run_demo(output_dir, seed)
+    raise typer.Exit(run_demo(output_dir, seed))
 
 
 @app.command(short_help="Tell the emotion of clips and long recordings.")

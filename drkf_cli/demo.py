@@ -1,6 +1,7 @@
 """`drkf demo`: from nothing to a classified clip, on a CPU and without a download."""
 
 import csv
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,31 @@ from sklearn.metrics import roc_auc_score
 from transformers import pipeline
 
 from modeling_drkf.arguments_drkf import parse_arguments
+from processing.corpora import CorpusError
+from processing.corpora.espeak import SpeechSynthesisError
 from processing.corpora.spoken_demo import make_spoken_demo
 from processing.pipeline_drkf import TASK
-from train_drkf import train
+from train_drkf import SIGNALLED, Terminated, train
 
 from .predict import answers_table
 
 MODALITIES = {"speech": "voice alone", "text": "words alone", "both": "voice and words"}
 
 
-def run_demo(folder: Path, seed: int = 0) -> None:
+def run_demo(folder: Path, seed: int = 0) -> int:
+    """Shows the demo; returns the exit status: 1 where it cannot run, 128 and its number for a signal."""
+    try:
+        _show(folder, seed)
+    except (SpeechSynthesisError, CorpusError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Terminated as stop:
+        print("Stopped. The same command keeps the spoken corpus and begins the training anew.", file=sys.stderr)
+        return SIGNALLED + stop.args[0]
+    return 0
+
+
+def _show(folder: Path, seed: int) -> None:
     """Makes the spoken corpus, trains on each modality alone and on both, and shows what the full model says.
 
     Everything goes into `folder`: `corpus/`, and `speech/`, `text/` and `both/` with a checkpoint, metrics, card and

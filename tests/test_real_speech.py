@@ -2,8 +2,10 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas
@@ -56,3 +58,19 @@ def test_the_demo_holds_its_promises(tmp_path: Path):
     }
     assert scores["both"] >= 0.85
     assert scores["both"] - max(scores["speech"], scores["text"]) >= 0.10
+
+
+def test_ctrl_c_ends_the_demo_without_a_traceback(tmp_path: Path):
+    command = [str(Path(sys.executable).with_name("drkf")), "demo", "--output-dir", str(tmp_path)]
+    with (tmp_path / "said").open("w") as said:
+        demo = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("speech/checkpoint-*/checkpoint.json")):
+        assert demo.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(300) == 130
+    told = (tmp_path / "said").read_text()
+    assert told.splitlines()[-1].startswith("Stopped.")
+    assert "Traceback" not in told

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from drkf_cli import app
 from processing.corpora import spoken_demo
 from processing.corpora.espeak import SpeechSynthesisError, speak
 from processing.corpora.spoken_demo import AROUSAL, CUE_WORDS, EMOTIONS, VALENCE, make_spoken_demo, plan_utterances
@@ -171,6 +173,13 @@ def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(SpeechSynthesisError, match=r"pip install drkf\[demo\]"):
         speak(SENTENCE, "en-us")
+
+
+def test_the_demo_without_the_package_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    told = CliRunner().invoke(app, ["demo", "--output-dir", str(tmp_path)])
+    assert told.exit_code == 1
+    assert told.stderr.splitlines()[-1] == "error: the spoken demo needs eSpeak NG: `pip install drkf[demo]`"
 
 
 def test_data_under_a_long_path_are_found(espeak, monkeypatch, tmp_path):
