@@ -6,6 +6,7 @@ from pathlib import Path
 
 from processing.explanation_drkf import explain
 from processing.figures_explanation_drkf import CAPTION, plot_explanation
+from processing.timeline_drkf import PICTURES, check_output
 
 from .checkpoint import open_pipeline
 
@@ -13,6 +14,8 @@ from .checkpoint import open_pipeline
 def run_explain(audio: Path, text: str | None, model: str, output: Path | None, as_json: bool) -> int:
     """Draws the picture, prints the figures where asked; returns the exit status."""
     try:
+        if output is not None:
+            check_output(output, PICTURES)
         explanation = explain(open_pipeline(model), str(audio), text)
         best = explanation.answer["scores"][0]
         if output is not None:

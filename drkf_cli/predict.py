@@ -15,7 +15,7 @@ from rich.table import Table
 
 from processing.figures_timeline_drkf import clock, plot_timeline
 from processing.segments_drkf import SegmentError, read_segments
-from processing.timeline_drkf import OUTPUTS, Result, check_output, predicted_labels, write_results
+from processing.timeline_drkf import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
 
 from .checkpoint import open_pipeline, renamed
 
@@ -102,21 +102,16 @@ def run_predict(
     """
     try:
         requests = requests_of(files, **words)
-        if output is not None:
-            check_output(output, OUTPUTS)
+        _check_destinations(requests, options.get("chunk_length_s") is not None, output, picture)
         pipe = open_pipeline(model, transcriber=transcriber)
         results = answer_requests(pipe, requests, **options)
-        good = [result for result in results if "error" not in result]
-        for result in results:
-            if "error" in result:
-                print(f"error: {_placed(result)}", file=sys.stderr)
-        if output is not None and (good or output.suffix.lower() != ".srt"):
-            write_results(results, output, pipe.label_names, pipe.is_multi_label)
-        if picture is not None and good:
-            _draw(good, picture, pipe)
     except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    good = [result for result in results if "error" not in result]
+    for result in results:
+        if "error" in result:
+            print(f"error: {_placed(result)}", file=sys.stderr)
     if as_json:
         print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
     else:
@@ -124,6 +119,14 @@ def run_predict(
     told = [result.get("warning") for result in good] + [answer.get("warning") for answer in _answers(good)]
     for warning in dict.fromkeys(filter(None, told)):
         print(f"note: {warning}", file=sys.stderr)
+    try:  # last: an answer that was long in coming is shown, whatever becomes of the files
+        if output is not None and (good or output.suffix.lower() != ".srt"):
+            write_results(results, output, pipe.label_names, pipe.is_multi_label)
+        if picture is not None and good:
+            plot_timeline(good[0], pipe.label_names, picture, Path(good[0]["audio"]).name, pipe.is_multi_label)
+    except (ImportError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return int(len(good) < len(results))
 
 
@@ -150,6 +153,14 @@ def run_manifest(
     return 0
 
 
+def _check_destinations(requests: Sequence[Request], windows: bool, output: Path | None, picture: Path | None) -> None:
+    """ValueError where the answers could not be written so; told before they are computed."""
+    is_timeline = len(requests) == 1 and (windows or requests[0].segments is not None)
+    for path, endings, what in ((output, OUTPUTS, "subtitles are"), (picture, PICTURES, "the picture is")):
+        if path is not None and check_output(path, endings) in (".srt", *PICTURES) and not is_timeline:
+            raise ValueError(f"{path}: {what} of one long recording, cut by --chunk-length-s or --segments")
+
+
 def _placed(result: Result) -> str:
     error, audio = result["error"], result["audio"]
     return error if audio in error else f"{audio}: {error}"
@@ -157,13 +168,6 @@ def _placed(result: Result) -> str:
 
 def _answers(results: Sequence[Result]) -> list[Mapping[str, Any]]:
     return [answer for result in results for answer in result.get("timeline", [result])]
-
-
-def _draw(results: Sequence[Result], picture: Path, pipe: Any) -> None:
-    if len(results) != 1 or "timeline" not in results[0]:
-        raise ValueError(f"{picture}: the picture is of one long recording, cut by --chunk-length-s or --segments")
-    title = Path(results[0]["audio"]).name
-    plot_timeline(results[0], pipe.label_names, picture, title, pipe.is_multi_label)
 
 
 def _show(results: Sequence[Result], pipe: Any) -> None:

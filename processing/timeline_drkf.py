@@ -100,6 +100,7 @@ def write_results(
 
 
 OUTPUTS = (".json", ".csv", ".srt", ".parquet")
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def check_output(path: Path, endings: Sequence[str]) -> str:

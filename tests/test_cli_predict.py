@@ -144,6 +144,8 @@ def test_windows_give_a_timeline(folder, checkpoint, tmp_path):
         (["0.wav", "--text", "a", "--segments", "a.srt"], "--text and --segments: give the words in one way"),
         (["0.wav", "--output", "a.xls"], "the ending says how to write it"),
         (["0.wav", "--picture", "a.png"], "the picture is of one long recording"),
+        (["0.wav", "--chunk-length-s", "1", "--picture", "a.txt"], "one of .png, .svg, .pdf"),
+        (["0.wav", "1.wav", "--chunk-length-s", "1", "--output", "a.srt"], "subtitles are of one long recording"),
         (["0.wav", "--text-file", "none.txt"], "none.txt"),
         ([], "name a FILE, or a --manifest"),
         (["--manifest", "m.csv"], "--manifest takes --output"),
@@ -156,6 +158,22 @@ def test_what_cannot_be_meant_is_told(folder, checkpoint, tmp_path, monkeypatch,
     status, _, err = drkf("predict", *options, "--model", checkpoint)
     assert status != 0
     assert message in " ".join(err.split())
+
+
+def test_what_cannot_be_written_is_told_before_the_work(folder, tmp_path):
+    options = ["predict", folder / "0.wav", "--model", tmp_path / "no-checkpoint", "--chunk-length-s", 1]
+    for option, name in (("--picture", "a.txt"), ("--output", "a.xls")):
+        status, _, err = drkf(*options, option, tmp_path / name)
+        assert (status, "the ending says how to write it" in err) == (1, True)
+
+
+def test_answers_are_shown_where_they_cannot_be_written(folder, checkpoint, tmp_path):
+    (tmp_path / "file").touch()
+    status, out, err = drkf("predict", folder / "0.wav", "--model", checkpoint, "--json",
+                            "--output", tmp_path / "file" / "answer.json")  # fmt: skip
+    assert status == 1
+    assert len(json.loads(out)["scores"]) > 1
+    assert "error: " in err
 
 
 def write_manifest(path: Path, clips: Path, rows: int) -> Path:
