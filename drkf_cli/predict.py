@@ -47,7 +47,8 @@ def requests_of(
     """Files with their words; each of the three may be empty, or hold one for every file.
 
     Raises:
-        ValueError: their number differs from that of the files, or more than one of them is given.
+        ValueError: their number differs from that of the files, more than one of them is given, or a text file is
+            not UTF-8.
         OSError: a text file cannot be read.
     """
     given = {"--text": texts, "--text-file": text_files, "--segments": segments}
@@ -60,11 +61,18 @@ def requests_of(
                 f"{name} is given {len(values)} times for {len(files)} files; give one for each, in order"
             )
     if text_files:
-        texts = [" ".join(path.read_text(encoding="utf-8-sig").split()) for path in text_files]
+        texts = [_read_words(path) for path in text_files]
     return [
         Request(file, texts[index] if texts else None, segments[index] if segments else None)
         for index, file in enumerate(files)
     ]
+
+
+def _read_words(path: Path) -> str:
+    try:
+        return " ".join(path.read_text(encoding="utf-8-sig").split())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8; save the file as UTF-8") from error
 
 
 def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> list[Result]:
@@ -180,7 +188,7 @@ def _show(results: Sequence[Result], pipe: Any) -> None:
         console.print(rows_table("file", names, clips, pipe.is_multi_label))
     for result in results:
         if "timeline" in result:
-            times = [f"{clock(a['start'])} - {clock(a['end'])}" for a in result["timeline"]]
+            times = [f"{clock(a['start'], decimals=1)} - {clock(a['end'], decimals=1)}" for a in result["timeline"]]
             table = rows_table("time", times, result["timeline"], pipe.is_multi_label)
             table.title = escape(Path(result["audio"]).name)
             console.print(table)
@@ -196,7 +204,9 @@ def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], l
     for label in labels:
         cells = [f"{found[label]:.3f}" if label in found else "" for found in scores]
         best = [answer["scores"][0]["label"] == label for answer in answers]
-        table.add_row(label, *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True)))
+        table.add_row(
+            escape(label), *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True))
+        )
     table.add_section()
     table.add_row("voice and words agree", *map(_agreement, answers))
     table.add_row("dominant modality", *map(_dominant, answers))

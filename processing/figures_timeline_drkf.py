@@ -61,10 +61,10 @@ def plot_timeline(
     return save(figure, path)
 
 
-def clock(seconds: float, hours: bool = False) -> str:
-    """75 -> "01:15"; with `hours` (or from an hour on) "0:01:15"."""
-    whole = round(seconds)
-    minutes = f"{whole // 60 % 60:02}:{whole % 60:02}"
+def clock(seconds: float, hours: bool = False, decimals: int = 0) -> str:
+    """75 -> "01:15", with a decimal "01:15.0"; with `hours` (or from an hour on) "0:01:15"."""
+    whole, fraction = divmod(round(seconds * 10**decimals), 10**decimals)
+    minutes = f"{whole // 60 % 60:02}:{whole % 60:02}" + (f".{fraction:0{decimals}}" if decimals else "")
     return f"{whole // 3600}:{minutes}" if hours or whole >= 3600 else minutes
 
 

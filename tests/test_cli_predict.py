@@ -55,6 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(folder / f"{index}.wav", 0.3 * np.sin(2000 * (1 + index) * time) * rng.uniform(0.5, 1), RATE)
     soundfile.write(folder / "talk.wav", 0.1 * rng.normal(size=int(2.4 * RATE)), RATE)
     (folder / "broken.wav").write_text("no sound")
+    (folder / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
     return folder
 
 
@@ -100,6 +101,25 @@ def test_the_table_shows_every_file(folder, checkpoint):
     assert err.count("note: ") == 1
 
 
+def test_labels_are_shown_as_they_are(folder, tmp_path):
+    names = ["[b]calm[/b]", "[/tense]", "glad"]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    status, out, err = drkf("predict", folder / "0.wav", "--model", write_checkpoint(tmp_path, **labels))
+    assert status == 0, err
+    assert all(name in out for name in names)
+
+
+def test_a_model_that_is_no_folder_is_told(folder, tmp_path):
+    for verb in (
+        ["predict", folder / "0.wav", "--model"],
+        ["explain", folder / "0.wav", "--model"],
+        ["export", "onnx"],
+    ):
+        missing = tmp_path / "missing"
+        status, _, err = drkf(*verb, missing, *([tmp_path / "out"] if verb[0] == "export" else []))
+        assert (status, f"{missing} is neither the folder" in err) == (1, True)
+
+
 def test_subtitles_give_a_timeline_in_every_form(folder, checkpoint, pipe, tmp_path):
     (tmp_path / "talk.srt").write_text(
         "1\n00:00:00,200 --> 00:00:01,000\noh <i>no</i>\n\n2\n00:00:01,000 --> 00:00:01,000\ngone\n\n"
@@ -121,7 +141,8 @@ def test_subtitles_give_a_timeline_in_every_form(folder, checkpoint, pipe, tmp_p
     assert cues[1] == {"start": 1.5, "end": 2.2, "text": f"{best[0]} {best[1]:.2f} | you came back"}
     assert (tmp_path / "o.png").stat().st_size > 5000
     status, out, _ = drkf(*arguments)
-    assert "00:00 - 00:01" in out
+    assert "00:00.2 - 00:01.0" in out
+    assert "00:01.5 - 00:02.2" in out
     (tmp_path / "talk.srt").write_text("1\nbroken\n")
     status, _, err = drkf(*arguments)
     assert status == 1
@@ -147,6 +168,13 @@ def test_windows_give_a_timeline(folder, checkpoint, tmp_path):
         (["0.wav", "--chunk-length-s", "1", "--picture", "a.txt"], "one of .png, .svg, .pdf"),
         (["0.wav", "1.wav", "--chunk-length-s", "1", "--output", "a.srt"], "subtitles are of one long recording"),
         (["0.wav", "--text-file", "none.txt"], "none.txt"),
+        (["0.wav", "--text-file", "latin.txt"], "latin.txt: not UTF-8"),
+        (["0.wav", "--top-k", "0"], "Invalid value for '--top-k'"),
+        (
+            ["--manifest", "m.csv", "--output", "o.csv", "--rows-per-shard", "0"],
+            "Invalid value for '--rows-per-shard'",
+        ),
+        (["--manifest", "m.csv", "--output", "o.csv", "--stride-s", "1"], "--manifest takes --output"),
         ([], "name a FILE, or a --manifest"),
         (["--manifest", "m.csv"], "--manifest takes --output"),
         (["--manifest", "none.csv", "--output", "o.csv"], "no such file"),

@@ -105,6 +105,7 @@ def test_columns_of_any_type_survive_parquet(tmp_path: Path):
 def test_the_clock_has_hours_where_there_are_any():
     assert [clock(seconds) for seconds in (0, 75.4, 3599, 3725)] == ["00:00", "01:15", "59:59", "1:02:05"]
     assert clock(75, hours=True) == "0:01:15"
+    assert [clock(seconds, decimals=1) for seconds in (1.5, 59.96, 3661.04)] == ["00:01.5", "01:00.0", "1:01:01.0"]
 
 
 def pixels(path: Path) -> np.ndarray:
