@@ -6,6 +6,7 @@ from pathlib import Path
 
 from processing.explanation_drkf import explain
 from processing.figures_explanation_drkf import CAPTION, plot_explanation
+from processing.onnx_drkf import OnnxEmotionRecognizer
 from processing.timeline_drkf import PICTURES, check_output
 
 from .checkpoint import open_pipeline
@@ -16,7 +17,10 @@ def run_explain(audio: Path, text: str | None, model: str, output: Path | None, 
     try:
         if output is not None:
             check_output(output, PICTURES)
-        explanation = explain(open_pipeline(model), str(audio), text)
+        pipe = open_pipeline(model)
+        if isinstance(pipe, OnnxEmotionRecognizer):
+            raise ValueError(f"{model} is an exported graph, which keeps no attention: name the checkpoint itself")
+        explanation = explain(pipe, str(audio), text)
         best = explanation.answer["scores"][0]
         if output is not None:
             plot_explanation(explanation, output, f"{audio.name}: {best['label']} {best['score']:.2f}")
