@@ -215,6 +215,14 @@ def test_what_is_no_checkpoint_is_an_error_and_leaves_nothing(tmp_path, capsys):
 # The runtime.
 
 
+def test_a_checkpoint_is_not_exported_into_itself(checkpoint, capsys):
+    (checkpoint / "README.md").write_text("the card")
+    assert run_export_onnx(str(checkpoint), checkpoint, int8=False) == 1
+    assert "holds a checkpoint" in capsys.readouterr().err
+    assert (checkpoint / "README.md").read_text() == "the card"
+    assert not (checkpoint / "model.onnx").exists()
+
+
 def test_the_runtime_answers_as_the_pipeline(exported, checkpoint, clips):
     recognize, pipe = open_pipeline(exported), open_pipeline(checkpoint)
     assert isinstance(recognize, OnnxEmotionRecognizer)
