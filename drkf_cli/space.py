@@ -77,16 +77,17 @@ def write_space(model: str, output_dir: Path, examples: Sequence[Example] = ()) 
 
     Raises:
         FileExistsError: it exists.
-        ValueError: the model is neither a folder nor a Hub id.
+        OSError, ValueError: the model is neither a checkpoint nor of the form of a Hub id; nothing is written then.
         PackageNotFoundError: Gradio is not installed, so its version is not known.
     """
     check_name(model)
     folder = Path(model) if Path(model).is_dir() else None
     gradio, title = version("gradio"), Path(model).resolve().name
+    classes = (AutoModelForAudioClassification, AutoProcessor)
+    parts = [part.from_pretrained(folder) for part in classes] if folder is not None else []
     output_dir.mkdir(parents=True)
-    if folder is not None:
-        for part in (AutoModelForAudioClassification, AutoProcessor):
-            part.from_pretrained(folder).save_pretrained(output_dir / "model")
+    for part in parts:
+        part.save_pretrained(output_dir / "model")
     page = Path(__file__).parent / "web"
     shutil.copytree(page, output_dir / PAGE_FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
     location = 'str(HERE / "model")' if folder else repr(model)
