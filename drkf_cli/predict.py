@@ -35,7 +35,7 @@ class Request:
         if self.segments is None:
             return {"audio": str(self.audio), "text": self.text}, None
         segments = read_segments(self.segments)
-        heard = [segment for segment in segments if segment["end"] > segment["start"]]
+        heard = [segment for segment in segments if segment["end"] is None or segment["end"] > segment["start"]]
         left_out = len(segments) - len(heard)
         note = f"{self.segments}: {left_out} of {len(segments)} segments have no duration and are left out"
         return {"audio": str(self.audio), "segments": heard}, note if left_out else None

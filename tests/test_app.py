@@ -377,7 +377,7 @@ def test_a_taken_port_is_told(checkpoint):
         told = subprocess.run([*DRKF, "app", "--model", str(checkpoint), "--port", port], capture_output=True,
                               text=True, check=False)  # fmt: skip
     assert told.returncode == 1
-    assert told.stderr.splitlines()[-1] .startswith(f"error: port {port} of 127.0.0.1 is taken")
+    assert told.stderr.splitlines()[-1].startswith(f"error: port {port} of 127.0.0.1 is taken")
 
 
 def test_without_gradio_the_extra_is_named(checkpoint):
