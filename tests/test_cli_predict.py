@@ -250,8 +250,23 @@ def test_a_manifest_is_answered_row_by_row(folder, checkpoint, pipe, tmp_path):
     assert (status, "already has the columns prediction" in err) == (1, True)
 
 
+def test_half_a_character_costs_its_row_and_no_other(folder, checkpoint, tmp_path):
+    rows = [{"audio": "0.wav", "text": TEXTS[0]}, {"audio": "1.wav", "text": "oh \ud83d"}, {"audio": "\ud83d.wav"}]
+    (folder / "halves.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = ["predict", "--manifest", folder / "halves.jsonl", "--model", checkpoint]
+    for ending, read in ((".parquet", pandas.read_parquet), (".csv", pandas.read_csv)):
+        output = tmp_path / f"o{ending}"
+        assert drkf(*arguments, "--output", output)[0] == 0
+        table = read(output)
+        assert table.prediction.notna().tolist() == [True, False, False]
+        assert table.text.tolist()[:2] == [TEXTS[0], "oh ?"]
+        assert "line 2 (" in table.error[1]
+        assert "halves of characters" in table.error[1]
+
+
 def test_relative_paths_start_at_the_manifest_and_types_are_kept(folder, checkpoint, pipe, tmp_path):
-    rows = {"audio": ["0.wav", None], "text": [None, TEXTS[0]], "take": [7, 8]}
+    audio = [{"path": "0.wav", "bytes": None}, None]
+    rows = {"audio": audio, "text": [None, TEXTS[0]], "take": [7, 8]}
     pandas.DataFrame(rows).to_parquet(folder / "m.parquet")
     output = tmp_path / "o.parquet"
     assert drkf("predict", "--manifest", folder / "m.parquet", "--output", output, "--model", checkpoint)[0] == 0
