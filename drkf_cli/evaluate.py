@@ -39,7 +39,7 @@ class Leaks:
     """What the evaluated utterances have in common with those that the checkpoint was made from.
 
     Attributes:
-        known: whether the checkpoint has a `fold.json` that tells.
+        known: whether the checkpoint has a `fold.json`, and it names any utterance of this corpus.
         trained_on, selected_on: how many of the utterances it was trained on, or chosen by.
         speakers: of the evaluated utterances, those whom it has heard in training, as far as the corpus tells.
     """
@@ -51,7 +51,10 @@ class Leaks:
 
     def __str__(self) -> str:
         if not self.known:
-            return "the checkpoint has no fold.json: whether it was trained on these utterances is not known"
+            return (
+                "the checkpoint has no fold.json that names these utterances: whether it was trained on them, by "
+                "other names, is not known"
+            )
         found = [
             f"{count} of the utterances were {what}"
             for count, what in (
@@ -178,7 +181,7 @@ def choose_rows(
 
 def find_leaks(fold: Mapping[str, Any] | None, everything: Dataset, rows: Dataset) -> Leaks:
     """Compares by utterance id, and by the speakers that the corpus gives to the ids of the training part."""
-    if fold is None:
+    if fold is None or not set(everything["utterance_id"]) & {name for part in PARTS for name in fold[part]}:
         return Leaks(known=False)
     train, validation, evaluated = set(fold["train"]), set(fold["validation"]), rows["utterance_id"][:]
     heard = {s for name, s in zip(everything["utterance_id"], everything["speaker"], strict=True) if name in train}

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from processing.explanation_drkf import explain
-from processing.figures_explanation_drkf import CAPTION, plot_explanation
+from processing.figures_explanation_drkf import LIMIT, plot_explanation
 from processing.onnx_drkf import OnnxEmotionRecognizer
 from processing.timeline_drkf import PICTURES, check_output
 
@@ -40,7 +40,7 @@ def run_explain(audio: Path, text: str | None, model: str, output: Path | None, 
         peak = int(explanation.frame_attention.argmax())
         at = (peak + 0.5) * explanation.seconds / len(explanation.frame_attention)
         print(f"moment most attended to: {at:.2f} s ({explanation.frame_attention[peak]:.1%})")
-        print(CAPTION)
+        print(f"Shares of the attention of the fusion encoder's CLS (mean over layers and heads). {LIMIT}")
     if output is not None:
         print(f"Picture: {output}", file=sys.stderr if as_json else sys.stdout)
     return 0

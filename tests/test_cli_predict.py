@@ -417,6 +417,17 @@ def test_evaluation_warns_of_what_was_trained_on(corpus, tmp_path):
     assert (status, "there is no split 'dev'" in err) == (1, True)
 
 
+def test_evaluation_does_not_clear_utterances_that_it_cannot_tell(corpus, tmp_path):
+    """The clips of the training under other names: no warning would read as no leak."""
+    checkpoint = write_checkpoint(tmp_path / "model")
+    parts = [tuple(f"clip-{i}" for i in part) for part in ((0, 1, 3, 4), (2, 5), (6, 7, 8, 9))]
+    save_folds([Fold("random", *parts, speaker_disjoint=False)], checkpoint / "fold.json")
+    arguments = ["evaluate", "--model", checkpoint, "--manifest", corpus, "--output-dir", tmp_path / "scores"]
+    status, _, err = drkf(*arguments)
+    assert (status, "names these utterances" in err) == (0, True)
+    assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["leaks"]["known"] is False
+
+
 def test_evaluation_withholds_a_modality(corpus, pipe):
     read = read_manifest(corpus)
     _, predictions = evaluate(pipe, read, modality="speech")
@@ -468,7 +479,8 @@ def test_an_explanation_is_the_models_attention(folder, checkpoint, pipe, tmp_pa
     assert picture.stat().st_size > 20_000
     status, out, _ = drkf("explain", clip, "--text", text, "--model", checkpoint)
     strongest = max(told["words"][1:-1], key=lambda word: word["attention"])
-    assert f"words most attended to: {strongest['text']} (" in out
+    assert f"words most attended to: {strongest['text']} ({strongest['attention']:.1%})" in out
+    assert "Shares of the attention" in out  # a multiple of an even spread is what the picture shows
     assert "not an explanation of cause" in " ".join(out.split())
 
 

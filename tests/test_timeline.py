@@ -207,3 +207,4 @@ def test_an_explanation_without_words_is_drawn(tmp_path: Path):
     svg = plot_explanation(heard, tmp_path / "e.svg").read_text()
     assert "<!-- 0.90 -->" in svg
     assert "agree -->" not in svg
+    assert "agreement and shares" not in svg  # no empty panel
