@@ -293,6 +293,12 @@ def test_a_clip_longer_than_the_graph_reads_is_named(exported):
         OnnxEmotionRecognizer.from_pretrained(exported)([{"text": "oh"}, clip])
 
 
+def test_a_graph_that_was_half_copied_is_told(exported, tmp_path):
+    (tmp_path / "model.onnx").write_bytes((exported / "model.onnx").read_bytes()[:10_000])
+    told = CliRunner().invoke(app, ["predict", "clip.wav", "--model", str(tmp_path)])
+    assert (told.exit_code, "model.onnx cannot be loaded; is it damaged" in told.stderr) == (1, True)
+
+
 def test_a_folder_without_a_graph_says_how_to_make_one(tmp_path):
     with pytest.raises(FileNotFoundError, match="drkf export onnx"):
         OnnxEmotionRecognizer.from_pretrained(tmp_path)
