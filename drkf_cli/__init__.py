@@ -56,8 +56,8 @@ def predict(
         float | None, typer.Option(help="Cut each FILE into windows of so many seconds. Gives a timeline.")
     ] = None,
     stride_s: Annotated[float | None, typer.Option(help="Seconds from one window to the next.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Only the most probable classes.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Clips or windows at once.")] = 8,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Only the most probable classes.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips or windows at once.")] = 8,
     json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
     output: Annotated[
         Path | None, typer.Option(help="Also write .json, .csv, .parquet, or .srt of a timeline.")
@@ -66,7 +66,7 @@ def predict(
     manifest: Annotated[
         Path | None, typer.Option(help="A table with the columns audio and text, in place of FILEs; needs --output.")
     ] = None,
-    rows_per_shard: Annotated[int, typer.Option(help="How much of a manifest a kill can cost.")] = 256,
+    rows_per_shard: Annotated[int, typer.Option(min=1, help="How much of a manifest a kill can cost.")] = 256,
 ) -> None:
     """Tell the emotion of clips, whether voice and words agree, and which of the two dominates.
 
@@ -85,7 +85,7 @@ def predict(
 
     options: dict[str, Any] = {"top_k": top_k, "batch_size": batch_size}
     if manifest is not None:
-        if output is None or files or text or text_file or segments or chunk_length_s or picture or json:
+        if output is None or files or text or text_file or segments or chunk_length_s or stride_s or picture or json:
             raise typer.BadParameter("--manifest takes --output, and no FILE nor an option for one")
         raise typer.Exit(run_manifest(manifest, output, model, rows_per_shard, options, transcriber))
     if not files:
@@ -104,7 +104,7 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Which part; test if there is one, else all.")] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Write metrics.json and the predictions here.")] = None,
     modality: Annotated[Modality, typer.Option(help="Withhold words or voice.")] = Modality.BOTH,
-    batch_size: Annotated[int, typer.Option(help="Clips at once.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,
     label_map: Annotated[
         str | None, typer.Option(help="The corpus' labels as the checkpoint's: '{\"hap\": \"joy\"}'.")
     ] = None,
@@ -259,7 +259,7 @@ def push(
 def web_app(
     model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 7860,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
     transcriber: Annotated[
         str | None, typer.Option(help="A speech recognition model (folder or Hub id) for clips without words.")
     ] = None,

@@ -12,12 +12,19 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
 from processing.calibration_drkf import brier_score, calibration
 from processing.corpora import Corpus, CorpusError, read_corpus
-from processing.metrics_drkf import FORMULAS, bootstrap_interval, emotion_metrics, predictions_from_logits
+from processing.metrics_drkf import (
+    FORMULAS,
+    PROBLEM_TYPES,
+    bootstrap_interval,
+    emotion_metrics,
+    predictions_from_logits,
+)
 from processing.records_drkf import MODALITIES, SELECTED_ON_TEST, Predictions
 
 from .checkpoint import open_pipeline
@@ -32,7 +39,7 @@ class Leaks:
     """What the evaluated utterances have in common with those that the checkpoint was made from.
 
     Attributes:
-        known: whether the checkpoint has a `fold.json` that tells.
+        known: whether the checkpoint has a `fold.json`, and it names any utterance of this corpus.
         trained_on, selected_on: how many of the utterances it was trained on, or chosen by.
         speakers: of the evaluated utterances, those whom it has heard in training, as far as the corpus tells.
     """
@@ -44,7 +51,10 @@ class Leaks:
 
     def __str__(self) -> str:
         if not self.known:
-            return "the checkpoint has no fold.json: whether it was trained on these utterances is not known"
+            return (
+                "the checkpoint has no fold.json that names these utterances: whether it was trained on them, by "
+                "other names, is not known"
+            )
         found = [
             f"{count} of the utterances were {what}"
             for count, what in (
@@ -119,22 +129,22 @@ def evaluate(
         ValueError: the corpus has a class that the checkpoint does not know, or no such split.
         AudioError: a clip is unusable.
     """
-    config = pipe.model.config
-    if unknown := sorted(set(corpus.label_names) - set(config.label_names)):
+    labels, problem_type = pipe.label_names, PROBLEM_TYPES[pipe.is_multi_label]
+    if unknown := sorted(set(corpus.label_names) - set(labels)):
         raise ValueError(
             f"the corpus has the classes {', '.join(unknown)}, which the checkpoint does not know; it knows "
-            f"{', '.join(config.label_names)}. Map them with --label-map"
+            f"{', '.join(labels)}. Map them with --label-map"
         )
-    if (corpus.problem_type == "multi_label_classification") != config.is_multi_label:
-        raise ValueError(f"the corpus is for {corpus.problem_type}, the checkpoint for {config.problem_type}")
+    if corpus.problem_type != problem_type:
+        raise ValueError(f"the corpus is for {corpus.problem_type}, the checkpoint for {problem_type}")
     everything = concatenate_datasets(list(corpus.dataset.values()))
     split, rows = choose_rows(corpus, everything, fold, split)
     inputs = ({"audio": row["audio"], "text": row["text"]} | BLANKS[modality] for row in rows)
     answers = list(tqdm(pipe(inputs, batch_size=batch_size), total=len(rows), desc=split, unit="clip"))
-    references = _references(rows, corpus.label_names, config.label_names, config.is_multi_label)
-    found = _predictions(answers, config, rows["utterance_id"][:], fold["name"] if fold else "", references)
-    metrics = emotion_metrics(found.predictions, references, config.label_names)
-    metrics["intervals"] = bootstrap_interval(found.predictions, references, config.label_names)
+    references = _references(rows, corpus.label_names, labels, pipe.is_multi_label)
+    found = _predictions(answers, pipe, rows["utterance_id"][:], fold["name"] if fold else "", references)
+    metrics = emotion_metrics(found.predictions, references, labels)
+    metrics["intervals"] = bootstrap_interval(found.predictions, references, labels)
     metrics["calibration"] = {
         "expected_calibration_error": calibration(found.probabilities, references).expected_error,
         "brier_score": brier_score(found.probabilities, references),
@@ -171,7 +181,7 @@ def choose_rows(
 
 def find_leaks(fold: Mapping[str, Any] | None, everything: Dataset, rows: Dataset) -> Leaks:
     """Compares by utterance id, and by the speakers that the corpus gives to the ids of the training part."""
-    if fold is None:
+    if fold is None or not set(everything["utterance_id"]) & {name for part in PARTS for name in fold[part]}:
         return Leaks(known=False)
     train, validation, evaluated = set(fold["train"]), set(fold["validation"]), rows["utterance_id"][:]
     heard = {s for name, s in zip(everything["utterance_id"], everything["speaker"], strict=True) if name in train}
@@ -216,19 +226,19 @@ def _references(rows: Dataset, corpus_labels: Sequence[str], labels: Sequence[st
 
 
 def _predictions(
-    answers: Sequence[Mapping[str, Any]], config: Any, ids: Sequence[str], fold: str, references: np.ndarray
+    answers: Sequence[Mapping[str, Any]], pipe: Any, ids: Sequence[str], fold: str, references: np.ndarray
 ) -> Predictions:
     scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
-    probabilities = np.array([[found[name] for name in config.label_names] for found in scores])
+    probabilities = np.array([[found[name] for name in pipe.label_names] for found in scores])
     certain = probabilities.clip(1e-300, 1 - 1e-16)
-    logits = np.log(certain) - (np.log1p(-certain) if config.is_multi_label else 0.0)
+    logits = np.log(certain) - (np.log1p(-certain) if pipe.is_multi_label else 0.0)
     shares = [answer["modality_shares"] or dict.fromkeys(MODALITIES, np.nan) for answer in answers]
     return Predictions(
-        label_names=config.label_names,
+        label_names=pipe.label_names,
         utterance_ids=ids,
         folds=[fold] * len(ids),
         references=references,
-        predictions=predictions_from_logits(logits, config.problem_type),
+        predictions=predictions_from_logits(logits, PROBLEM_TYPES[pipe.is_multi_label]),
         probabilities=probabilities,
         consistency=np.array([answer["consistency"] for answer in answers], dtype=float),
         modality_shares=np.array([[share[name] for name in MODALITIES] for share in shares], dtype=float),
@@ -249,5 +259,5 @@ def _shown(record: Mapping[str, Any]) -> Table:
     for label, scores in metrics["per_class"].items():
         low, high = metrics["intervals"][f"f1_{label}"]
         detail = f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, {scores['support']} clips"
-        table.add_row(f"F1 of {label}", f"{scores['f1']:.3f}", f"{low:.3f} to {high:.3f}", detail)
+        table.add_row(f"F1 of {escape(label)}", f"{scores['f1']:.3f}", f"{low:.3f} to {high:.3f}", detail)
     return table

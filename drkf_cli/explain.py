@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from processing.explanation_drkf import explain
-from processing.figures_explanation_drkf import CAPTION, plot_explanation
+from processing.figures_explanation_drkf import LIMIT, plot_explanation
+from processing.onnx_drkf import OnnxEmotionRecognizer
+from processing.timeline_drkf import PICTURES, check_output
 
 from .checkpoint import open_pipeline
 
@@ -13,7 +15,12 @@ from .checkpoint import open_pipeline
 def run_explain(audio: Path, text: str | None, model: str, output: Path | None, as_json: bool) -> int:
     """Draws the picture, prints the figures where asked; returns the exit status."""
     try:
-        explanation = explain(open_pipeline(model), str(audio), text)
+        if output is not None:
+            check_output(output, PICTURES)
+        pipe = open_pipeline(model)
+        if isinstance(pipe, OnnxEmotionRecognizer):
+            raise ValueError(f"{model} is an exported graph, which keeps no attention: name the checkpoint itself")
+        explanation = explain(pipe, str(audio), text)
         best = explanation.answer["scores"][0]
         if output is not None:
             plot_explanation(explanation, output, f"{audio.name}: {best['label']} {best['score']:.2f}")
@@ -33,7 +40,7 @@ def run_explain(audio: Path, text: str | None, model: str, output: Path | None, 
         peak = int(explanation.frame_attention.argmax())
         at = (peak + 0.5) * explanation.seconds / len(explanation.frame_attention)
         print(f"moment most attended to: {at:.2f} s ({explanation.frame_attention[peak]:.1%})")
-        print(CAPTION)
+        print(f"Shares of the attention of the fusion encoder's CLS (mean over layers and heads). {LIMIT}")
     if output is not None:
         print(f"Picture: {output}", file=sys.stderr if as_json else sys.stdout)
     return 0

@@ -8,7 +8,10 @@ def run_export_onnx(checkpoint: str, folder: Path, int8: bool) -> int:
     """Prints where the graph is; returns the exit status."""
     from modeling_drkf.onnx_export_drkf import export_onnx
 
+    from .checkpoint import check_name
+
     try:
+        check_name(checkpoint)
         path = export_onnx(checkpoint, folder, int8)
     except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -20,7 +20,8 @@ def run_app(model: str, host: str, port: int, transcriber: str | None, examples:
             open_pipeline(model, transcriber=transcriber), Path(model).name, host, port, transcriber is not None, clips
         )
     except (OSError, ValueError) as error:
-        taken = "Cannot find empty port" in str(error)  # Gradio's words, which name none of our options
-        print(f"error: {f'port {port} is taken; choose another with --port' if taken else error}", file=sys.stderr)
+        deaf = "Cannot find empty port" in str(error)  # Gradio's words, which name none of our options
+        told = f"port {port} of {host} is taken, or that is no address of this machine; see --port and --host"
+        print(f"error: {told if deaf else error}", file=sys.stderr)
         return 1
     return 0

@@ -149,9 +149,14 @@ def _answers(pipe: Any, entries: Sequence[Entry], job: Job) -> list[dict[str, An
 
 
 def _input(cells: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def placed(path: str) -> str | None:
+        return os.path.join(folder, os.path.expanduser(path.strip())) if path.strip() else None
+
     audio, text = cells.get("audio"), cells.get("text")
     if isinstance(audio, str):
-        audio = os.path.join(folder, os.path.expanduser(audio.strip())) if audio.strip() else None
+        audio = placed(audio)
+    elif isinstance(audio, dict) and audio.get("bytes") is None and isinstance(audio.get("path"), str):
+        audio = placed(audio["path"])
     return {"audio": audio, "text": text or None}
 
 

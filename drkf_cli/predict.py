@@ -15,7 +15,7 @@ from rich.table import Table
 
 from processing.figures_timeline_drkf import clock, plot_timeline
 from processing.segments_drkf import SegmentError, read_segments
-from processing.timeline_drkf import OUTPUTS, Result, check_output, predicted_labels, write_results
+from processing.timeline_drkf import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
 
 from .checkpoint import open_pipeline, renamed
 
@@ -35,7 +35,7 @@ class Request:
         if self.segments is None:
             return {"audio": str(self.audio), "text": self.text}, None
         segments = read_segments(self.segments)
-        heard = [segment for segment in segments if segment["end"] > segment["start"]]
+        heard = [segment for segment in segments if segment["end"] is None or segment["end"] > segment["start"]]
         left_out = len(segments) - len(heard)
         note = f"{self.segments}: {left_out} of {len(segments)} segments have no duration and are left out"
         return {"audio": str(self.audio), "segments": heard}, note if left_out else None
@@ -47,7 +47,8 @@ def requests_of(
     """Files with their words; each of the three may be empty, or hold one for every file.
 
     Raises:
-        ValueError: their number differs from that of the files, or more than one of them is given.
+        ValueError: their number differs from that of the files, more than one of them is given, or a text file is
+            not UTF-8.
         OSError: a text file cannot be read.
     """
     given = {"--text": texts, "--text-file": text_files, "--segments": segments}
@@ -60,11 +61,18 @@ def requests_of(
                 f"{name} is given {len(values)} times for {len(files)} files; give one for each, in order"
             )
     if text_files:
-        texts = [" ".join(path.read_text(encoding="utf-8-sig").split()) for path in text_files]
+        texts = [_read_words(path) for path in text_files]
     return [
         Request(file, texts[index] if texts else None, segments[index] if segments else None)
         for index, file in enumerate(files)
     ]
+
+
+def _read_words(path: Path) -> str:
+    try:
+        return " ".join(path.read_text(encoding="utf-8-sig").split())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8; save the file as UTF-8") from error
 
 
 def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> list[Result]:
@@ -102,21 +110,16 @@ def run_predict(
     """
     try:
         requests = requests_of(files, **words)
-        if output is not None:
-            check_output(output, OUTPUTS)
+        _check_destinations(requests, options.get("chunk_length_s") is not None, output, picture)
         pipe = open_pipeline(model, transcriber=transcriber)
         results = answer_requests(pipe, requests, **options)
-        good = [result for result in results if "error" not in result]
-        for result in results:
-            if "error" in result:
-                print(f"error: {_placed(result)}", file=sys.stderr)
-        if output is not None and (good or output.suffix.lower() != ".srt"):
-            write_results(results, output, pipe.label_names, pipe.is_multi_label)
-        if picture is not None and good:
-            _draw(good, picture, pipe)
     except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    good = [result for result in results if "error" not in result]
+    for result in results:
+        if "error" in result:
+            print(f"error: {_placed(result)}", file=sys.stderr)
     if as_json:
         print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
     else:
@@ -124,6 +127,14 @@ def run_predict(
     told = [result.get("warning") for result in good] + [answer.get("warning") for answer in _answers(good)]
     for warning in dict.fromkeys(filter(None, told)):
         print(f"note: {warning}", file=sys.stderr)
+    try:  # last: an answer that was long in coming is shown, whatever becomes of the files
+        if output is not None and (good or output.suffix.lower() != ".srt"):
+            write_results(results, output, pipe.label_names, pipe.is_multi_label)
+        if picture is not None and good:
+            plot_timeline(good[0], pipe.label_names, picture, Path(good[0]["audio"]).name, pipe.is_multi_label)
+    except (ImportError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return int(len(good) < len(results))
 
 
@@ -150,6 +161,14 @@ def run_manifest(
     return 0
 
 
+def _check_destinations(requests: Sequence[Request], windows: bool, output: Path | None, picture: Path | None) -> None:
+    """ValueError where the answers could not be written so; told before they are computed."""
+    is_timeline = len(requests) == 1 and (windows or requests[0].segments is not None)
+    for path, endings, what in ((output, OUTPUTS, "subtitles are"), (picture, PICTURES, "the picture is")):
+        if path is not None and check_output(path, endings) in (".srt", *PICTURES) and not is_timeline:
+            raise ValueError(f"{path}: {what} of one long recording, cut by --chunk-length-s or --segments")
+
+
 def _placed(result: Result) -> str:
     error, audio = result["error"], result["audio"]
     return error if audio in error else f"{audio}: {error}"
@@ -157,13 +176,6 @@ def _placed(result: Result) -> str:
 
 def _answers(results: Sequence[Result]) -> list[Mapping[str, Any]]:
     return [answer for result in results for answer in result.get("timeline", [result])]
-
-
-def _draw(results: Sequence[Result], picture: Path, pipe: Any) -> None:
-    if len(results) != 1 or "timeline" not in results[0]:
-        raise ValueError(f"{picture}: the picture is of one long recording, cut by --chunk-length-s or --segments")
-    title = Path(results[0]["audio"]).name
-    plot_timeline(results[0], pipe.label_names, picture, title, pipe.is_multi_label)
 
 
 def _show(results: Sequence[Result], pipe: Any) -> None:
@@ -176,7 +188,7 @@ def _show(results: Sequence[Result], pipe: Any) -> None:
         console.print(rows_table("file", names, clips, pipe.is_multi_label))
     for result in results:
         if "timeline" in result:
-            times = [f"{clock(a['start'])} - {clock(a['end'])}" for a in result["timeline"]]
+            times = [f"{clock(a['start'], decimals=1)} - {clock(a['end'], decimals=1)}" for a in result["timeline"]]
             table = rows_table("time", times, result["timeline"], pipe.is_multi_label)
             table.title = escape(Path(result["audio"]).name)
             console.print(table)
@@ -192,7 +204,9 @@ def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], l
     for label in labels:
         cells = [f"{found[label]:.3f}" if label in found else "" for found in scores]
         best = [answer["scores"][0]["label"] == label for answer in answers]
-        table.add_row(label, *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True)))
+        table.add_row(
+            escape(label), *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True))
+        )
     table.add_section()
     table.add_row("voice and words agree", *map(_agreement, answers))
     table.add_row("dominant modality", *map(_dominant, answers))

@@ -1,7 +1,6 @@
 """`drkf export space`: a folder that runs as a Hugging Face Space, and anywhere else, without this package."""
 
 import csv
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,13 +12,11 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
-import modeling_drkf  # noqa: F401  (registers the Auto classes)
-
+from .checkpoint import check_name
 from .web.clips import Example, read_examples
 
 PAGE_FOLDER = "drkf_web"
 REQUIREMENTS = ("torch>=2.9", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 APP = '''"""The page of a DRKF checkpoint. It runs code that the checkpoint carries: read that if it is not yours."""
 
@@ -80,17 +77,17 @@ def write_space(model: str, output_dir: Path, examples: Sequence[Example] = ()) 
 
     Raises:
         FileExistsError: it exists.
-        ValueError: the model is neither a folder nor a Hub id.
+        OSError, ValueError: the model is neither a checkpoint nor of the form of a Hub id; nothing is written then.
         PackageNotFoundError: Gradio is not installed, so its version is not known.
     """
+    check_name(model)
     folder = Path(model) if Path(model).is_dir() else None
-    if folder is None and not HUB_ID.fullmatch(model):
-        raise ValueError(f"{model} is neither the folder of a checkpoint nor a Hub id (owner/name)")
     gradio, title = version("gradio"), Path(model).resolve().name
+    classes = (AutoModelForAudioClassification, AutoProcessor)
+    parts = [part.from_pretrained(folder) for part in classes] if folder is not None else []
     output_dir.mkdir(parents=True)
-    if folder is not None:
-        for part in (AutoModelForAudioClassification, AutoProcessor):
-            part.from_pretrained(folder).save_pretrained(output_dir / "model")
+    for part in parts:
+        part.save_pretrained(output_dir / "model")
     page = Path(__file__).parent / "web"
     shutil.copytree(page, output_dir / PAGE_FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
     location = 'str(HERE / "model")' if folder else repr(model)

@@ -10,7 +10,7 @@ a client chooses, and names no file, address or model: nothing but the bytes tha
 
 import base64
 import binascii
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -140,4 +140,4 @@ class EndpointHandler:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

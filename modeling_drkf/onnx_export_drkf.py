@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoProcessor, PreTrainedModel
+from transformers.utils import CONFIG_NAME
 
 from processing.onnx_drkf import GRAPH_FILE
 
@@ -47,21 +48,24 @@ def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) 
 
     Args:
         checkpoint: folder or Hub id of a [`DRKFForEmotionClassification`] with its processor.
-        folder: is made where it does not exist.
+        folder: is made where it does not exist; must hold no checkpoint.
         int8: quantise the weights of linear layers (per channel) and their inputs (when run).
 
     Returns: the path of the graph.
 
     Raises:
         ImportError: onnx, onnxruntime or onnxscript is not installed.
-        ValueError: the encoders cannot be exported, or the graph does not give torch's probabilities.
+        ValueError: the folder holds a checkpoint, the encoders cannot be exported, or the graph does not give
+            torch's probabilities.
     """
     _require_onnx()
+    folder = Path(folder)
+    if (folder / CONFIG_NAME).exists():
+        raise ValueError(f"{folder} holds a checkpoint, whose card the export would replace: name another folder")
     model = DRKFForEmotionClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(checkpoint)
     graph = InferenceGraph(model)
     traced, *others = _batches(processor)
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as scratch:
         float32 = Path(scratch) / GRAPH_FILE

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 COLOURS = "YlOrBr"
 BAR, FOUND = "#9aa9bd", "#224477"
+LIMIT = "It shows where the model looked, not why it decided: attention is not an explanation of cause."
 CAPTION = (
     "Attention of the fusion encoder's CLS (mean over layers and heads), as a multiple of an even spread over the "
-    "frames, or over the tokens. It shows where the model looked, not why it decided: attention is not an explanation "
-    "of cause."
+    f"frames, or over the tokens. {LIMIT}"
 )
 COLUMNS = 84  # characters a line of words
 ENVELOPE = 2000  # points of a drawn waveform
@@ -58,7 +58,10 @@ def plot_explanation(explanation: Explanation, path: str | Path, title: str = ""
     _draw_words(middle.subplots(), rows, words, scale)
     left, right = bottom.subplots(1, 2)
     _draw_bars(left, [(entry["label"], entry["score"]) for entry in scores], "probability", first=FOUND)
-    _draw_bars(right, _verdicts(explanation.answer), "agreement and shares of attention")
+    if verdicts := _verdicts(explanation.answer):
+        _draw_bars(right, verdicts, "agreement and shares of attention")
+    else:
+        right.set_axis_off()
     top.colorbar(ScalarMappable(scale, COLOURS), ax=waves, label="times an even spread", extend="max", aspect=12)
     set_title(figure, title)
     bottom.supxlabel(textwrap.fill(CAPTION, 118), fontsize=8, color="#444444")

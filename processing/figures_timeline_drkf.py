@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ def plot_timeline(
     it is recognised; below, the probability that voice and words agree. What was left out stays empty.
 
     Args:
-        timeline: `audio_seconds`, and `timeline` with answers in order of time. Of windows that overlap each is drawn
-            until the next begins.
+        timeline: `audio_seconds`, and `timeline` with answers in order of time. Of answers that overlap, the
+            one that began last is drawn.
         path: the image to write; its ending chooses the format (.png, .svg, .pdf).
 
     Raises:
@@ -61,17 +62,28 @@ def plot_timeline(
     return save(figure, path)
 
 
-def clock(seconds: float, hours: bool = False) -> str:
-    """75 -> "01:15"; with `hours` (or from an hour on) "0:01:15"."""
-    whole = round(seconds)
-    minutes = f"{whole // 60 % 60:02}:{whole % 60:02}"
+def clock(seconds: float, hours: bool = False, decimals: int = 0) -> str:
+    """75 -> "01:15", with a decimal "01:15.0"; with `hours` (or from an hour on) "0:01:15"."""
+    whole, fraction = divmod(round(seconds * 10**decimals), 10**decimals)
+    minutes = f"{whole // 60 % 60:02}:{whole % 60:02}" + (f".{fraction:0{decimals}}" if decimals else "")
     return f"{whole // 3600}:{minutes}" if hours or whole >= 3600 else minutes
 
 
-def _spans(answers: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
-    starts = [answer["start"] for answer in answers]
-    limits = [*starts[1:], float("inf")]
-    return [(a["start"], max(a["start"], min(a["end"], limit))) for a, limit in zip(answers, limits, strict=True)]
+def _spans(answers: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, int]]:
+    """(start, end, number of the answer) of what is drawn: of answers that overlap the one that began last."""
+    times = sorted({answer[key] for answer in answers for key in ("start", "end")})
+    spans: list[tuple[float, float, int]] = []
+    running: list[int] = []
+    begun = 0
+    for start, end in pairwise(times):
+        while begun < len(answers) and answers[begun]["start"] <= start:
+            running.append(begun)
+            begun += 1
+        while running and answers[running[-1]]["end"] <= start:
+            running.pop()
+        if running:
+            spans.append((start, end, running[-1]))
+    return spans
 
 
 def _score(answer: Mapping[str, Any], label: str) -> float:
@@ -79,16 +91,19 @@ def _score(answer: Mapping[str, Any], label: str) -> float:
 
 
 def _draw_band(
-    axes: Axes, name: str, spans: Sequence[tuple[float, float]], heights: Sequence[tuple[float, bool]], colour: str
+    axes: Axes,
+    name: str,
+    spans: Sequence[tuple[float, float, int]],
+    heights: Sequence[tuple[float, bool]],
+    colour: str,
 ) -> None:
-    """One row of the picture; `heights` holds a value and whether it is strong for every span."""
+    """One row of the picture; `heights` holds a value and whether it is strong for every answer."""
     from matplotlib.collections import PolyCollection
 
     corners = [
-        [(start, 0), (start, height), (end, height), (end, 0)]
-        for (start, end), (height, _) in zip(spans, heights, strict=True)
+        [(start, 0), (start, heights[index][0]), (end, heights[index][0]), (end, 0)] for start, end, index in spans
     ]
-    shades = [(colour, 1.0 if strong else PALE) for _, strong in heights]
+    shades = [(colour, 1.0 if heights[index][1] else PALE) for *_, index in spans]
     axes.add_collection(PolyCollection(corners, facecolors=shades, linewidths=0))
     axes.set_ylabel(name, rotation=0, ha="right", va="center")
     axes.set_ylim(0, 1)

@@ -60,6 +60,7 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
 
         Raises:
             FileNotFoundError: the folder holds no exported graph.
+            ValueError: the graph cannot be loaded.
             ImportError: onnxruntime is not installed.
         """
         graph = Path(folder) / GRAPH_FILE
@@ -73,7 +74,10 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
             raise ImportError("running an exported graph needs onnxruntime: pip install onnxruntime") from error
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = num_threads or 0
-        session = onnxruntime.InferenceSession(graph, settings, providers=list(providers))
+        try:
+            session = onnxruntime.InferenceSession(graph, settings, providers=list(providers))
+        except Exception as error:  # onnxruntime's errors share no other base
+            raise ValueError(f"{graph} cannot be loaded; is it damaged, or only half copied? ({error})") from error
         return cls(DRKFProcessor.from_pretrained(folder), session, **options)
 
     def _infer(self, features: dict[str, np.ndarray]) -> Mapping[str, np.ndarray | None]:

@@ -135,7 +135,8 @@ class DRKFProcessor(ProcessorMixin):
         Raises:
             AudioError: a clip is unusable, or too long under `long_audio="error"`.
             TypeError: a text is not a str.
-            ValueError: nothing to process, lists of unequal length, or an audio option that does not exist.
+            ValueError: nothing to process, lists of unequal length, a text with lone surrogates, or an audio option
+                that does not exist.
         """
         options = self._merge_kwargs(DRKFProcessorKwargs, **kwargs)  # type: ignore[arg-type]
         audio_options, text_options = options["audio_kwargs"], options["text_kwargs"]
@@ -208,6 +209,8 @@ class DRKFProcessor(ProcessorMixin):
         for text, name in zip(texts, names, strict=True):
             if not isinstance(text, str):
                 raise TypeError(f'{name}: the text must be a str, not {type(text).__name__}; "" stands for no words')
+            if (halves := text.encode(errors="replace").decode()) != text:
+                raise ValueError(f"{name}: the text holds halves of characters (lone surrogates): {halves[:80]!r}")
         padding = {key: options.pop(key, None) for key in ("padding", "pad_to_multiple_of", "padding_side")}
         limit = options.pop("max_length", None) or self._max_text_tokens
         if padding["padding"] == "max_length":
@@ -252,7 +255,7 @@ def _as_batch(samples: Any, modality: str) -> list[Any]:
         return [samples]
     if not len(samples):
         raise ValueError(f"{modality}=[] holds no samples")
-    return [samples] if isinstance(samples[0], (numbers.Number, np.generic)) else list(samples)
+    return [samples] if isinstance(samples[0], (numbers.Number, np.number)) else list(samples)
 
 
 def _pad(rows: list[np.ndarray], value: float) -> list[np.ndarray]:

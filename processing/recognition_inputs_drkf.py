@@ -14,6 +14,7 @@ from .windows_drkf import cut_segments, cut_windows
 
 INPUT_ERRORS = (ValueError, TypeError, OSError)
 INPUT_KEYS = ("audio", "text", "segments")
+AUDIO_KEYS = ("array", "bytes", "path")  # of a recording as a dict
 
 
 @dataclass
@@ -112,6 +113,8 @@ class InputReader:
     @staticmethod
     def _fields(value: Any) -> dict[str, Any]:
         if isinstance(value, Mapping) and any(key in value for key in INPUT_KEYS):
+            if "audio" not in value and (stray := [key for key in AUDIO_KEYS if key in value]):
+                raise TypeError(f'{", ".join(stray)} beside the words would not be heard: put audio under "audio"')
             return {key: value.get(key) for key in INPUT_KEYS}
         if isinstance(value, tuple):
             raise TypeError('give {"audio": ..., "text": ...} in place of a tuple')

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 Segment = dict[str, Any]
-"""`start` and `end` in seconds from the beginning of the recording (floats), and `text` (str, "" for no words)."""
+"""`start` and `end` in seconds from the beginning of the recording (floats; an `end` of None is the recording's), and
+`text` (str, "" for no words)."""
 
 ARROW = "-->"
 TIME = r"(?:([0-9]{1,5}):)?([0-5]?[0-9]):([0-5]?[0-9])[.,]([0-9]{1,3})"
@@ -47,9 +48,9 @@ def parse_segments(text: str, name: str = "segments") -> list[Segment]:
     """Segments in the order of the text; the format is told from the text itself.
 
     SubRip (SRT), WebVTT, and JSON: of openai-whisper (`segments` with `start`, `end`), of the transformers ASR
-    pipeline (`chunks` with `timestamp`; an open end is closed by the next start), of whisper.cpp (`transcription`
-    with `offsets` in milliseconds), or a bare list of segments. Tags, cue settings and notes are left out; an empty
-    text stays, for somebody may be heard there.
+    pipeline (`chunks` with `timestamp`; an open end is closed by the next start, the last one stays open), of
+    whisper.cpp (`transcription` with `offsets` in milliseconds), or a bare list of segments. Tags, cue settings and
+    notes are left out; an empty text stays, for somebody may be heard there.
 
     Args:
         name: what messages call the text, usually its path.
@@ -145,7 +146,8 @@ def _parse_json(text: str, name: str) -> list[Segment]:
         words = item.get("text", "")
         if not isinstance(words, str):
             raise SegmentError(f"{place}: the text must be a string, not {type(words).__name__}")
-        segments.append(_segment(_number(start, place), _number(end, place), " ".join(words.split()), place))
+        end = None if end is None else _number(end, place)
+        segments.append(_segment(_number(start, place), end, " ".join(words.split()), place))
     return segments
 
 
@@ -172,7 +174,9 @@ def _number(value: Any, place: str) -> float:
     return seconds
 
 
-def _segment(start: float, end: float, text: str, place: str) -> Segment:
-    if not 0 <= start <= end:
-        raise SegmentError(f"{place}: {start:g} s to {end:g} s; a segment starts at 0 or later and ends after that")
+def _segment(start: float, end: float | None, text: str, place: str) -> Segment:
+    if start < 0 or (end is not None and end < start):
+        raise SegmentError(
+            f"{place}: {start:g} s to {end or 0:g} s; a segment starts at 0 or later and ends after that"
+        )
     return {"start": start, "end": end, "text": text}

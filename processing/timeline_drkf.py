@@ -89,17 +89,20 @@ def write_results(
     suffix = check_output(path, OUTPUTS)
     path.parent.mkdir(parents=True, exist_ok=True)
     if suffix == ".json":
-        path.write_text(json.dumps(list(results), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps(list(results), indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="replace"
+        )
     elif suffix == ".srt":
         if len(results) != 1 or "timeline" not in results[0]:
             raise ValueError(f"{path}: subtitles are of one long recording, cut by chunk_length_s or by segments")
-        path.write_text(timeline_srt(results[0], multi_label), encoding="utf-8")
+        path.write_text(timeline_srt(results[0], multi_label), encoding="utf-8", errors="replace")
     else:
         columns = {"audio": str, **SPAN_COLUMNS, "text": str, **answer_columns(label_names)}
         write_table(result_rows(results, label_names, multi_label), path, columns)
 
 
 OUTPUTS = (".json", ".csv", ".srt", ".parquet")
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def check_output(path: Path, endings: Sequence[str]) -> str:
@@ -110,7 +113,8 @@ def check_output(path: Path, endings: Sequence[str]) -> str:
 
 
 def write_table(rows: Iterable[Mapping[str, Any]], path: Path, columns: Mapping[str, type]) -> None:
-    """Writes rows as CSV, JSON Lines or Parquet; None is an empty cell, a null.
+    """Writes rows as CSV, JSON Lines or Parquet; None is an empty cell, a null; half a character (a lone surrogate)
+    becomes a question mark.
 
     Args:
         columns: names in order, and the type (str, float, int or bool) of each; `object` takes what pyarrow infers.
@@ -121,13 +125,13 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: Path, columns: Mapping[
 
         rows = list(rows)
         types = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
-        cells = {name: [row.get(name) for row in rows] for name in columns}
+        cells = {name: [_whole_text(row.get(name)) for row in rows] for name in columns}
         arrays = [
             _inferred(cells[n]) if kind is object else pa.array(cells[n], types[kind]) for n, kind in columns.items()
         ]
         parquet.write_table(pa.table(arrays, names=list(columns)), path)
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
         if path.suffix.lower() == ".jsonl":
             for row in rows:
                 file.write(json.dumps({n: row.get(n) for n in columns}, ensure_ascii=False, default=str) + "\n")
@@ -135,6 +139,10 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: Path, columns: Mapping[
             writer = csv.DictWriter(file, list(columns), extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _whole_text(cell: Any) -> Any:
+    return cell.encode(errors="replace").decode() if isinstance(cell, str) else cell
 
 
 def _inferred(cells: Sequence[Any]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from .audio_drkf import AudioStream
 
 SHORTEST_REST = 0.1  # s; a recording's end that is shorter than this adds no window of its own
+LONGEST = 1e9  # s; beyond any recording
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
 
     Args:
         segments: `{"start", "end", "text"}`, seconds; `text` may be missing or None. An end beyond the recording's is
-            moved there.
+            moved there, and so is an end of None.
 
     Raises:
         TypeError: a segment or its text is of the wrong type.
@@ -88,7 +89,9 @@ def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, f
     for number, segment in enumerate(segments):
         if not isinstance(segment, Mapping):
             raise TypeError(f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}')
-        start, end = (_seconds(segment.get(key), f'segment {number}: "{key}"') for key in ("start", "end"))
+        is_open = "end" in segment and segment["end"] is None
+        start = _seconds(segment.get("start"), f'segment {number}: "start"')
+        end = LONGEST if is_open else _seconds(segment.get("end"), f'segment {number}: "end"')
         text = segment.get("text")
         if text is not None and not isinstance(text, str):
             raise TypeError(f"segment {number}: the text must be a str or None, not {type(text).__name__}")
@@ -101,9 +104,13 @@ def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, f
 
 
 def _seconds(value: Any, name: str) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+    try:
+        seconds = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an int beyond all floats
+        seconds = LONGEST if value > 0 else -LONGEST
+    if not math.isfinite(seconds):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    return float(value)
+    return min(seconds, LONGEST)
 
 
 def _outside(number: int, start: float, seconds: float) -> str:

@@ -347,6 +347,19 @@ def test_examples_need_their_columns(tmp_path):
         read_examples(tmp_path / "other.csv")
 
 
+def test_examples_may_come_from_a_spreadsheet_and_bad_ones_are_named(clips, tmp_path):
+    listed = clips / "saved.csv"
+    listed.write_text(f"audio,text\ngood.wav,{WORDS}\ngood.wav\n", encoding="utf-8-sig")
+    assert [(example.title, example.text) for example in read_examples(listed)] == [
+        (f"1: {WORDS}", WORDS),
+        ("2: good.wav", ""),
+    ]
+    for name in ("words.wav", "nowhere.wav", ""):
+        listed.write_text(f"text,audio\n{WORDS},good.wav\n{WORDS},{name}\n")
+        with pytest.raises(ValueError, match=f"example 2 .*{name}"):
+            read_examples(listed)
+
+
 @pytest.mark.parametrize("frames", [1, 7, 120, 3001])
 def test_attention_on_frames_keeps_its_sum_and_place(frames):
     weights = np.zeros(frames)
@@ -364,7 +377,7 @@ def test_a_taken_port_is_told(checkpoint):
         told = subprocess.run([*DRKF, "app", "--model", str(checkpoint), "--port", port], capture_output=True,
                               text=True, check=False)  # fmt: skip
     assert told.returncode == 1
-    assert told.stderr.splitlines()[-1] == f"error: port {port} is taken; choose another with --port"
+    assert told.stderr.splitlines()[-1].startswith(f"error: port {port} of 127.0.0.1 is taken")
 
 
 def test_without_gradio_the_extra_is_named(checkpoint):
@@ -400,6 +413,12 @@ def test_a_space_answers_without_the_package(checkpoint, clips, expected, tmp_pa
     with serving([sys.executable, "-c", script], port, served, PYTHONPATH="", GRADIO_SERVER_PORT=str(port),
                  HF_MODULES_CACHE=modules) as url:  # fmt: skip
         assert result(url, call(url, uploaded(url, clips / "good.wav"))) == ("complete", [expected])
+
+
+def test_what_is_no_checkpoint_leaves_no_space(clips, tmp_path):
+    told = export_space(clips, tmp_path / "space")
+    assert (told.exit_code, "error: " in told.stderr) == (1, True)
+    assert not (tmp_path / "space").exists()
 
 
 def test_a_space_may_refer_to_the_hub(tmp_path):

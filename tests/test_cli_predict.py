@@ -55,6 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(folder / f"{index}.wav", 0.3 * np.sin(2000 * (1 + index) * time) * rng.uniform(0.5, 1), RATE)
     soundfile.write(folder / "talk.wav", 0.1 * rng.normal(size=int(2.4 * RATE)), RATE)
     (folder / "broken.wav").write_text("no sound")
+    (folder / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
     return folder
 
 
@@ -100,6 +101,25 @@ def test_the_table_shows_every_file(folder, checkpoint):
     assert err.count("note: ") == 1
 
 
+def test_labels_are_shown_as_they_are(folder, tmp_path):
+    names = ["[b]calm[/b]", "[/tense]", "glad"]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    status, out, err = drkf("predict", folder / "0.wav", "--model", write_checkpoint(tmp_path, **labels))
+    assert status == 0, err
+    assert all(name in out for name in names)
+
+
+def test_a_model_that_is_no_folder_is_told(folder, tmp_path):
+    for verb in (
+        ["predict", folder / "0.wav", "--model"],
+        ["explain", folder / "0.wav", "--model"],
+        ["export", "onnx"],
+    ):
+        missing = tmp_path / "missing"
+        status, _, err = drkf(*verb, missing, *([tmp_path / "out"] if verb[0] == "export" else []))
+        assert (status, f"{missing} is neither the folder" in err) == (1, True)
+
+
 def test_subtitles_give_a_timeline_in_every_form(folder, checkpoint, pipe, tmp_path):
     (tmp_path / "talk.srt").write_text(
         "1\n00:00:00,200 --> 00:00:01,000\noh <i>no</i>\n\n2\n00:00:01,000 --> 00:00:01,000\ngone\n\n"
@@ -121,7 +141,8 @@ def test_subtitles_give_a_timeline_in_every_form(folder, checkpoint, pipe, tmp_p
     assert cues[1] == {"start": 1.5, "end": 2.2, "text": f"{best[0]} {best[1]:.2f} | you came back"}
     assert (tmp_path / "o.png").stat().st_size > 5000
     status, out, _ = drkf(*arguments)
-    assert "00:00 - 00:01" in out
+    assert "00:00.2 - 00:01.0" in out
+    assert "00:01.5 - 00:02.2" in out
     (tmp_path / "talk.srt").write_text("1\nbroken\n")
     status, _, err = drkf(*arguments)
     assert status == 1
@@ -144,7 +165,16 @@ def test_windows_give_a_timeline(folder, checkpoint, tmp_path):
         (["0.wav", "--text", "a", "--segments", "a.srt"], "--text and --segments: give the words in one way"),
         (["0.wav", "--output", "a.xls"], "the ending says how to write it"),
         (["0.wav", "--picture", "a.png"], "the picture is of one long recording"),
+        (["0.wav", "--chunk-length-s", "1", "--picture", "a.txt"], "one of .png, .svg, .pdf"),
+        (["0.wav", "1.wav", "--chunk-length-s", "1", "--output", "a.srt"], "subtitles are of one long recording"),
         (["0.wav", "--text-file", "none.txt"], "none.txt"),
+        (["0.wav", "--text-file", "latin.txt"], "latin.txt: not UTF-8"),
+        (["0.wav", "--top-k", "0"], "Invalid value for '--top-k'"),
+        (
+            ["--manifest", "m.csv", "--output", "o.csv", "--rows-per-shard", "0"],
+            "Invalid value for '--rows-per-shard'",
+        ),
+        (["--manifest", "m.csv", "--output", "o.csv", "--stride-s", "1"], "--manifest takes --output"),
         ([], "name a FILE, or a --manifest"),
         (["--manifest", "m.csv"], "--manifest takes --output"),
         (["--manifest", "none.csv", "--output", "o.csv"], "no such file"),
@@ -156,6 +186,22 @@ def test_what_cannot_be_meant_is_told(folder, checkpoint, tmp_path, monkeypatch,
     status, _, err = drkf("predict", *options, "--model", checkpoint)
     assert status != 0
     assert message in " ".join(err.split())
+
+
+def test_what_cannot_be_written_is_told_before_the_work(folder, tmp_path):
+    options = ["predict", folder / "0.wav", "--model", tmp_path / "no-checkpoint", "--chunk-length-s", 1]
+    for option, name in (("--picture", "a.txt"), ("--output", "a.xls")):
+        status, _, err = drkf(*options, option, tmp_path / name)
+        assert (status, "the ending says how to write it" in err) == (1, True)
+
+
+def test_answers_are_shown_where_they_cannot_be_written(folder, checkpoint, tmp_path):
+    (tmp_path / "file").touch()
+    status, out, err = drkf("predict", folder / "0.wav", "--model", checkpoint, "--json",
+                            "--output", tmp_path / "file" / "answer.json")  # fmt: skip
+    assert status == 1
+    assert len(json.loads(out)["scores"]) > 1
+    assert "error: " in err
 
 
 def write_manifest(path: Path, clips: Path, rows: int) -> Path:
@@ -204,8 +250,23 @@ def test_a_manifest_is_answered_row_by_row(folder, checkpoint, pipe, tmp_path):
     assert (status, "already has the columns prediction" in err) == (1, True)
 
 
+def test_half_a_character_costs_its_row_and_no_other(folder, checkpoint, tmp_path):
+    rows = [{"audio": "0.wav", "text": TEXTS[0]}, {"audio": "1.wav", "text": "oh \ud83d"}, {"audio": "\ud83d.wav"}]
+    (folder / "halves.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = ["predict", "--manifest", folder / "halves.jsonl", "--model", checkpoint]
+    for ending, read in ((".parquet", pandas.read_parquet), (".csv", pandas.read_csv)):
+        output = tmp_path / f"o{ending}"
+        assert drkf(*arguments, "--output", output)[0] == 0
+        table = read(output)
+        assert table.prediction.notna().tolist() == [True, False, False]
+        assert table.text.tolist()[:2] == [TEXTS[0], "oh ?"]
+        assert "line 2 (" in table.error[1]
+        assert "halves of characters" in table.error[1]
+
+
 def test_relative_paths_start_at_the_manifest_and_types_are_kept(folder, checkpoint, pipe, tmp_path):
-    rows = {"audio": ["0.wav", None], "text": [None, TEXTS[0]], "take": [7, 8]}
+    audio = [{"path": "0.wav", "bytes": None}, None]
+    rows = {"audio": audio, "text": [None, TEXTS[0]], "take": [7, 8]}
     pandas.DataFrame(rows).to_parquet(folder / "m.parquet")
     output = tmp_path / "o.parquet"
     assert drkf("predict", "--manifest", folder / "m.parquet", "--output", output, "--model", checkpoint)[0] == 0
@@ -356,6 +417,17 @@ def test_evaluation_warns_of_what_was_trained_on(corpus, tmp_path):
     assert (status, "there is no split 'dev'" in err) == (1, True)
 
 
+def test_evaluation_does_not_clear_utterances_that_it_cannot_tell(corpus, tmp_path):
+    """The clips of the training under other names: no warning would read as no leak."""
+    checkpoint = write_checkpoint(tmp_path / "model")
+    parts = [tuple(f"clip-{i}" for i in part) for part in ((0, 1, 3, 4), (2, 5), (6, 7, 8, 9))]
+    save_folds([Fold("random", *parts, speaker_disjoint=False)], checkpoint / "fold.json")
+    arguments = ["evaluate", "--model", checkpoint, "--manifest", corpus, "--output-dir", tmp_path / "scores"]
+    status, _, err = drkf(*arguments)
+    assert (status, "names these utterances" in err) == (0, True)
+    assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["leaks"]["known"] is False
+
+
 def test_evaluation_withholds_a_modality(corpus, pipe):
     read = read_manifest(corpus)
     _, predictions = evaluate(pipe, read, modality="speech")
@@ -407,7 +479,8 @@ def test_an_explanation_is_the_models_attention(folder, checkpoint, pipe, tmp_pa
     assert picture.stat().st_size > 20_000
     status, out, _ = drkf("explain", clip, "--text", text, "--model", checkpoint)
     strongest = max(told["words"][1:-1], key=lambda word: word["attention"])
-    assert f"words most attended to: {strongest['text']} (" in out
+    assert f"words most attended to: {strongest['text']} ({strongest['attention']:.1%})" in out
+    assert "Shares of the attention" in out  # a multiple of an even spread is what the picture shows
     assert "not an explanation of cause" in " ".join(out.split())
 
 

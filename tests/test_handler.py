@@ -126,6 +126,7 @@ def lying_wav(frames: int = 0x7FFFFF00 // 2) -> bytes:
         ([{"text": "a"}] * 33, "holds 33 requests"),
         ({"audio": b64(encoded()), "segments": [{"start": 0, "end": 1e9}]}, "more than 600 s"),
         ({"audio": b64(encoded()), "segments": [{"start": 0, "end": "1"}]}, "start"),
+        ({"audio": b64(encoded()), "segments": [{"start": 0.5, "end": 10**400}]}, "start"),
         ({"audio": b64(encoded()), "segments": [{"start": 0.0, "end": 0.1}] * 1001}, "1 to 1000"),
     ],
 )
@@ -142,6 +143,7 @@ def test_what_a_client_must_not_send_is_told(handler: Any, inputs: Any, message:
         ({"chunk_length_s": 1e-9}, "windows last a second or more"),
         ({"chunk_length_s": 8, "stride_s": 1}, "at most 4 of them overlap"),
         ({"chunk_length_s": float("nan")}, "chunk_length_s is a number"),
+        ({"chunk_length_s": 10**400}, "chunk_length_s is a number"),
         ({"top_k": -1}, "top_k must be"),
         ({"top_k": "all"}, "top_k must be"),
         ([1], "is an object"),

@@ -215,6 +215,14 @@ def test_what_is_no_checkpoint_is_an_error_and_leaves_nothing(tmp_path, capsys):
 # The runtime.
 
 
+def test_a_checkpoint_is_not_exported_into_itself(checkpoint, capsys):
+    (checkpoint / "README.md").write_text("the card")
+    assert run_export_onnx(str(checkpoint), checkpoint, int8=False) == 1
+    assert "holds a checkpoint" in capsys.readouterr().err
+    assert (checkpoint / "README.md").read_text() == "the card"
+    assert not (checkpoint / "model.onnx").exists()
+
+
 def test_the_runtime_answers_as_the_pipeline(exported, checkpoint, clips):
     recognize, pipe = open_pipeline(exported), open_pipeline(checkpoint)
     assert isinstance(recognize, OnnxEmotionRecognizer)
@@ -283,6 +291,12 @@ def test_a_clip_longer_than_the_graph_reads_is_named(exported):
     clip = {"audio": {"array": np.zeros(4000), "sampling_rate": 16_000}, "text": "oh"}
     with pytest.raises(ValueError, match=r"input 1: the graph cannot read .* at most 96"):
         OnnxEmotionRecognizer.from_pretrained(exported)([{"text": "oh"}, clip])
+
+
+def test_a_graph_that_was_half_copied_is_told(exported, tmp_path):
+    (tmp_path / "model.onnx").write_bytes((exported / "model.onnx").read_bytes()[:10_000])
+    told = CliRunner().invoke(app, ["predict", "clip.wav", "--model", str(tmp_path)])
+    assert (told.exit_code, "model.onnx cannot be loaded; is it damaged" in told.stderr) == (1, True)
 
 
 def test_a_folder_without_a_graph_says_how_to_make_one(tmp_path):
@@ -361,3 +375,35 @@ def test_the_command_answers_from_an_exported_folder(exported: Path, tmp_path: P
     assert printed.exit_code == 0, printed.stderr
     answer = OnnxEmotionRecognizer.from_pretrained(exported)({"audio": tmp_path / "clip.wav", "text": "so happy"})
     assert {name: json.loads(printed.stdout)[name] for name in answer} == answer
+
+
+def test_an_exported_folder_is_evaluated_as_its_checkpoint_and_not_explained(exported, checkpoint, tmp_path):
+    soundfile.write(tmp_path / "clip.wav", 0.2 * np.sin(np.arange(800) / 9), 16_000)
+    (tmp_path / "corpus.csv").write_text("audio,text,label\nclip.wav,so happy,calm\n")
+    probabilities = []
+    for folder in (exported, checkpoint):
+        out = tmp_path / f"scores of {folder.name}"
+        command = ["evaluate", "--manifest", tmp_path / "corpus.csv", "--output-dir", out, "--model", folder]
+        done = CliRunner().invoke(app, list(map(str, command)))
+        assert done.exit_code == 0, done.stderr
+        with next(out.glob("*.csv")).open(newline="") as file:
+            row = next(csv.DictReader(file))
+        probabilities.append([float(row[name]) for name in ("probability_calm", "consistency", "speech_share")])
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-4)
+    told = CliRunner().invoke(app, ["explain", str(tmp_path / "clip.wav"), "--model", str(exported)])
+    assert (told.exit_code, "an exported graph, which keeps no attention" in told.stderr) == (1, True)
+
+
+def test_the_page_answers_from_an_exported_folder(exported):
+    pytest.importorskip("gradio")
+    from drkf_cli.web.page import build_page
+
+    recogniser = OnnxEmotionRecognizer.from_pretrained(exported)
+    page, _ = build_page(recogniser, "exported")
+    show = next(step.fn for step in page.fns.values() if step.fn.__name__ == "show")
+    file = Path(exported).parent / "clip.wav"
+    soundfile.write(file, 0.2 * np.sin(np.arange(800) / 9), 16_000)
+    rendered, picture, found = show(str(file), "so happy")
+    assert found == recogniser({"audio": file, "text": "so happy"})
+    assert found["scores"][0]["label"] in rendered
+    assert picture == ""

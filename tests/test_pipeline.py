@@ -320,6 +320,9 @@ BAD_INPUTS: list[tuple[Any, type[Exception], str]] = [
     ({"audio": clip(0.1), "segments": [{"start": 0.2, "end": 1}]}, ValueError, "segment 0 starts at 0.2 s"),
     (("clip.wav", "so"), TypeError, "in place of a tuple"),
     (None, ValueError, "nothing to judge"),
+    ({**clip(0.5), "text": WORDS}, TypeError, "array beside the words would not be heard"),
+    ({"path": "clip.wav", "text": WORDS}, TypeError, "path beside the words would not be heard"),
+    ({"text": "oh \ud83d"}, ValueError, "the text holds halves of characters"),
     ({"audio": clip(4.0), "text": "so"}, ValueError, "max_fusion_positions"),
 ]
 

@@ -170,6 +170,15 @@ def test_every_kind_of_clip_in_one_batch(raw_processor, tmp_path):
     assert one_clip["input_values"].shape == (1, 2000)
 
 
+def test_strings_of_numpy_are_texts_and_paths(processor, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.linspace(-0.1, 0.1, 2_000), 16_000, subtype="FLOAT")
+    texts, paths = np.array(["oh no", "never mind"]), np.array([str(tmp_path / "a.wav")] * 2)
+    found = processor(audio=list(paths), text=list(texts), return_tensors="np")
+    expected = processor(audio=[str(path) for path in paths], text=["oh no", "never mind"], return_tensors="np")
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
 def test_text_without_any_token_keeps_one_valid_position():
     processor = DRKFProcessor(EXTRACTORS["raw"](), word_tokenizer(special_tokens=False))
     batch = processor(text=["", "  ", "so happy"], return_tensors="pt")

@@ -87,8 +87,9 @@ def test_whispers_json_is_read_in_all_its_dialects(content):
 def test_an_open_end_is_closed_by_the_next_start():
     chunks = [{"timestamp": [0.5, None], "text": "a"}, {"timestamp": [2.0, 3.0], "text": "b"}]
     assert [segment["end"] for segment in parse_segments(json.dumps({"chunks": chunks}))] == [2.0, 3.0]
+    assert [segment["end"] for segment in parse_segments(json.dumps({"chunks": chunks[:1]}))] == [None]
     with pytest.raises(SegmentError, match=r"chunks\[0\].*None"):
-        parse_segments(json.dumps({"chunks": chunks[:1]}))
+        parse_segments(json.dumps({"chunks": [{"timestamp": [None, None], "text": "a"}]}))
 
 
 def test_utf_16_files_are_read_and_other_encodings_named_by_line(tmp_path: Path):
@@ -182,5 +183,6 @@ def test_any_text_gives_segments_or_a_segment_error(text):
         return
     assert segments
     for segment in segments:
-        assert 0 <= segment["start"] <= segment["end"] < math.inf
+        assert 0 <= segment["start"] < math.inf
+        assert segment["end"] is None or segment["start"] <= segment["end"] < math.inf
         assert isinstance(segment["text"], str)

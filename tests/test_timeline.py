@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from processing.explanation_drkf import Explanation, Word, merge_words
-from processing.figures_timeline_drkf import clock, plot_timeline
+from processing.figures_timeline_drkf import _spans, clock, plot_timeline
 from processing.segments_drkf import parse_segments
 from processing.timeline_drkf import answer_columns, timeline_srt, write_results, write_table
 
@@ -105,6 +105,7 @@ def test_columns_of_any_type_survive_parquet(tmp_path: Path):
 def test_the_clock_has_hours_where_there_are_any():
     assert [clock(seconds) for seconds in (0, 75.4, 3599, 3725)] == ["00:00", "01:15", "59:59", "1:02:05"]
     assert clock(75, hours=True) == "0:01:15"
+    assert [clock(seconds, decimals=1) for seconds in (1.5, 59.96, 3661.04)] == ["00:01.5", "01:00.0", "1:01:01.0"]
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -134,6 +135,20 @@ def test_the_picture_fills_a_band_as_high_as_its_probability(tmp_path: Path):
     assert share_of(grey, pixels(silent)) < 0.01
     with pytest.raises(ValueError, match="the timeline is empty"):
         plot_timeline({"audio_seconds": 1.0, "timeline": []}, LABELS, tmp_path / "t.png")
+
+
+def test_a_voice_that_goes_on_beneath_another_is_drawn_again():
+    answers = [{"start": start, "end": end} for start, end in ((0, 10), (2, 5), (3, 4), (11, 14), (12, 15))]
+    assert _spans(answers) == [
+        (0, 2, 0),
+        (2, 3, 1),
+        (3, 4, 2),
+        (4, 5, 1),
+        (5, 10, 0),
+        (11, 12, 3),
+        (12, 14, 4),
+        (14, 15, 4),
+    ]
 
 
 @pytest.mark.parametrize(("count", "duration"), [(2, 5.2), (700, 3700.0)])
@@ -206,3 +221,4 @@ def test_an_explanation_without_words_is_drawn(tmp_path: Path):
     svg = plot_explanation(heard, tmp_path / "e.svg").read_text()
     assert "<!-- 0.90 -->" in svg
     assert "agree -->" not in svg
+    assert "agreement and shares" not in svg  # no empty panel

@@ -83,6 +83,13 @@ def test_segments_come_by_their_start_overlap_and_end_with_the_recording():
         np.testing.assert_array_equal(piece.waveform, noise(2_000)[start:end, 0])
 
 
+@pytest.mark.parametrize("end", [None, 1e308, 10**400], ids=["open", "late", "huge"])
+def test_an_end_that_is_open_or_beyond_all_is_the_recordings(end):
+    (piece,) = cut_segments(stream_of(2_000), [{"start": 1.5, "end": end}])
+    assert bounds([piece]) == [(1_500, 2_000)]
+    np.testing.assert_array_equal(piece.waveform, noise(2_000)[1_500:, 0])
+
+
 @settings(max_examples=100)
 @given(
     ends=st.lists(st.tuples(st.integers(0, 1_900), st.integers(1, 800)), min_size=1, max_size=6),

@@ -86,17 +86,23 @@ def read_examples(manifest: Path) -> list[Example]:
     """Up to `MAX_EXAMPLES` rows, evenly spaced, of a CSV file with the columns audio (relative to it) and text.
 
     Raises:
-        ValueError: a column is missing, or there are no rows.
-        OSError: the file or a clip cannot be read.
+        ValueError: a column is missing, there are no rows, or a clip cannot be read.
+        OSError: the file cannot be read.
     """
-    with manifest.open(newline="", encoding="utf-8") as file:
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"audio", "text"} <= rows[0].keys():
         raise ValueError(f"{manifest}: examples need a CSV file with the columns audio and text, and at least one row")
     spaced = [rows[i * len(rows) // MAX_EXAMPLES] for i in range(MAX_EXAMPLES)] if len(rows) > MAX_EXAMPLES else rows
-    return [_example(number, manifest.parent / row["audio"], row["text"]) for number, row in enumerate(spaced, 1)]
+    return [
+        _example(number, manifest.parent / (row["audio"] or ""), row["text"] or "")
+        for number, row in enumerate(spaced, 1)
+    ]
 
 
 def _example(number: int, path: Path, text: str) -> Example:
-    samples, rate = soundfile.read(path, dtype="int16")
+    try:
+        samples, rate = soundfile.read(path, dtype="int16")
+    except (soundfile.SoundFileError, TypeError) as error:
+        raise ValueError(f"example {number} ({path}) cannot be read: {error}") from error
     return Example(f"{number}: {text}" if text else f"{number}: {path.name}", (rate, samples), text)

@@ -42,7 +42,8 @@ def build_page(
 ) -> tuple[gr.Blocks, dict[str, Any]]:
     """
     Args:
-        recogniser: a pipeline that gives Answers and explains them.
+        recogniser: gives Answers; where it explains them, too (a pipeline does, an exported graph does not), the
+            page draws the attention.
         title: the checkpoint's name.
         transcribes: whether the recogniser writes down what is said where no words are typed.
 
@@ -65,7 +66,7 @@ def build_page(
         except gr.Error as error:
             return render_error(error.message), "", None
         picture = ""
-        if found["modality_shares"] is not None:
+        if found["modality_shares"] is not None and hasattr(recogniser, "explain"):
             picture = render_attention(recogniser.explain(read_clip(audio), found["text"], found))
         return render_answer(found), picture, found
 
