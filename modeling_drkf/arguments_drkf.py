@@ -1,24 +1,20 @@
 """The options of `train_drkf.py`: from the command line, from a YAML recipe, or from both."""
 
-import difflib
 import json
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from transformers import HfArgumentParser
 
 from processing.metrics_drkf import FORMULAS
 
+from .recipes_drkf import RECIPE_SUFFIXES, checked_recipe, did_you_mean, merge_recipes, read_recipe
 from .training_arguments_drkf import DRKFTrainingArguments
-
-RECIPE_SUFFIXES = (".yaml", ".yml")
 
 TRAINING_DEFAULTS = {
     "eval_strategy": "epoch",
@@ -268,7 +264,9 @@ def parse_arguments(
     try:
         while remaining and remaining[0].endswith(RECIPE_SUFFIXES):
             recipe = merge_recipes(recipe, read_recipe(remaining.pop(0), options))
-        parser.set_defaults(**{**TRAINING_DEFAULTS, **recipe})
+        parser.set_defaults(**TRAINING_DEFAULTS)
+        parser.set_defaults(**checked_recipe(recipe, parser))
+        _require_known_options(parser, remaining)
         model, data, training = parser.parse_args_into_dataclasses(remaining, look_for_args_file=False)
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
@@ -277,51 +275,12 @@ def parse_arguments(
     return model, data, training  # type: ignore[return-value]
 
 
-def merge_recipes(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`, which go into the mapping `drkf` field by field."""
-    merged = {**base, **changes}
-    if base.get("drkf") and changes.get("drkf"):
-        merged["drkf"] = {**base["drkf"], **changes["drkf"]}
-    return merged
-
-
-def read_recipe(name: str, options: Sequence[str], extended_by: Sequence[Path] = ()) -> dict[str, Any]:
-    """The settings of a recipe, on top of those of the recipe that its key `extends` names, if any.
-
-    Args:
-        name: a path (that of `extends` may start at the recipe that has it), or a name in `model_cards/recipes`.
-        options: the keys that a recipe may have.
-
-    Raises:
-        ValueError: the recipe is not found, is no mapping, extends itself, or has an unknown key.
-    """
-    path = _find_recipe(name, [recipe.parent for recipe in extended_by[-1:]])
-    if path in extended_by:
-        raise ValueError(f"recipe {path} extends itself, by way of {extended_by[-1]}")
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {path} is no YAML: {error}") from error
-    if not isinstance(recipe, dict):
-        raise ValueError(f"recipe {path} is not a mapping of options")
-    known = [*options, "extends"]
-    for key in recipe:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, 1)
-            raise ValueError(
-                f"recipe {path}: unknown option {key!r}{f', did you mean {close[0]!r}?' if close else ''}"
-            )
-    base = recipe.pop("extends", None)
-    return recipe if base is None else merge_recipes(read_recipe(base, options, [*extended_by, path]), recipe)
-
-
-def _find_recipe(name: str, folders: Sequence[Path]) -> Path:
-    packaged = Path(str(files("model_cards"))) / "recipes"
-    for path in (*(folder / name for folder in folders), Path(name).expanduser(), packaged / name):
-        if path.is_file():
-            return path.resolve()
-    known = ", ".join(sorted(entry.name for entry in packaged.iterdir() if entry.suffix in RECIPE_SUFFIXES))
-    raise ValueError(f"recipe {name} is neither a file nor one of {known}")
+def _require_known_options(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    for unknown in parser.parse_known_args(arguments)[1]:
+        if unknown.endswith(RECIPE_SUFFIXES):
+            raise ValueError(f"{unknown}: recipes stand before all options")
+        suggestion = did_you_mean(unknown.partition("=")[0], parser._option_string_actions)
+        raise ValueError(f"unknown option {unknown}{suggestion}; --help lists all")
 
 
 def _structure_or_name(value: Any, name: str) -> Any:

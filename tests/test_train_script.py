@@ -98,6 +98,8 @@ def test_single_modality_baselines_see_one_modality(run: Path, tmp_path: Path, m
         (["--manifest", "x.csv"], "name what to train"),
         (["paper.yaml"], "name the data"),
         (["paper.yaml", "--manifest", "x.csv", "--drkf", "{broken"], "--drkf is not valid JSON"),
+        (["paper.yaml", "--learning_rat_e", "1"], "unknown option --learning_rat_e, did you mean '--learning_rate'?"),
+        (["--manifest", "x.csv", "paper.yaml"], "paper.yaml: recipes stand before all options"),
     ],
 )
 def test_wrong_options_are_told(arguments: list[str], message: str, capsys: pytest.CaptureFixture):
@@ -112,6 +114,31 @@ def test_an_unknown_key_of_a_recipe_is_an_error_with_a_suggestion(tmp_path: Path
     with pytest.raises(SystemExit):
         main([str(recipe), "--manifest", "x.csv"])
     assert "'learning_rat', did you mean 'learning_rate'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modality": "speach"}, "argument --modality: invalid choice: 'speach'"),
+        ({"selection": "tset"}, "argument --selection: invalid choice: 'tset'"),
+        ({"learning_rate": [1e-3]}, "invalid float value: '[0.001]'"),
+        ({"extends": ["demo.yaml", "paper.yaml"]}, "extends names one other recipe"),
+    ],
+)
+def test_a_recipe_takes_the_values_that_the_command_line_takes(
+    options: dict, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    with pytest.raises(SystemExit) as stop:
+        main([str(write_recipe(tmp_path, **options)), "--manifest", "x.csv", "--output_dir", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_recipe_may_name_one_value_where_several_may_stand_and_a_fold_by_its_number(tmp_path: Path):
+    _, data, _ = parse_arguments([str(write_recipe(tmp_path, folds="all", seeds=3)), "--manifest", "x.csv"])
+    assert (data.folds, data.seeds) == (["all"], [3])
+    _, data, training = parse_arguments([str(write_recipe(tmp_path, fold=2, report_to="none")), "--manifest", "x.csv"])
+    assert (data.fold, training.report_to) == ("2", [])
 
 
 def test_the_command_line_overrides_the_recipe(tmp_path: Path):
