@@ -3,16 +3,17 @@
 import json
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import HfArgumentParser
+from transformers import CONFIG_MAPPING, HfArgumentParser
 
 from processing.metrics_drkf import FORMULAS
 
+from .configuration_drkf import DRKFConfig
 from .recipes_drkf import RECIPE_SUFFIXES, checked_recipe, did_you_mean, merge_recipes, read_recipe
 from .training_arguments_drkf import DRKFTrainingArguments
 
@@ -103,7 +104,8 @@ class ModelArguments:
         },
     )
     max_audio_seconds: float | None = field(
-        default=25.0, metadata={"help": "Clips are cut at this length, with a warning; null keeps them whole."}
+        default=25.0,
+        metadata={"help": "Clips are cut at this length, with a warning; null (in a recipe) keeps them whole."},
     )
     modality: Literal["both", "speech", "text"] = field(
         default="both",
@@ -116,6 +118,10 @@ class ModelArguments:
     def __post_init__(self) -> None:
         for name in ("audio_encoder", "text_encoder", "feature_extractor", "drkf", "lora", "class_weights"):
             setattr(self, name, _structure_or_name(getattr(self, name), name))
+        _require_fields("drkf", self.drkf, DRKFConfig.__annotations__)
+        for name in ("audio_encoder", "text_encoder"):
+            if isinstance(encoder := getattr(self, name), dict):
+                _require_fields(name, encoder, _encoder_fields(name, encoder))
         if self.lora is not None and not isinstance(self.lora, dict):
             raise ValueError(f'--lora takes fields of LoraConfig, such as {{"r": 8}}, not {self.lora!r}')
         if self.lora is not None and self.freeze_speech_encoder and self.freeze_text_encoder:
@@ -199,6 +205,10 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         self.label_map = _structure_or_name(self.label_map, "label_map")
+        if isinstance(self.label_map, dict):  # YAML and JSON read the labels 0 and 1 as numbers
+            self.label_map = {str(source): str(target) for source, target in self.label_map.items()}
+        elif self.label_map is not None:
+            raise ValueError(f'--label_map takes a mapping, such as {{"excited": "happy"}}, not {self.label_map!r}')
         if self.manifest:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:
@@ -281,6 +291,27 @@ def _require_known_options(parser: ArgumentParser, arguments: Sequence[str]) -> 
             raise ValueError(f"{unknown}: recipes stand before all options")
         suggestion = did_you_mean(unknown.partition("=")[0], parser._option_string_actions)
         raise ValueError(f"unknown option {unknown}{suggestion}; --help lists all")
+
+
+def _require_fields(option: str, given: Any, known: Iterable[str]) -> None:
+    if given is not None and not isinstance(given, dict):
+        raise ValueError(f"--{option} takes a mapping of fields, not {given!r}")
+    known = list(known)
+    for name in given or ():
+        if name not in known:
+            raise ValueError(f"--{option}: unknown field {name!r}{did_you_mean(str(name), known)}")
+
+
+def _encoder_fields(option: str, encoder: Mapping[str, Any]) -> list[str]:
+    """What the configuration of an encoder from scratch may hold."""
+    model_type = str(encoder.get("model_type"))
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(
+            f"--{option} needs the model_type of an encoder that transformers has, such as wav2vec2 or bert, not "
+            f"{model_type!r}{did_you_mean(model_type, CONFIG_MAPPING)}"
+        )
+    config = CONFIG_MAPPING[model_type]
+    return ["model_type", "attn_implementation", *(entry.name for entry in fields(config)), *config.attribute_map]
 
 
 def _structure_or_name(value: Any, name: str) -> Any:

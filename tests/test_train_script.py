@@ -122,6 +122,9 @@ def test_an_unknown_key_of_a_recipe_is_an_error_with_a_suggestion(tmp_path: Path
         ({"modality": "speach"}, "argument --modality: invalid choice: 'speach'"),
         ({"selection": "tset"}, "argument --selection: invalid choice: 'tset'"),
         ({"learning_rate": [1e-3]}, "invalid float value: '[0.001]'"),
+        ({"drkf": {"fusoin": "cross"}}, "--drkf: unknown field 'fusoin', did you mean 'fusion'?"),
+        ({"text_encoder": {"model_type": "bert", "hiden_size": 8}}, "unknown field 'hiden_size', did you mean 'hidd"),
+        ({"text_encoder": {"model_type": "brt"}}, "not 'brt', did you mean 'bert'?"),
         ({"extends": ["demo.yaml", "paper.yaml"]}, "extends names one other recipe"),
     ],
 )
@@ -139,6 +142,15 @@ def test_a_recipe_may_name_one_value_where_several_may_stand_and_a_fold_by_its_n
     assert (data.folds, data.seeds) == (["all"], [3])
     _, data, training = parse_arguments([str(write_recipe(tmp_path, fold=2, report_to="none")), "--manifest", "x.csv"])
     assert (data.fold, training.report_to) == ("2", [])
+
+
+def test_a_recipe_may_map_labels_that_are_numbers(run: Path, tmp_path: Path):
+    table = pandas.read_csv(run / "clips.csv").assign(audio=lambda t: str(run) + "/" + t.audio)
+    table.assign(label=table.label.map({"calm": 0, "tense": 1})).to_csv(tmp_path / "clips.csv", index=False)
+    recipe = write_recipe(tmp_path, label_map={0: "calm", 1: "tense"})
+    _, data, _ = parse_arguments([str(recipe), "--manifest", str(tmp_path / "clips.csv")])
+    corpus = read_corpus("manifest", str(data.data_dir), label_map=data.label_map, progress=False)
+    assert corpus.label_names == ["calm", "tense"]
 
 
 def test_the_command_line_overrides_the_recipe(tmp_path: Path):
