@@ -192,7 +192,9 @@ def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], l
     for label in labels:
         cells = [f"{found[label]:.3f}" if label in found else "" for found in scores]
         best = [answer["scores"][0]["label"] == label for answer in answers]
-        table.add_row(label, *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True)))
+        table.add_row(
+            escape(label), *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True))
+        )
     table.add_section()
     table.add_row("voice and words agree", *map(_agreement, answers))
     table.add_row("dominant modality", *map(_dominant, answers))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from .corpus_facts_drkf import corpus_facts
 from .metrics_drkf import FORMULAS, bootstrap_scores, percentile_interval
@@ -119,13 +120,13 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
 def results_table(results: Mapping[str, Any]) -> Table:
     """Per fold and seed, then mean, standard deviation and interval; the paper's figures where it has this corpus."""
     names = list(results["metrics"])
-    table = Table(title=results_title(results), title_justify="left")
+    table = Table(title=Text(results_title(results)), title_justify="left")
     for heading in ("fold", "seed"):
         table.add_column(heading)
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for run in results["runs"]:
-        table.add_row(run["fold"], str(run["seed"]), *(f"{run[name]:.3f}" for name in names))
+        table.add_row(Text(run["fold"]), str(run["seed"]), *(f"{run[name]:.3f}" for name in names))
     table.add_section()
     metrics = results["metrics"].values()
     table.add_row("mean", "", *(f"{metric['mean']:.3f}" for metric in metrics), style="bold")

@@ -55,6 +55,16 @@ def test_counts_durations_and_verdict(tmp_path):
     assert examine("iemocap", root, skip_damaged="all", progress=False).exit_status == 0
 
 
+def test_names_in_brackets_are_shown_as_they_are(tmp_path):
+    rows = [
+        {"audio": write_tone(tmp_path / f"{number}.wav"), "text": "a", "label": "[/x]calm", "speaker": "[ada]"}
+        for number in range(2)
+    ]
+    text = printed(examine("manifest", write_table(tmp_path / "manifest.csv", rows), progress=False))
+    assert "[/x]calm" in text
+    assert "[ada]" in text
+
+
 def test_overlaps_between_splits(tmp_path):
     examination = examine("meld", make_meld(tmp_path), skip_damaged="all", progress=False)
     assert examination.usable
