@@ -1,5 +1,6 @@
 """Cross-validation as one command: folds and seeds in folders of their own, resumable, mergeable; Table 4; recipes."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -9,14 +10,16 @@ import pandas
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from tones import RECIPE, SPEAKERS, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification
 from typer.testing import CliRunner
 
 from drkf_cli import app
+from drkf_cli.ablate import row_command
 from modeling_drkf.arguments_drkf import chosen_options, parse_arguments
 from processing.paper_drkf import TABLE_4
-from processing.results_drkf import merge_runs, run_folder_name
+from processing.results_drkf import merge_runs, results_table, run_folder_name
 from train_drkf import main
 
 PROTOCOL = ["--protocol", "leave_one_speaker_out"]
@@ -64,6 +67,14 @@ def test_every_fold_and_seed_has_its_run(all_folds: Path):
         assert {name: run[name] for name in SCALARS} == {name: record["test"][name] for name in SCALARS}
     table = pandas.read_csv(all_folds / "results.csv")
     assert table.unweighted_accuracy.tolist() == [run["unweighted_accuracy"] for run in results["runs"]]
+
+
+def test_the_tables_take_names_in_brackets(all_folds: Path):
+    results = json.loads((all_folds / "results.json").read_text())
+    results["corpus"] = results["runs"][0]["fold"] = "[/x][y]"
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(results_table(results))
+    assert console.export_text().count("[/x][y]") == 2
 
 
 def test_mean_deviation_and_interval_are_over_folds(all_folds: Path):
@@ -171,6 +182,7 @@ def ablation(data: Path) -> Path:
     options = command(
         data, out, "--fold", "ada", "--max_steps", 2, "--save_strategy", "steps", "--eval_strategy", "steps"
     )
+    options[options.index("--output_dir")] = "--output-dir"  # argparse takes both
     status, printed, err = cli("ablate", *options)
     assert status == 0, err
     (data / "printed.txt").write_text(printed)
@@ -210,6 +222,21 @@ def test_an_ablation_goes_on_where_it_was_stopped(ablation: Path, data: Path, tm
         json.loads((folder / "drkf" / "metrics.json").read_text())["test"] for folder in (copy, ablation)
     )
     assert last == expected
+
+
+def test_the_rows_go_into_folders_and_repositories_of_their_own(data: Path):
+    options = ["--manifest", "x.csv", "--output_dir", "runs/mine", "--push_to_hub", "--hub_model_id", "me/mine"]
+    commands = [row_command(row, [str(data / "tiny.yaml")], options) for row in TABLE_4]
+    arguments = [parse_arguments(command)[-1] for command in commands]
+    assert [a.output_dir for a in arguments] == [f"runs/mine/{row.name}" for row in TABLE_4]
+    assert [a.hub_model_id for a in arguments] == [f"me/mine-{row.name}" for row in TABLE_4]
+
+
+@pytest.mark.parametrize("options", [["--drkf", '{"fusion": "cross"}'], ["--modality", "speech"]])
+def test_what_tells_the_rows_apart_cannot_be_set_for_all(options: list[str], data: Path, tmp_path: Path):
+    status, _, err = cli("ablate", *command(data, tmp_path, *options))
+    assert (status, "leave --modality and the switches of Table 4" in err) == (2, True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_recipes_extend_and_follow_each_other(tmp_path: Path):
