@@ -35,11 +35,17 @@ def cross_validate(
     Returns: see `merge_runs`; also written to `output_dir`.
 
     Raises:
-        ValueError: a run is finished already and nothing said to resume; nothing is overwritten.
+        ValueError: a run is finished already and nothing said to resume; nothing is overwritten. Or the names of two
+            folds make the same folder.
     """
     folder = Path(str(arguments.output_dir))
     resuming = resumes(arguments)
     runs = {(fold, seed): folder / run_folder_name(fold.name, seed) for seed in seeds for fold in folds}
+    if len(set(runs.values())) < len(runs):
+        raise ValueError(
+            f"some of the folds {', '.join(fold.name for fold in folds)} would share a folder: name their speakers or "
+            "sessions by letters and digits that differ"
+        )
     if finished := [run for run in runs.values() if is_finished(run) and not resuming]:
         raise ValueError(
             f"{finished[0]} holds a finished run: add --resume_from_checkpoint true to go on with what is missing, "

@@ -69,6 +69,27 @@ def test_every_fold_and_seed_has_its_run(all_folds: Path):
     assert table.unweighted_accuracy.tolist() == [run["unweighted_accuracy"] for run in results["runs"]]
 
 
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda row: row + (",validation" if "ada" in row else ",train"), ["--seeds", "0", "1"], "official has none"),
+        (lambda row: row.replace(",ada", ",d/n").replace(",dan", ",d n"), [*PROTOCOL, "--folds", "all"], "share a f"),
+    ],
+)
+def test_runs_that_could_not_be_merged_are_not_trained(
+    change, options: list[str], message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    header, *rows = (data / "clips.csv").read_text().splitlines()
+    changed = [change(row) for row in rows]
+    split = ",split" if changed[0].count(",") > header.count(",") else ""
+    paths = [f"{data}/{row}" for row in changed]
+    (tmp_path / "clips.csv").write_text("\n".join([header + split, *paths]))
+    command = [str(data / "tiny.yaml"), "--manifest", str(tmp_path / "clips.csv"), "--output_dir", str(tmp_path / "o")]
+    assert main([*command, *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 def test_the_tables_take_names_in_brackets(all_folds: Path):
     results = json.loads((all_folds / "results.json").read_text())
     results["corpus"] = results["runs"][0]["fold"] = "[/x][y]"

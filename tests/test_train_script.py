@@ -72,9 +72,30 @@ def test_the_card_holds_protocol_and_results(run: Path):
 def test_going_on_from_a_checkpoint_wants_the_same_labels(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     options = ["--manifest", str(run / "clips.csv"), "--model_name_or_path", str(run / "out"), "--max_steps", "1"]
     options += ["--save_strategy", "steps", "--eval_strategy", "steps", "--output_dir", str(tmp_path)]
-    assert main(options) == 0
+    assert main([*options, "--max_audio_seconds", "0.3"]) == 0
+    assert AutoProcessor.from_pretrained(tmp_path).max_audio_seconds == 0.3
     assert main([*options, "--label_map", '{"calm": "cool"}']) == 1
     assert "['calm', 'tense']" in capsys.readouterr().err
+    manifest = write_tones(tmp_path)
+    manifest.write_text(manifest.read_text().replace("calm,ada", "calm|tense,ada"))
+    assert main([*options, "--manifest", str(manifest)]) == 1
+    assert "was made for single_label_classification" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metric_for_best_model", "weighted_acuracy"], "no metric 'weighted_acuracy', did you mean 'weighted_acc"),
+        (["--label_map", '{"calm": "tense"}'], "the corpus has one class alone, tense"),
+    ],
+)
+def test_what_cannot_be_learnt_or_chosen_by_is_told_before_training(
+    options: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    command = [str(run / "tiny.yaml"), "--manifest", str(run / "clips.csv"), "--output_dir", str(tmp_path / "out")]
+    assert main([*command, *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
