@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from transformers import CONFIG_MAPPING, HfArgumentParser
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 from processing.metrics_drkf import FORMULAS
 
@@ -30,7 +31,16 @@ TRAINING_DEFAULTS = {
 
 WHERE_AND_HOW = (
     *("manifest", "data_dir", "fold", "folds", "fold_file", "seed", "seeds", "output_dir", "resume_from_checkpoint"),
-    *("report_to", "run_name", "disable_tqdm", "push_to_hub", "save_total_limit", "use_cpu", "skip_damaged"),
+    *(
+        "report_to",
+        "run_name",
+        "disable_tqdm",
+        "push_to_hub",
+        "save_total_limit",
+        "use_cpu",
+        "skip_damaged",
+        "do_eval",
+    ),
 )
 WHERE_AND_HOW_PREFIXES = ("hub_", "log", "dataloader_", "trackio_")
 """Options in which the runs of one experiment may differ."""
@@ -233,7 +243,8 @@ def chosen_options(*arguments: Any) -> dict[str, Any]:
             default = option.default_factory() if option.default_factory is not MISSING else option.default
             value = getattr(group, option.name, default)
             where_and_how = option.name in WHERE_AND_HOW or option.name.startswith(WHERE_AND_HOW_PREFIXES)
-            if option.init and value != default and not where_and_how:
+            filled_in = value == AcceleratorConfig() or (value in (False, []) and default in (None, ""))
+            if option.init and value != default and not where_and_how and not filled_in:
                 chosen[option.name] = _portable(value)
     return json.loads(json.dumps(chosen, default=str))
 

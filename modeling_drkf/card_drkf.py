@@ -40,6 +40,7 @@ TOLD = (
     "model_name_or_path",
     *("learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size"),
     *("cache_features", "eval_strategy", "save_strategy", "load_best_model_at_end", "metric_for_best_model"),
+    "greater_is_better",
 )
 """Options that the card tells in other words, or that change no figure."""
 
