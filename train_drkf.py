@@ -112,7 +112,9 @@ def train(
             f"--folds and --seeds compare test parts, and fold {untested[0]} has none: add one to the corpus, or "
             "train with one --seed after the other"
         )
-    return cross_validate(run_fold, chosen, data_arguments.seeds or [training_arguments.seed], training_arguments)
+    seeds = data_arguments.seeds or [training_arguments.seed]
+    options = _options(model_arguments, data_arguments, training_arguments)
+    return cross_validate(run_fold, chosen, seeds, training_arguments, options)
 
 
 def train_fold(
@@ -128,6 +130,7 @@ def train_fold(
     Args:
         fold_names: all folds of the protocol, for the record.
     """
+    options = _options(model_arguments, data_arguments, training_arguments)  # as given: some are filled in below
     set_seed(training_arguments.seed)
     folder = Path(str(training_arguments.output_dir))
     parts = parts_of(corpus, fold)
@@ -197,8 +200,7 @@ def train_fold(
         "selection": data_arguments.selection,
         "seed": training_arguments.seed,
         "initial_weights": initial_weights,
-        "options": chosen_options(model_arguments, data_arguments, training_arguments)
-        | {"processes": training_arguments.world_size},
+        "options": options,
         "train_seconds": outcome.metrics["train_runtime"],
         **scores,
     }
@@ -215,6 +217,10 @@ def train_fold(
                 message=f"DRKF on {results['corpus']}, fold {fold.name}, seed {training_arguments.seed}",
             ).commit_url
     return results
+
+
+def _options(model: ModelArguments, data: DataArguments, training: DRKFTrainingArguments) -> dict[str, Any]:
+    return chosen_options(model, data, training) | {"processes": training.world_size}
 
 
 def _choose_metric(arguments: DRKFTrainingArguments, config: DRKFConfig) -> None:

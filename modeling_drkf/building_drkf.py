@@ -44,7 +44,13 @@ def build_model_and_processor(
     if arguments.model_name_or_path:
         stored = DRKFConfig.from_pretrained(arguments.model_name_or_path).to_dict()
         config = DRKFConfig(**(stored | drkf))
-        model = DRKFForEmotionClassification.from_pretrained(arguments.model_name_or_path, config=config)
+        try:
+            model = DRKFForEmotionClassification.from_pretrained(arguments.model_name_or_path, config=config)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the weights of {arguments.model_name_or_path} do not fit (see above): leave its sizes out of --drkf "
+                "and of the recipe"
+            ) from error
         if model.config.label_names != list(label_names):
             raise ValueError(
                 f"{arguments.model_name_or_path} has the labels {model.config.label_names}, the corpus has "

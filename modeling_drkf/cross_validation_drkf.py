@@ -3,7 +3,7 @@
 import copy
 import gc
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from processing.protocols_drkf import Fold
-from processing.results_drkf import is_finished, merge_runs, run_folder_name, write_results
+from processing.results_drkf import is_finished, merge_runs, require_same_options, run_folder_name, write_results
 
 from .reporting_drkf import write_cross_validation_report
 from .training_arguments_drkf import DRKFTrainingArguments
@@ -20,7 +20,11 @@ RunFold = Callable[[Fold, DRKFTrainingArguments], Any]
 
 
 def cross_validate(
-    run_fold: RunFold, folds: Sequence[Fold], seeds: Sequence[int], arguments: DRKFTrainingArguments
+    run_fold: RunFold,
+    folds: Sequence[Fold],
+    seeds: Sequence[int],
+    arguments: DRKFTrainingArguments,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Trains and scores every fold with every seed, and merges what they measured.
 
@@ -31,12 +35,14 @@ def cross_validate(
             carried over from fold to fold.
         arguments: of all runs; each gets its own `seed`, `run_name` and `output_dir`, which is
             `<output_dir>/<fold>-seed<seed>`.
+        options: what defines the experiment; a finished run is kept only if it was made with the same.
 
     Returns: see `merge_runs`; also written to `output_dir`.
 
     Raises:
         ValueError: a run is finished already and nothing said to resume; nothing is overwritten. Or the names of two
             folds make the same folder.
+        ResultsError: a run was finished with other options.
     """
     folder = Path(str(arguments.output_dir))
     resuming = resumes(arguments)
@@ -51,6 +57,8 @@ def cross_validate(
             f"{finished[0]} holds a finished run: add --resume_from_checkpoint true to go on with what is missing, "
             "or choose another --output_dir"
         )
+    for run in filter(is_finished, runs.values()):
+        require_same_options(run, options)
     for number, ((fold, seed), run) in enumerate(runs.items(), 1):
         if is_finished(run):
             print(f"[{number}/{len(runs)}] fold {fold.name}, seed {seed}: done before")

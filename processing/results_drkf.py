@@ -153,6 +153,17 @@ def results_title(results: Mapping[str, Any]) -> str:
     return title
 
 
+def require_same_options(run: Path, options: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ResultsError: a finished run was made with other options than those, which are not where and how it ran.
+    """
+    record = _read(run)
+    if record["options"] != options:
+        difference = _difference({"options": options}, record, "options")
+        raise ResultsError(f"{run} was finished before, but its {difference}: give these, or another --output_dir")
+
+
 def _read(run: Path) -> dict[str, Any]:
     try:
         record = json.loads((run / RECORD).read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from drkf_cli import app
 from drkf_cli.ablate import row_command
-from modeling_drkf.arguments_drkf import chosen_options, parse_arguments
+from modeling_drkf.arguments_drkf import TRAINING_DEFAULTS, chosen_options, parse_arguments
 from processing.paper_drkf import TABLE_4
 from processing.results_drkf import merge_runs, results_table, run_folder_name
 from train_drkf import main
@@ -297,6 +297,25 @@ def test_corpus_recipes_have_the_papers_hyperparameters(name: str):
     assert (training.num_train_epochs, training.optim.value) == (100, "adamw_torch")
     assert model.audio_encoder == "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
     assert (model.drkf["projection_size"], model.drkf["num_fusion_heads"]) == (1024, 8)
+
+
+def test_what_defines_an_experiment_was_chosen(tmp_path: Path):
+    options = ["--audio_encoder", "me/speech", "--text_encoder", "me/words", "--manifest", "x.csv"]
+    given = {"audio_encoder": "me/speech", "text_encoder": "me/words"}
+    script = {
+        name: value
+        for name, value in TRAINING_DEFAULTS.items()
+        if name not in ("output_dir", "logging_steps", "save_total_limit")
+    }
+    assert chosen_options(*parse_arguments(options)) == given | script | {"greater_is_better": True}
+
+
+def test_finished_runs_of_other_options_are_not_taken_for_these(
+    all_folds: Path, data: Path, capsys: pytest.CaptureFixture
+):
+    options = ["--folds", "all", "--seeds", 0, 1, "--resume_from_checkpoint", "true"]
+    assert main(command(data, all_folds, *options, "--weight_decay", 0.5)) == 1
+    assert "its options differ: weight_decay (None and 0.5)" in capsys.readouterr().err
 
 
 def test_what_defines_an_experiment_names_no_place(tmp_path: Path):

@@ -76,6 +76,8 @@ def test_going_on_from_a_checkpoint_wants_the_same_labels(run: Path, tmp_path: P
     assert AutoProcessor.from_pretrained(tmp_path).max_audio_seconds == 0.3
     assert main([*options, "--label_map", '{"calm": "cool"}']) == 1
     assert "['calm', 'tense']" in capsys.readouterr().err
+    assert main([*options, "--drkf", '{"hidden_size": 32}']) == 1
+    assert "leave its sizes out of --drkf" in capsys.readouterr().err
     manifest = write_tones(tmp_path)
     manifest.write_text(manifest.read_text().replace("calm,ada", "calm|tense,ada"))
     assert main([*options, "--manifest", str(manifest)]) == 1
