@@ -137,6 +137,15 @@ def test_prepare_resumes_and_converts_only_what_is_new(tmp_path):
     assert manifest.read_text() != before
 
 
+def test_prepare_follows_a_row_to_another_clip(tmp_path):
+    row = {"text": "one", "label": "sad", "utterance_id": "u1"}
+    for name, seconds, changed in (("new.wav", 0.7, 10**18), ("old.wav", 0.4, 10**17)):
+        os.utime(write_tone(tmp_path / name, seconds), ns=(changed, changed))
+        source = write_table(tmp_path / "manifest.csv", [row | {"audio": name}])
+        prepare("manifest", source, tmp_path / "out", progress=False)
+        assert soundfile.info(tmp_path / "out" / "audio" / "u1.flac").duration == pytest.approx(seconds)
+
+
 def test_prepare_names_what_it_cannot_convert(tmp_path):
     source = manifest_of_all_sorts(tmp_path)
     bad = np.full(8000, 0.1, dtype=np.float32)
