@@ -3,11 +3,13 @@
 import copy
 import gc
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from torch import nn
 
 from processing.protocols_drkf import Fold
@@ -41,7 +43,7 @@ def cross_validate(
 
     Raises:
         ValueError: a run is finished already and nothing said to resume; nothing is overwritten. Or the names of two
-            folds make the same folder.
+            folds make the same folder, or that of one no Hub repository.
         ResultsError: a run was finished with other options.
     """
     folder = Path(str(arguments.output_dir))
@@ -57,6 +59,8 @@ def cross_validate(
             f"{finished[0]} holds a finished run: add --resume_from_checkpoint true to go on with what is missing, "
             "or choose another --output_dir"
         )
+    if arguments.push_to_hub:
+        _require_repository_names(_arguments_of(arguments, run, seed) for (_, seed), run in runs.items())
     for run in filter(is_finished, runs.values()):
         require_same_options(run, options)
     for number, ((fold, seed), run) in enumerate(runs.items(), 1):
@@ -84,6 +88,16 @@ def fingerprint(model: nn.Module) -> str:
 
 def resumes(arguments: DRKFTrainingArguments) -> bool:
     return str(arguments.resume_from_checkpoint).lower() not in ("none", "false", "no")
+
+
+def _require_repository_names(runs: Iterable[DRKFTrainingArguments]) -> None:
+    for run in runs:
+        try:
+            validate_repo_id(str(run.hub_model_id))
+        except HFValidationError as error:
+            raise ValueError(
+                f"{error} Leave --push_to_hub out, then: drkf push {run.output_dir} OWNER/NAME"
+            ) from error
 
 
 def _arguments_of(arguments: DRKFTrainingArguments, run: Path, seed: int) -> DRKFTrainingArguments:

@@ -73,6 +73,11 @@ def test_every_fold_and_seed_has_its_run(all_folds: Path):
     ("change", "options", "message"),
     [
         (lambda row: row + (",validation" if "ada" in row else ",train"), ["--seeds", "0", "1"], "official has none"),
+        (
+            lambda row: row.replace(",dan", ",dan--"),
+            [*PROTOCOL, "--folds", "all", "--push_to_hub", "--hub_model_id", "me/mine"],
+            "me/mine-dan---seed42'. Leave --push_to_hub out",
+        ),
         (lambda row: row.replace(",ada", ",d/n").replace(",dan", ",d n"), [*PROTOCOL, "--folds", "all"], "share a f"),
     ],
 )
