@@ -90,6 +90,8 @@ def train(
             skip_damaged=data_arguments.skip_damaged or (),
             label_map=data_arguments.label_map,
         )
+    if corpus.report.problems and training_arguments.process_index == 0:
+        print(corpus.report.table())
     folds = folds_of(
         corpus,
         data_arguments.protocol,

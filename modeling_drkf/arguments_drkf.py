@@ -219,6 +219,8 @@ class DataArguments:
             self.label_map = {str(source): str(target) for source, target in self.label_map.items()}
         elif self.label_map is not None:
             raise ValueError(f'--label_map takes a mapping, such as {{"excited": "happy"}}, not {self.label_map!r}')
+        if self.manifest and self.data_dir not in (None, self.manifest):
+            raise ValueError(f"--manifest {self.manifest} and --data_dir {self.data_dir} both name the data: give one")
         if self.manifest:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:

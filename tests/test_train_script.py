@@ -122,6 +122,7 @@ def test_single_modality_baselines_see_one_modality(run: Path, tmp_path: Path, m
         (["paper.yaml"], "name the data"),
         (["paper.yaml", "--manifest", "x.csv", "--drkf", "{broken"], "--drkf is not valid JSON"),
         (["paper.yaml", "--learning_rat_e", "1"], "unknown option --learning_rat_e, did you mean '--learning_rate'?"),
+        (["paper.yaml", "--manifest", "x.csv", "--data_dir", "y"], "x.csv and --data_dir y both name the data"),
         (["--manifest", "x.csv", "paper.yaml"], "paper.yaml: recipes stand before all options"),
     ],
 )
@@ -165,6 +166,18 @@ def test_a_recipe_may_name_one_value_where_several_may_stand_and_a_fold_by_its_n
     assert (data.folds, data.seeds) == (["all"], [3])
     _, data, training = parse_arguments([str(write_recipe(tmp_path, fold=2, report_to="none")), "--manifest", "x.csv"])
     assert (data.fold, training.report_to) == ("2", [])
+
+
+def test_what_is_odd_or_left_out_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    manifest = write_tones(tmp_path)
+    header, *rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([header.replace("speaker", "speaker_id"), *rows, rows[0]]))
+    options = ["--manifest", str(manifest), "--skip_damaged", "duplicate_id", "--max_steps", "1"]
+    options += ["--eval_strategy", "no", "--load_best_model_at_end", "false", "--output_dir", str(tmp_path / "out")]
+    assert main([str(run / "tiny.yaml"), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "column 'speaker_id' is not read (did you mean 'speaker'?)" in printed
+    assert "duplicate_id: 1 (1 left out)" in printed
 
 
 def test_a_recipe_may_map_labels_that_are_numbers(run: Path, tmp_path: Path):
