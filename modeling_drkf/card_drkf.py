@@ -92,7 +92,7 @@ def model_card(
         protocol=_protocol(record),
         formulas=_formulas(scalars),
         pictures=_pictures(pictures),
-        data=_data(record["corpus"], facts, record.get("excluded", {})),
+        data=_data(record["corpus"], facts, {rule: len(ids) for rule, ids in record.get("excluded", {}).items()}),
         training=_list(training),
         licences=_licences(encoders, licences, record["corpus"], facts),
     )
@@ -148,7 +148,7 @@ def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Se
         formulas=_formulas(names),
         runs=_table(runs),
         pictures=_pictures(pictures),
-        data=_data(results["corpus"], facts, {}),
+        data=_data(results["corpus"], facts, results.get("excluded", {})),
         limits=_limits(),
     )
 
@@ -227,8 +227,8 @@ def _results_table(splits: Mapping[str, Any], scalars: Sequence[str], facts: Map
     return _table(rows)
 
 
-def _data(corpus: str, facts: Mapping[str, Any], excluded: Mapping[str, Sequence[str]]) -> str:
-    lines = [f"{rule.replace('_', ' ')}: {len(ids)} utterances left out" for rule, ids in excluded.items()]
+def _data(corpus: str, facts: Mapping[str, Any], excluded: Mapping[str, int]) -> str:
+    lines = [f"{rule.replace('_', ' ')}: {number} utterances left out" for rule, number in excluded.items()]
     if not facts:
         return _list([f"`{corpus}`, a corpus of the trainer's own; whoever publishes this card describes it", *lines])
     return _list([f"{facts['title']}: {facts['source']}", facts["speakers"], *facts["traps"], *lines])

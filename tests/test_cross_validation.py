@@ -157,6 +157,15 @@ def test_runs_that_do_not_belong_together_are_refused(all_folds: Path, data: Pat
     assert (status, "learning_rate (0.003 and 0.001)" in err) == (1, True)
     status, _, err = cli("results", tmp_path)
     assert status == 1
+    shutil.copytree(all_folds / "cleo-seed0", tmp_path / "holes")
+    record = json.loads((tmp_path / "holes" / "metrics.json").read_text()) | {
+        "excluded": {"missing_audio": ["a", "b"]}
+    }
+    (tmp_path / "holes" / "metrics.json").write_text(json.dumps(record))
+    status, _, err = cli("results", tmp_path / "twice", tmp_path / "holes")
+    assert (status, "left out ({} and {'missing_audio': 2})" in err) == (1, True)
+    status, _, err = cli("results", tmp_path / "holes", "--output-dir", tmp_path / "merged")
+    assert "missing audio: 2 utterances left out" in (tmp_path / "merged" / "README.md").read_text()
     status, _, err = cli("results", data / "nowhere")
     assert (status, "nowhere is no folder" in err) == (1, True)
 
