@@ -245,7 +245,7 @@ def chosen_options(*arguments: Any) -> dict[str, Any]:
             default = option.default_factory() if option.default_factory is not MISSING else option.default
             value = getattr(group, option.name, default)
             where_and_how = option.name in WHERE_AND_HOW or option.name.startswith(WHERE_AND_HOW_PREFIXES)
-            filled_in = value == AcceleratorConfig() or (value in (False, []) and default in (None, ""))
+            filled_in = value == AcceleratorConfig() or ((value is False or value == []) and default in (None, ""))
             if option.init and value != default and not where_and_how and not filled_in:
                 chosen[option.name] = _portable(value)
     return json.loads(json.dumps(chosen, default=str))

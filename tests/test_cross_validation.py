@@ -324,6 +324,11 @@ def test_what_defines_an_experiment_was_chosen(tmp_path: Path):
     assert chosen_options(*parse_arguments(options)) == given | script | {"greater_is_better": True}
 
 
+def test_a_zero_in_place_of_nothing_was_chosen():
+    options = ["--audio_encoder", "a", "--text_encoder", "b", "--manifest", "x.csv", "--encoder_learning_rate", "0"]
+    assert chosen_options(*parse_arguments(options))["encoder_learning_rate"] == 0.0
+
+
 def test_finished_runs_of_other_options_are_not_taken_for_these(
     all_folds: Path, data: Path, capsys: pytest.CaptureFixture
 ):
