@@ -43,15 +43,18 @@ from modeling_drkf.building_drkf import (
     build_model_and_processor,
     pad_features,
 )
+from modeling_drkf.configuration_drkf import DRKFConfig
 from modeling_drkf.cross_validation_drkf import cross_validate, fingerprint
 from modeling_drkf.optimization_drkf import merge_lora
 from modeling_drkf.processes_drkf import require_agreement, require_joined
 from modeling_drkf.publishing_drkf import publish
+from modeling_drkf.recipes_drkf import did_you_mean
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from modeling_drkf.tracking_drkf import tracked_as_one_run
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import Corpus, CorpusError, read_corpus
 from processing.corpus_facts_drkf import corpus_name
+from processing.metrics_drkf import scalar_names
 from processing.partition_drkf import find_fold, folds_of, parts_of, resolve_protocol
 from processing.protocols_drkf import Fold, ProtocolError, save_folds
 from processing.results_drkf import SELECTED_ON_TEST, ResultsError, results_table
@@ -87,6 +90,8 @@ def train(
             skip_damaged=data_arguments.skip_damaged or (),
             label_map=data_arguments.label_map,
         )
+    if corpus.report.problems and training_arguments.process_index == 0:
+        print(corpus.report.table())
     folds = folds_of(
         corpus,
         data_arguments.protocol,
@@ -104,7 +109,14 @@ def train(
         return run_fold(find_fold(folds, data_arguments.fold), training_arguments)
     wanted: Sequence[str | None] = data_arguments.folds or [data_arguments.fold]
     chosen = folds if wanted == ["all"] else [find_fold(folds, name) for name in wanted]
-    return cross_validate(run_fold, chosen, data_arguments.seeds or [training_arguments.seed], training_arguments)
+    if untested := [fold.name for fold in chosen if not fold.test]:
+        raise ProtocolError(
+            f"--folds and --seeds compare test parts, and fold {untested[0]} has none: add one to the corpus, or "
+            "train with one --seed after the other"
+        )
+    seeds = data_arguments.seeds or [training_arguments.seed]
+    options = _options(model_arguments, data_arguments, training_arguments)
+    return cross_validate(run_fold, chosen, seeds, training_arguments, options)
 
 
 def train_fold(
@@ -120,6 +132,7 @@ def train_fold(
     Args:
         fold_names: all folds of the protocol, for the record.
     """
+    options = _options(model_arguments, data_arguments, training_arguments)  # as given: some are filled in below
     set_seed(training_arguments.seed)
     folder = Path(str(training_arguments.output_dir))
     parts = parts_of(corpus, fold)
@@ -127,16 +140,13 @@ def train_fold(
         if "test" not in parts:
             raise ProtocolError(f"--selection test: fold {fold.name} has no test part")
         parts["train"] = concatenate_datasets([parts["train"], parts.pop("validation")])
-    if corpus.problem_type == "multi_label_classification":
-        training_arguments.metric_for_best_model = MULTI_LABEL_SELECTION.get(
-            str(training_arguments.metric_for_best_model), training_arguments.metric_for_best_model
-        )
     require_agreement(
         "the corpus", [corpus.label_names, [[part["utterance_id"][:], part["text"][:]] for part in parts.values()]]
     )
     model, processor = build_model_and_processor(
         model_arguments, corpus.label_names, corpus.problem_type, parts["train"]
     )
+    _choose_metric(training_arguments, model.config)  # type: ignore[arg-type]
     initial_weights = fingerprint(model)
     collator: Callable[..., Any] = (
         DRKFDataCollator(processor)
@@ -192,8 +202,7 @@ def train_fold(
         "selection": data_arguments.selection,
         "seed": training_arguments.seed,
         "initial_weights": initial_weights,
-        "options": chosen_options(model_arguments, data_arguments, training_arguments)
-        | {"processes": training_arguments.world_size},
+        "options": options,
         "train_seconds": outcome.metrics["train_runtime"],
         **scores,
     }
@@ -210,6 +219,24 @@ def train_fold(
                 message=f"DRKF on {results['corpus']}, fold {fold.name}, seed {training_arguments.seed}",
             ).commit_url
     return results
+
+
+def _options(model: ModelArguments, data: DataArguments, training: DRKFTrainingArguments) -> dict[str, Any]:
+    return chosen_options(model, data, training) | {"processes": training.world_size}
+
+
+def _choose_metric(arguments: DRKFTrainingArguments, config: DRKFConfig) -> None:
+    """Checks `metric_for_best_model` before anything is trained; multi-label corpora have another default."""
+    if arguments.metric_for_best_model is None:
+        return
+    asked = str(arguments.metric_for_best_model).removeprefix("eval_")
+    if config.is_multi_label:
+        asked = MULTI_LABEL_SELECTION.get(asked, asked)
+    known = [*scalar_names(config.label_names, str(config.problem_type)), "loss", *config.loss_weights]
+    if asked not in known:
+        suggestion = did_you_mean(asked, known)
+        raise ValueError(f"--metric_for_best_model: no metric {asked!r}{suggestion}; there are {', '.join(known)}")
+    arguments.metric_for_best_model = asked
 
 
 def _checkpoint(arguments: DRKFTrainingArguments) -> str | bool | None:

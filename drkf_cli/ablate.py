@@ -9,9 +9,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from modeling_drkf.arguments_drkf import parse_arguments
+from modeling_drkf.arguments_drkf import TRAINING_DEFAULTS, parse_arguments
 from modeling_drkf.cross_validation_drkf import resumes
+from modeling_drkf.training_arguments_drkf import DRKFTrainingArguments
 from processing.metrics_drkf import FORMULAS
 from processing.paper_drkf import TABLE_4, TABLE_4_COLUMNS, AblationRow
 from processing.results_drkf import SELECTED_ON_TEST, ResultsError, find_runs, is_finished, merge_runs
@@ -28,16 +30,23 @@ def run_ablation(arguments: Sequence[str]) -> int:
 
     Returns: the exit status. A row that fails ends it; with `--resume_from_checkpoint true` the same command goes on.
     """
-    recipes, options, folder = _split(arguments)
-    resuming = resumes(parse_arguments([*recipes, *options])[-1])
+    recipes, options = _split(arguments)
+    _, _, training = parse_arguments([*recipes, *options])
+    folder = _folder(training)
+    commands = {row.name: row_command(row, recipes, options) for row in TABLE_4}
+    for row in TABLE_4:
+        model, _, _ = parse_arguments(commands[row.name])
+        if model.modality != "both" or not row.switches.items() <= model.drkf.items():  # type: ignore[union-attr]
+            print("error: leave --modality and the switches of Table 4 in --drkf to its rows", file=sys.stderr)
+            return 2
     console = Console()
     for number, row in enumerate(TABLE_4, 1):
         console.rule(f"Table 4, row {number}: {row.title}")
         output = folder / row.name
-        if resuming and is_finished(output):
+        if resumes(training) and is_finished(output):
             print("done before")
             continue
-        if (status := main([*recipes, f"table4_{row.name}.yaml", *options, "--output_dir", str(output)])) != 0:
+        if (status := main(commands[row.name])) != 0:
             return status
     try:
         results = {row.name: merge_runs(find_runs([folder / row.name])) for row in TABLE_4}
@@ -59,9 +68,9 @@ def ablation_table(results: dict[str, dict[str, Any]]) -> Table:
     first = next(iter(results.values()))
     corpus, names = first["corpus"], list(first["metrics"])
     title = f"Table 4 on {corpus}, {first['protocol']}, test part"
-    table = Table(
-        title=f"{title}\n{SELECTED_ON_TEST}" if first["selection"] == "test" else title, title_justify="left"
-    )
+    if first["selection"] == "test":
+        title += f"\n{SELECTED_ON_TEST}"
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("row")
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
@@ -82,22 +91,27 @@ def _paper(row: AblationRow, corpus: str) -> list[str]:
     return [f"{figure:.3f}" for figure in row.paper.get(corpus, ())]
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str], Path]:
-    """Recipes, other options, and the folder that `--output_dir` names."""
+def row_command(row: AblationRow, recipes: Sequence[str], options: Sequence[str]) -> list[str]:
+    """The arguments of train_drkf.py for a row: with its recipe, its folder, and the name to publish it under."""
+    _, _, training = parse_arguments([*recipes, *options])
+    folder = _folder(training)
+    command = [*recipes, f"table4_{row.name}.yaml", *options, "--output_dir", str(folder / row.name)]
+    if training.push_to_hub:
+        command += ["--hub_model_id", f"{training.hub_model_id or folder.name}-{row.name}"]
+    return command
+
+
+def _folder(training: DRKFTrainingArguments) -> Path:
+    chosen = str(training.output_dir)
+    return Path(DEFAULT_OUTPUT if chosen == TRAINING_DEFAULTS["output_dir"] else chosen)
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Recipes and other options."""
     recipes, options = [], list(arguments)
     while options and not options[0].startswith("-"):
         recipes.append(options.pop(0))
-    folder = Path(DEFAULT_OUTPUT)
-    for index, option in enumerate(options):
-        if option == "--output_dir" and index + 1 < len(options):
-            folder = Path(options[index + 1])
-            del options[index : index + 2]
-            break
-        if option.startswith("--output_dir="):
-            folder = Path(option.partition("=")[2])
-            del options[index]
-            break
-    return recipes, options, folder
+    return recipes, options
 
 
 def _write(results: dict[str, dict[str, Any]], folder: Path) -> None:

@@ -248,7 +248,11 @@ def _predictions(
 def _shown(record: Mapping[str, Any]) -> Table:
     metrics = record[record["split"]]
     table = Table(
-        "", "", "95 % interval", "", title=f"{record['corpus']}, {record['split']}: {record['utterances']} clips"
+        "",
+        "",
+        "95 % interval",
+        "",
+        title=escape(f"{record['corpus']}, {record['split']}: {record['utterances']} clips"),
     )
     for name in (name for name in FORMULAS if name in metrics):
         low, high = metrics["intervals"][name]
@@ -259,5 +263,5 @@ def _shown(record: Mapping[str, Any]) -> Table:
     for label, scores in metrics["per_class"].items():
         low, high = metrics["intervals"][f"f1_{label}"]
         detail = f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, {scores['support']} clips"
-        table.add_row(f"F1 of {escape(label)}", f"{scores['f1']:.3f}", f"{low:.3f} to {high:.3f}", detail)
+        table.add_row(escape(f"F1 of {label}"), f"{scores['f1']:.3f}", f"{low:.3f} to {high:.3f}", detail)
     return table

@@ -1,24 +1,22 @@
 """The options of `train_drkf.py`: from the command line, from a YAML recipe, or from both."""
 
-import difflib
 import json
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from transformers import HfArgumentParser
+from transformers import CONFIG_MAPPING, HfArgumentParser
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 from processing.metrics_drkf import FORMULAS
 
+from .configuration_drkf import DRKFConfig
+from .recipes_drkf import RECIPE_SUFFIXES, checked_recipe, did_you_mean, merge_recipes, read_recipe
 from .training_arguments_drkf import DRKFTrainingArguments
-
-RECIPE_SUFFIXES = (".yaml", ".yml")
 
 TRAINING_DEFAULTS = {
     "eval_strategy": "epoch",
@@ -37,7 +35,7 @@ WHERE_AND_HOW = (
 )
 WHERE_AND_HOW_PREFIXES = ("hub_", "log", "dataloader_", "trackio_")
 """Options in which the runs of one experiment may differ."""
-FILLED_IN = ("accelerator_config", "do_eval", "greater_is_better")
+FILLED_IN = ("do_eval", "greater_is_better")
 """Options that follow from others where nobody names them."""
 
 
@@ -109,7 +107,8 @@ class ModelArguments:
         },
     )
     max_audio_seconds: float | None = field(
-        default=25.0, metadata={"help": "Clips are cut at this length, with a warning; null keeps them whole."}
+        default=25.0,
+        metadata={"help": "Clips are cut at this length, with a warning; null (in a recipe) keeps them whole."},
     )
     modality: Literal["both", "speech", "text"] = field(
         default="both",
@@ -122,6 +121,10 @@ class ModelArguments:
     def __post_init__(self) -> None:
         for name in ("audio_encoder", "text_encoder", "feature_extractor", "drkf", "lora", "class_weights"):
             setattr(self, name, _structure_or_name(getattr(self, name), name))
+        _require_fields("drkf", self.drkf, DRKFConfig.__annotations__)
+        for name in ("audio_encoder", "text_encoder"):
+            if isinstance(encoder := getattr(self, name), dict):
+                _require_fields(name, encoder, _encoder_fields(name, encoder))
         if self.lora is not None and not isinstance(self.lora, dict):
             raise ValueError(f'--lora takes fields of LoraConfig, such as {{"r": 8}}, not {self.lora!r}')
         if self.lora is not None and self.freeze_speech_encoder and self.freeze_text_encoder:
@@ -205,6 +208,12 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         self.label_map = _structure_or_name(self.label_map, "label_map")
+        if isinstance(self.label_map, dict):  # YAML and JSON read the labels 0 and 1 as numbers
+            self.label_map = {str(source): str(target) for source, target in self.label_map.items()}
+        elif self.label_map is not None:
+            raise ValueError(f'--label_map takes a mapping, such as {{"excited": "happy"}}, not {self.label_map!r}')
+        if self.manifest and self.data_dir not in (None, self.manifest):
+            raise ValueError(f"--manifest {self.manifest} and --data_dir {self.data_dir} both name the data: give one")
         if self.manifest:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:
@@ -231,7 +240,8 @@ def chosen_options(*arguments: Any) -> dict[str, Any]:
             value = getattr(group, option.name, default)
             default = TRAINING_DEFAULTS.get(option.name, default)
             left_out = option.name in (*WHERE_AND_HOW, *FILLED_IN) or option.name.startswith(WHERE_AND_HOW_PREFIXES)
-            if option.init and value != default and (value or default) and not left_out:
+            filled_in = value == AcceleratorConfig() or ((value is False or value == []) and default in (None, ""))
+            if option.init and value != default and not left_out and not filled_in:
                 chosen[option.name] = _portable(value)
     return json.loads(json.dumps(chosen, default=str))
 
@@ -272,7 +282,9 @@ def parse_arguments(
     try:
         while remaining and remaining[0].endswith(RECIPE_SUFFIXES):
             recipe = merge_recipes(recipe, read_recipe(remaining.pop(0), options))
-        parser.set_defaults(**{**TRAINING_DEFAULTS, **recipe})
+        parser.set_defaults(**TRAINING_DEFAULTS)
+        parser.set_defaults(**checked_recipe(recipe, parser))
+        _require_known_options(parser, remaining)
         model, data, training = parser.parse_args_into_dataclasses(remaining, look_for_args_file=False)
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
@@ -281,51 +293,33 @@ def parse_arguments(
     return model, data, training  # type: ignore[return-value]
 
 
-def merge_recipes(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`, which go into the mapping `drkf` field by field."""
-    merged = {**base, **changes}
-    if base.get("drkf") and changes.get("drkf"):
-        merged["drkf"] = {**base["drkf"], **changes["drkf"]}
-    return merged
+def _require_known_options(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    for unknown in parser.parse_known_args(arguments)[1]:
+        if unknown.endswith(RECIPE_SUFFIXES):
+            raise ValueError(f"{unknown}: recipes stand before all options")
+        suggestion = did_you_mean(unknown.partition("=")[0], parser._option_string_actions)
+        raise ValueError(f"unknown option {unknown}{suggestion}; --help lists all")
 
 
-def read_recipe(name: str, options: Sequence[str], extended_by: Sequence[Path] = ()) -> dict[str, Any]:
-    """The settings of a recipe, on top of those of the recipe that its key `extends` names, if any.
-
-    Args:
-        name: a path (that of `extends` may start at the recipe that has it), or a name in `model_cards/recipes`.
-        options: the keys that a recipe may have.
-
-    Raises:
-        ValueError: the recipe is not found, is no mapping, extends itself, or has an unknown key.
-    """
-    path = _find_recipe(name, [recipe.parent for recipe in extended_by[-1:]])
-    if path in extended_by:
-        raise ValueError(f"recipe {path} extends itself, by way of {extended_by[-1]}")
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {path} is no YAML: {error}") from error
-    if not isinstance(recipe, dict):
-        raise ValueError(f"recipe {path} is not a mapping of options")
-    known = [*options, "extends"]
-    for key in recipe:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, 1)
-            raise ValueError(
-                f"recipe {path}: unknown option {key!r}{f', did you mean {close[0]!r}?' if close else ''}"
-            )
-    base = recipe.pop("extends", None)
-    return recipe if base is None else merge_recipes(read_recipe(base, options, [*extended_by, path]), recipe)
+def _require_fields(option: str, given: Any, known: Iterable[str]) -> None:
+    if given is not None and not isinstance(given, dict):
+        raise ValueError(f"--{option} takes a mapping of fields, not {given!r}")
+    known = list(known)
+    for name in given or ():
+        if name not in known:
+            raise ValueError(f"--{option}: unknown field {name!r}{did_you_mean(str(name), known)}")
 
 
-def _find_recipe(name: str, folders: Sequence[Path]) -> Path:
-    packaged = Path(str(files("model_cards"))) / "recipes"
-    for path in (*(folder / name for folder in folders), Path(name).expanduser(), packaged / name):
-        if path.is_file():
-            return path.resolve()
-    known = ", ".join(sorted(entry.name for entry in packaged.iterdir() if entry.suffix in RECIPE_SUFFIXES))
-    raise ValueError(f"recipe {name} is neither a file nor one of {known}")
+def _encoder_fields(option: str, encoder: Mapping[str, Any]) -> list[str]:
+    """What the configuration of an encoder from scratch may hold."""
+    model_type = str(encoder.get("model_type"))
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(
+            f"--{option} needs the model_type of an encoder that transformers has, such as wav2vec2 or bert, not "
+            f"{model_type!r}{did_you_mean(model_type, CONFIG_MAPPING)}"
+        )
+    config = CONFIG_MAPPING[model_type]
+    return ["model_type", "attn_implementation", *(entry.name for entry in fields(config)), *config.attribute_map]
 
 
 def _structure_or_name(value: Any, name: str) -> Any:

@@ -38,17 +38,32 @@ def build_model_and_processor(
         ImportError: LoRA is asked for and peft is not installed.
         ValueError: a checkpoint to go on from has other labels than the corpus, or an option cannot be meant.
     """
+    if len(label_names) < 2:
+        raise ValueError(f"the corpus has one class alone, {''.join(label_names)}: there is nothing to tell apart")
     drkf = _config_fields(arguments, training_rows, len(label_names))
     if arguments.model_name_or_path:
         stored = DRKFConfig.from_pretrained(arguments.model_name_or_path).to_dict()
         config = DRKFConfig(**(stored | drkf))
-        model = DRKFForEmotionClassification.from_pretrained(arguments.model_name_or_path, config=config)
+        try:
+            model = DRKFForEmotionClassification.from_pretrained(arguments.model_name_or_path, config=config)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the weights of {arguments.model_name_or_path} do not fit (see above): leave its sizes out of --drkf "
+                "and of the recipe"
+            ) from error
         if model.config.label_names != list(label_names):
             raise ValueError(
                 f"{arguments.model_name_or_path} has the labels {model.config.label_names}, the corpus has "
                 f"{list(label_names)}: map the corpus' with --label_map, or start from encoders"
             )
-        processor = AutoProcessor.from_pretrained(arguments.model_name_or_path)
+        if model.config.problem_type != problem_type:
+            raise ValueError(
+                f"{arguments.model_name_or_path} was made for {model.config.problem_type}, the corpus asks for "
+                f"{problem_type}: start from encoders"
+            )
+        processor = AutoProcessor.from_pretrained(
+            arguments.model_name_or_path, max_audio_seconds=arguments.max_audio_seconds
+        )
     else:
         audio: Any = arguments.audio_encoder
         text: Any = arguments.text_encoder

@@ -40,6 +40,7 @@ TOLD = (
     "model_name_or_path",
     *("learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size"),
     *("cache_features", "eval_strategy", "save_strategy", "load_best_model_at_end", "metric_for_best_model"),
+    "greater_is_better",
 )
 """Options that the card tells in other words, or that change no figure."""
 
@@ -91,7 +92,7 @@ def model_card(
         protocol=_protocol(record),
         formulas=_formulas(scalars),
         pictures=_pictures(pictures),
-        data=_data(record["corpus"], facts, record.get("excluded", {})),
+        data=_data(record["corpus"], facts, {rule: len(ids) for rule, ids in record.get("excluded", {}).items()}),
         training=_list(training),
         licences=_licences(encoders, licences, record["corpus"], facts),
     )
@@ -147,7 +148,7 @@ def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Se
         formulas=_formulas(names),
         runs=_table(runs),
         pictures=_pictures(pictures),
-        data=_data(results["corpus"], facts, {}),
+        data=_data(results["corpus"], facts, results.get("excluded", {})),
         limits=_limits(),
     )
 
@@ -226,8 +227,8 @@ def _results_table(splits: Mapping[str, Any], scalars: Sequence[str], facts: Map
     return _table(rows)
 
 
-def _data(corpus: str, facts: Mapping[str, Any], excluded: Mapping[str, Sequence[str]]) -> str:
-    lines = [f"{rule.replace('_', ' ')}: {len(ids)} utterances left out" for rule, ids in excluded.items()]
+def _data(corpus: str, facts: Mapping[str, Any], excluded: Mapping[str, int]) -> str:
+    lines = [f"{rule.replace('_', ' ')}: {number} utterances left out" for rule, number in excluded.items()]
     if not facts:
         return _list([f"`{corpus}`, a corpus of the trainer's own; whoever publishes this card describes it", *lines])
     return _list([f"{facts['title']}: {facts['source']}", facts["speakers"], *facts["traps"], *lines])

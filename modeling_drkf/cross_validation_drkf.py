@@ -3,15 +3,17 @@
 import copy
 import gc
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from torch import nn
 
 from processing.protocols_drkf import Fold
-from processing.results_drkf import is_finished, merge_runs, run_folder_name, write_results
+from processing.results_drkf import is_finished, merge_runs, require_same_options, run_folder_name, write_results
 
 from .reporting_drkf import write_cross_validation_report
 from .training_arguments_drkf import DRKFTrainingArguments
@@ -20,7 +22,11 @@ RunFold = Callable[[Fold, DRKFTrainingArguments], Any]
 
 
 def cross_validate(
-    run_fold: RunFold, folds: Sequence[Fold], seeds: Sequence[int], arguments: DRKFTrainingArguments
+    run_fold: RunFold,
+    folds: Sequence[Fold],
+    seeds: Sequence[int],
+    arguments: DRKFTrainingArguments,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Trains and scores every fold with every seed, and merges what they measured.
 
@@ -31,20 +37,32 @@ def cross_validate(
             carried over from fold to fold.
         arguments: of all runs; each gets its own `seed`, `run_name` and `output_dir`, which is
             `<output_dir>/<fold>-seed<seed>`.
+        options: what defines the experiment; a finished run is kept only if it was made with the same.
 
     Returns: see `merge_runs`; also written to `output_dir`.
 
     Raises:
-        ValueError: a run is finished already and nothing said to resume; nothing is overwritten.
+        ValueError: a run is finished already and nothing said to resume; nothing is overwritten. Or the names of two
+            folds make the same folder, or that of one no Hub repository.
+        ResultsError: a run was finished with other options.
     """
     folder = Path(str(arguments.output_dir))
     resuming = resumes(arguments)
     runs = {(fold, seed): folder / run_folder_name(fold.name, seed) for seed in seeds for fold in folds}
+    if len(set(runs.values())) < len(runs):
+        raise ValueError(
+            f"some of the folds {', '.join(fold.name for fold in folds)} would share a folder: name their speakers or "
+            "sessions by letters and digits that differ"
+        )
     if finished := [run for run in runs.values() if is_finished(run) and not resuming]:
         raise ValueError(
             f"{finished[0]} holds a finished run: add --resume_from_checkpoint true to go on with what is missing, "
             "or choose another --output_dir"
         )
+    if arguments.push_to_hub:
+        _require_repository_names(_arguments_of(arguments, run, seed) for (_, seed), run in runs.items())
+    for run in filter(is_finished, runs.values()):
+        require_same_options(run, options)
     for number, ((fold, seed), run) in enumerate(runs.items(), 1):
         if is_finished(run):
             print(f"[{number}/{len(runs)}] fold {fold.name}, seed {seed}: done before")
@@ -70,6 +88,16 @@ def fingerprint(model: nn.Module) -> str:
 
 def resumes(arguments: DRKFTrainingArguments) -> bool:
     return str(arguments.resume_from_checkpoint).lower() not in ("none", "false", "no")
+
+
+def _require_repository_names(runs: Iterable[DRKFTrainingArguments]) -> None:
+    for run in runs:
+        try:
+            validate_repo_id(str(run.hub_model_id))
+        except HFValidationError as error:
+            raise ValueError(
+                f"{error} Leave --push_to_hub out, then: drkf push {run.output_dir} OWNER/NAME"
+            ) from error
 
 
 def _arguments_of(arguments: DRKFTrainingArguments, run: Path, seed: int) -> DRKFTrainingArguments:

@@ -163,7 +163,8 @@ def write_report(trainer: Trainer, results: Mapping[str, Any], folder: Path, enc
         pictures = [picture.name for picture in draw_run(folder, tuple(splits))]
     else:
         logger.warning("No pictures: matplotlib is not installed (pip install matplotlib).")
-    (folder / "README.md").write_text(model_card(trainer, record, splits, pictures, encoders))
+    card = model_card(trainer, record, splits, pictures, encoders)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def write_cross_validation_report(results: Mapping[str, Any], folder: Path, runs: Sequence[Path]) -> None:

@@ -91,6 +91,14 @@ def flat_metrics(metrics: dict[str, Any]) -> dict[str, float]:
     return scalars | {f"f1_{label}": scores["f1"] for label, scores in metrics["per_class"].items()}
 
 
+def scalar_names(label_names: Sequence[str], problem_type: str) -> list[str]:
+    """The names in `flat_metrics` for a problem."""
+    _check_problem_type(problem_type)
+    shape = (1,) if problem_type == "single_label_classification" else (1, len(label_names))
+    nothing = np.zeros(shape, dtype=np.int64)
+    return list(flat_metrics(emotion_metrics(nothing, nothing, label_names)))
+
+
 def paper_average(metrics: dict[str, Any], corpus: str, multi_label_accuracy: str = "jaccard_accuracy") -> float:
     """The paper's "Avg" (Tables 1-3): mean of the columns that it prints for this corpus, see `PAPER_COLUMNS`.
 

@@ -1,6 +1,7 @@
 """Which utterances of a corpus train, validate and test."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -58,7 +59,7 @@ def folds_of(
         splits = [split for split, part in corpus.dataset.items() for _ in range(len(part))]
         return [_official(rows, labels, splits, known_speakers, validation_share, seed)]
     if protocol == "speaker_disjoint":
-        return [speaker_disjoint_split(ids, known_speakers, labels, validation_share, test_share, seed)]
+        return [speaker_disjoint_split(ids, _some_known(speakers), labels, validation_share, test_share, seed)]
     if protocol == "leave_one_speaker_out":
         return leave_one_speaker_out(ids, speakers)
     if protocol == "leave_one_session_out":
@@ -108,7 +109,7 @@ def _official(
         train = rows.select(training)
         inner = speaker_disjoint_split(
             train["utterance_id"][:],
-            None if speakers is None else train["speaker"][:],
+            _some_known(train["speaker"][:]),
             [labels[index] for index in training],
             validation_share,
             seed=seed,
@@ -119,6 +120,11 @@ def _official(
             for utterance, split in zip(rows["utterance_id"][:], splits, strict=True)
         ]
     return official_splits(rows["utterance_id"][:], splits, speakers)
+
+
+def _some_known(speakers: list[str | None]) -> list[Any] | None:
+    """None only where no speaker is known: a few gaps must not let the others into two parts."""
+    return speakers if any(speaker is not None for speaker in speakers) else None
 
 
 def _labels(rows: Dataset, problem_type: str) -> list:

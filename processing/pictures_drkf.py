@@ -38,6 +38,8 @@ def draw_run(folder: Path, splits: Sequence[str] = SPLITS, ending: str = "png") 
         OSError, ValueError: no metrics, none of the splits was scored, or a record that cannot be read.
     """
     record = json.loads((folder / "metrics.json").read_text())
+    if "fold" not in record:
+        raise ValueError(f"{folder / 'metrics.json'} is not the record of a training run: it names no fold.")
     run = f"{record['corpus']}, fold {record['fold']['name']}, seed {record['seed']}{_stamp(record['selection'])}"
     scored = [split for split in splits if (folder / f"{split}_predictions.csv").is_file()]
     if not scored:

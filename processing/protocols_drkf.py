@@ -153,7 +153,7 @@ def speaker_disjoint_split(
     if len(names) <= len(shares):
         raise ProtocolError(
             f"{len(names)} speaker(s) cannot fill {len(shares) + 1} speaker-disjoint parts. Give a split column, "
-            "fewer parts, or speakers=None for a division by utterance that is not speaker-disjoint."
+            "fewer parts (a test share of 0), or no speakers at all: then utterances are divided, and speakers shared."
         )
     label_counts = np.zeros((len(names), kinds.max() + 1))
     np.add.at(label_counts, (speaker_of, kinds), 1)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from .corpus_facts_drkf import corpus_facts
 from .metrics_drkf import FORMULAS, bootstrap_scores, percentile_interval
 from .records_drkf import SELECTED_ON_TEST, Predictions
 
 RECORD = "metrics.json"
-SAME_IN_ALL_RUNS = ("corpus", "protocol", "selection", "label_names", "multi_label", "options")
+SAME_IN_ALL_RUNS = ("corpus", "protocol", "selection", "label_names", "multi_label", "excluded", "options")
 
 
 class ResultsError(ValueError):
@@ -48,10 +49,10 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
     Args:
         runs: run folders, one a fold and seed.
 
-    Returns: what `results.json` holds: `corpus`, `protocol`, `selection`, `folds`, `missing` (folds, or seeds of a
-        fold, without a run), `seeds`, `metrics` {name: {mean, std, interval, seed_std?}}, `runs` [{fold, seed, folder,
-        selection, <metric>: value}], `paper` {name: value} (empty where the paper has no table for this corpus), and
-        `same_initial_weights`.
+    Returns: what `results.json` holds: `corpus`, `protocol`, `selection`, `label_names`, `excluded` (utterances by
+        rule), `folds`, `missing` (folds, or seeds of a fold, without a run), `seeds`, `metrics` {name: {mean, std,
+        interval, seed_std?}}, `runs` [{fold, seed, folder, selection, <metric>: value}], `paper` {name: value} (empty
+        where the paper has no table for this corpus), and `same_initial_weights`.
 
     Raises:
         ResultsError: two runs of one fold and seed, runs that differ in anything but fold and seed (the message names
@@ -84,7 +85,7 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
         seed: {r["initial_weights"] for r in records if r["seed"] == seed} for seed in seeds
     }
     return {
-        **{key: records[0][key] for key in ("corpus", "protocol", "selection", "label_names")},
+        **{key: records[0][key] for key in ("corpus", "protocol", "selection", "label_names", "excluded")},
         "folds": folds,
         "missing": [
             fold if len(seeds) == 1 else f"{fold}, seed {seed}"
@@ -119,13 +120,13 @@ def write_results(results: Mapping[str, Any], folder: Path) -> None:
 def results_table(results: Mapping[str, Any]) -> Table:
     """Per fold and seed, then mean, standard deviation and interval; the paper's figures where it has this corpus."""
     names = list(results["metrics"])
-    table = Table(title=results_title(results), title_justify="left")
+    table = Table(title=Text(results_title(results)), title_justify="left")
     for heading in ("fold", "seed"):
         table.add_column(heading)
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for run in results["runs"]:
-        table.add_row(run["fold"], str(run["seed"]), *(f"{run[name]:.3f}" for name in names))
+        table.add_row(Text(run["fold"]), str(run["seed"]), *(f"{run[name]:.3f}" for name in names))
     table.add_section()
     metrics = results["metrics"].values()
     table.add_row("mean", "", *(f"{metric['mean']:.3f}" for metric in metrics), style="bold")
@@ -152,6 +153,17 @@ def results_title(results: Mapping[str, Any]) -> str:
     return title
 
 
+def require_same_options(run: Path, options: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ResultsError: a finished run was made with other options than those, which are not where and how it ran.
+    """
+    record = _read(run)
+    if record["options"] != options:
+        difference = _difference({"options": options}, record, "options")
+        raise ResultsError(f"{run} was finished before, but its {difference}: give these, or another --output_dir")
+
+
 def _read(run: Path) -> dict[str, Any]:
     try:
         record = json.loads((run / RECORD).read_text(encoding="utf-8"))
@@ -162,7 +174,8 @@ def _read(run: Path) -> dict[str, Any]:
         raise ResultsError(
             f"{run / RECORD} has no {', '.join(lacking)}: it is not the record of a run with a test part"
         )
-    return record
+    left_out = {rule: ids if isinstance(ids, int) else len(ids) for rule, ids in record["excluded"].items()}
+    return record | {"excluded": left_out}  # of a published record the numbers alone are known
 
 
 def _fold(record: Mapping[str, Any]) -> str:
@@ -184,6 +197,8 @@ def _check_comparable(records: Sequence[Mapping[str, Any]], runs: Sequence[Path]
 
 
 def _difference(first: Mapping[str, Any], second: Mapping[str, Any], key: str) -> str:
+    if key == "excluded":
+        return f"corpora differ: other utterances were left out ({second[key]} and {first[key]})"
     if key != "options":
         return f"{key} differs ({second[key]} and {first[key]})"
     ours, theirs = second[key], first[key]

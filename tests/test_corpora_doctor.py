@@ -55,6 +55,16 @@ def test_counts_durations_and_verdict(tmp_path):
     assert examine("iemocap", root, skip_damaged="all", progress=False).exit_status == 0
 
 
+def test_names_in_brackets_are_shown_as_they_are(tmp_path):
+    rows = [
+        {"audio": write_tone(tmp_path / f"{number}.wav"), "text": "a", "label": "[/x]calm", "speaker": "[ada]"}
+        for number in range(2)
+    ]
+    text = printed(examine("manifest", write_table(tmp_path / "manifest.csv", rows), progress=False))
+    assert "[/x]calm" in text
+    assert "[ada]" in text
+
+
 def test_overlaps_between_splits(tmp_path):
     examination = examine("meld", make_meld(tmp_path), skip_damaged="all", progress=False)
     assert examination.usable
@@ -125,6 +135,15 @@ def test_prepare_resumes_and_converts_only_what_is_new(tmp_path):
     changed = [path.name for path, mtime in clips.items() if path.stat().st_mtime_ns != mtime]
     assert changed == ["b.flac"]
     assert manifest.read_text() != before
+
+
+def test_prepare_follows_a_row_to_another_clip(tmp_path):
+    row = {"text": "one", "label": "sad", "utterance_id": "u1"}
+    for name, seconds, changed in (("new.wav", 0.7, 10**18), ("old.wav", 0.4, 10**17)):
+        os.utime(write_tone(tmp_path / name, seconds), ns=(changed, changed))
+        source = write_table(tmp_path / "manifest.csv", [row | {"audio": name}])
+        prepare("manifest", source, tmp_path / "out", progress=False)
+        assert soundfile.info(tmp_path / "out" / "audio" / "u1.flac").duration == pytest.approx(seconds)
 
 
 def test_prepare_names_what_it_cannot_convert(tmp_path):

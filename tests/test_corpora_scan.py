@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 import soundfile
 from corpora_fixtures import own_cache, truncate, write_tone  # noqa: F401
@@ -27,6 +28,13 @@ def test_damage_is_told_apart(tmp_path):
     facts = scan_audio(map(str, paths.values()), progress=False)
     assert {kind: facts[str(path)].kind for kind, path in paths.items()} == {kind: kind for kind in paths}
     assert scan_audio(map(str, paths.values()), progress=False) == facts
+
+
+@pytest.mark.parametrize("format", ["WAV", "WAVEX", "FLAC"])
+def test_half_a_clip_is_damage_in_every_container(tmp_path, format):
+    path = tmp_path / "cut.wav"
+    soundfile.write(path, np.zeros((8000, 2)), 16_000, "PCM_24", format=format)
+    assert scan_audio([str(truncate(path))], progress=False)[str(path)].kind == "unreadable_audio"
 
 
 def test_a_wav_without_a_final_length_is_no_damage(tmp_path):

@@ -1,5 +1,6 @@
 """Cross-validation as one command: folds and seeds in folders of their own, resumable, mergeable; Table 4; recipes."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -9,14 +10,16 @@ import pandas
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from tones import RECIPE, SPEAKERS, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification
 from typer.testing import CliRunner
 
 from drkf_cli import app
+from drkf_cli.ablate import row_command
 from modeling_drkf.arguments_drkf import chosen_options, parse_arguments
 from processing.paper_drkf import TABLE_4
-from processing.results_drkf import merge_runs, run_folder_name
+from processing.results_drkf import merge_runs, results_table, run_folder_name
 from train_drkf import main
 
 PROTOCOL = ["--protocol", "leave_one_speaker_out"]
@@ -64,6 +67,40 @@ def test_every_fold_and_seed_has_its_run(all_folds: Path):
         assert {name: run[name] for name in SCALARS} == {name: record["test"][name] for name in SCALARS}
     table = pandas.read_csv(all_folds / "results.csv")
     assert table.unweighted_accuracy.tolist() == [run["unweighted_accuracy"] for run in results["runs"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda row: row + (",validation" if "ada" in row else ",train"), ["--seeds", "0", "1"], "official has none"),
+        (
+            lambda row: row.replace(",dan", ",dan--"),
+            [*PROTOCOL, "--folds", "all", "--push_to_hub", "--hub_model_id", "me/mine"],
+            "me/mine-dan---seed42'. Leave --push_to_hub out",
+        ),
+        (lambda row: row.replace(",ada", ",d/n").replace(",dan", ",d n"), [*PROTOCOL, "--folds", "all"], "share a f"),
+    ],
+)
+def test_runs_that_could_not_be_merged_are_not_trained(
+    change, options: list[str], message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    header, *rows = (data / "clips.csv").read_text().splitlines()
+    changed = [change(row) for row in rows]
+    split = ",split" if changed[0].count(",") > header.count(",") else ""
+    paths = [f"{data}/{row}" for row in changed]
+    (tmp_path / "clips.csv").write_text("\n".join([header + split, *paths]))
+    command = [str(data / "tiny.yaml"), "--manifest", str(tmp_path / "clips.csv"), "--output_dir", str(tmp_path / "o")]
+    assert main([*command, *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_tables_take_names_in_brackets(all_folds: Path):
+    results = json.loads((all_folds / "results.json").read_text())
+    results["corpus"] = results["runs"][0]["fold"] = "[/x][y]"
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(results_table(results))
+    assert console.export_text().count("[/x][y]") == 2
 
 
 def test_mean_deviation_and_interval_are_over_folds(all_folds: Path):
@@ -120,6 +157,15 @@ def test_runs_that_do_not_belong_together_are_refused(all_folds: Path, data: Pat
     assert (status, "learning_rate (0.003 and 0.001)" in err) == (1, True)
     status, _, err = cli("results", tmp_path)
     assert status == 1
+    shutil.copytree(all_folds / "cleo-seed0", tmp_path / "holes")
+    record = json.loads((tmp_path / "holes" / "metrics.json").read_text()) | {
+        "excluded": {"missing_audio": ["a", "b"]}
+    }
+    (tmp_path / "holes" / "metrics.json").write_text(json.dumps(record))
+    status, _, err = cli("results", tmp_path / "twice", tmp_path / "holes")
+    assert (status, "left out ({} and {'missing_audio': 2})" in err) == (1, True)
+    status, _, err = cli("results", tmp_path / "holes", "--output-dir", tmp_path / "merged")
+    assert "missing audio: 2 utterances left out" in (tmp_path / "merged" / "README.md").read_text()
     status, _, err = cli("results", data / "nowhere")
     assert (status, "nowhere is no folder" in err) == (1, True)
 
@@ -171,6 +217,7 @@ def ablation(data: Path) -> Path:
     options = command(
         data, out, "--fold", "ada", "--max_steps", 2, "--save_strategy", "steps", "--eval_strategy", "steps"
     )
+    options[options.index("--output_dir")] = "--output-dir"  # argparse takes both
     status, printed, err = cli("ablate", *options)
     assert status == 0, err
     (data / "printed.txt").write_text(printed)
@@ -212,6 +259,21 @@ def test_an_ablation_goes_on_where_it_was_stopped(ablation: Path, data: Path, tm
     assert last == expected
 
 
+def test_the_rows_go_into_folders_and_repositories_of_their_own(data: Path):
+    options = ["--manifest", "x.csv", "--output_dir", "runs/mine", "--push_to_hub", "--hub_model_id", "me/mine"]
+    commands = [row_command(row, [str(data / "tiny.yaml")], options) for row in TABLE_4]
+    arguments = [parse_arguments(command)[-1] for command in commands]
+    assert [a.output_dir for a in arguments] == [f"runs/mine/{row.name}" for row in TABLE_4]
+    assert [a.hub_model_id for a in arguments] == [f"me/mine-{row.name}" for row in TABLE_4]
+
+
+@pytest.mark.parametrize("options", [["--drkf", '{"fusion": "cross"}'], ["--modality", "speech"]])
+def test_what_tells_the_rows_apart_cannot_be_set_for_all(options: list[str], data: Path, tmp_path: Path):
+    status, _, err = cli("ablate", *command(data, tmp_path, *options))
+    assert (status, "leave --modality and the switches of Table 4" in err) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_recipes_extend_and_follow_each_other(tmp_path: Path):
     (tmp_path / "base.yaml").write_text("learning_rate: 0.1\nseed: 7\ndrkf: {fusion: cross, hidden_size: 8}\n")
     (tmp_path / "top.yaml").write_text("extends: base.yaml\nlearning_rate: 0.2\ndrkf: {hidden_size: 16}\n")
@@ -249,6 +311,19 @@ def test_corpus_recipes_have_the_papers_hyperparameters(name: str):
     assert (training.num_train_epochs, training.optim.value) == (100, "adamw_torch")
     assert model.audio_encoder == "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
     assert (model.drkf["projection_size"], model.drkf["num_fusion_heads"]) == (1024, 8)
+
+
+def test_a_zero_in_place_of_nothing_was_chosen():
+    options = ["--audio_encoder", "a", "--text_encoder", "b", "--manifest", "x.csv", "--encoder_learning_rate", "0"]
+    assert chosen_options(*parse_arguments(options))["encoder_learning_rate"] == 0.0
+
+
+def test_finished_runs_of_other_options_are_not_taken_for_these(
+    all_folds: Path, data: Path, capsys: pytest.CaptureFixture
+):
+    options = ["--folds", "all", "--seeds", 0, 1, "--resume_from_checkpoint", "true"]
+    assert main(command(data, all_folds, *options, "--weight_decay", 0.5)) == 1
+    assert "its options differ: weight_decay (None and 0.5)" in capsys.readouterr().err
 
 
 def test_what_defines_an_experiment_is_what_was_chosen_and_no_place(tmp_path: Path):

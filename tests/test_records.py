@@ -222,6 +222,9 @@ def test_plot_tells_what_is_missing(tmp_path: Path, run: Path):
     assert (status, "neither a run" in error) == (1, True)
     status, _, error = drkf("plot", run, "--split", "dev")
     assert (status, "has no predictions for dev" in error) == (1, True)
+    (tmp_path / "metrics.json").write_text('{"corpus": "clips", "split": "test"}')  # as drkf evaluate writes it
+    status, _, error = drkf("plot", tmp_path)
+    assert (status, "is not the record of a training run" in error) == (1, True)
 
 
 def cross_validation(folder: Path) -> None:

@@ -9,6 +9,7 @@ from tones import write_recipe, write_tones
 
 from processing.corpora import read_corpus
 from processing.partition_drkf import find_fold, folds_of, parts_of
+from processing.protocols_drkf import ProtocolError
 from train_drkf import main
 
 CORPORA = {
@@ -58,3 +59,16 @@ def test_a_missing_validation_part_is_taken_from_training_speakers(tmp_path: Pat
     assert (fold.name, fold.speaker_disjoint) == ("official", True)
     assert set(parts["test"]["speaker"]) == {"dan"}
     assert len(set(parts["validation"]["speaker"])) == 1
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_one_unknown_speaker_lets_no_other_into_two_parts(tmp_path: Path, split: str):
+    manifest = write_tones(tmp_path)
+    header, first, *others = manifest.read_text().splitlines()
+    rows = [first.removesuffix("ada"), *others]
+    manifest.write_text(
+        "\n".join([f"{header},split", *(f"{row},{split}" for row in rows)] if split else [header, *rows])
+    )
+    corpus = read_corpus("manifest", manifest, progress=False)
+    with pytest.raises(ProtocolError, match=r"1 utterances have no entry in speakers: ada_calm_0\.wav"):
+        folds_of(corpus)

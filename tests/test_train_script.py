@@ -72,9 +72,32 @@ def test_the_card_holds_protocol_and_results(run: Path):
 def test_going_on_from_a_checkpoint_wants_the_same_labels(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     options = ["--manifest", str(run / "clips.csv"), "--model_name_or_path", str(run / "out"), "--max_steps", "1"]
     options += ["--save_strategy", "steps", "--eval_strategy", "steps", "--output_dir", str(tmp_path)]
-    assert main(options) == 0
+    assert main([*options, "--max_audio_seconds", "0.3"]) == 0
+    assert AutoProcessor.from_pretrained(tmp_path).max_audio_seconds == 0.3
     assert main([*options, "--label_map", '{"calm": "cool"}']) == 1
     assert "['calm', 'tense']" in capsys.readouterr().err
+    assert main([*options, "--drkf", '{"hidden_size": 32}']) == 1
+    assert "leave its sizes out of --drkf" in capsys.readouterr().err
+    manifest = write_tones(tmp_path)
+    manifest.write_text(manifest.read_text().replace("calm,ada", "calm|tense,ada"))
+    assert main([*options, "--manifest", str(manifest)]) == 1
+    assert "was made for single_label_classification" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metric_for_best_model", "weighted_acuracy"], "no metric 'weighted_acuracy', did you mean 'weighted_acc"),
+        (["--label_map", '{"calm": "tense"}'], "the corpus has one class alone, tense"),
+    ],
+)
+def test_what_cannot_be_learnt_or_chosen_by_is_told_before_training(
+    options: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    command = [str(run / "tiny.yaml"), "--manifest", str(run / "clips.csv"), "--output_dir", str(tmp_path / "out")]
+    assert main([*command, *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
@@ -98,6 +121,9 @@ def test_single_modality_baselines_see_one_modality(run: Path, tmp_path: Path, m
         (["--manifest", "x.csv"], "name what to train"),
         (["paper.yaml"], "name the data"),
         (["paper.yaml", "--manifest", "x.csv", "--drkf", "{broken"], "--drkf is not valid JSON"),
+        (["paper.yaml", "--learning_rat_e", "1"], "unknown option --learning_rat_e, did you mean '--learning_rate'?"),
+        (["paper.yaml", "--manifest", "x.csv", "--data_dir", "y"], "x.csv and --data_dir y both name the data"),
+        (["--manifest", "x.csv", "paper.yaml"], "paper.yaml: recipes stand before all options"),
     ],
 )
 def test_wrong_options_are_told(arguments: list[str], message: str, capsys: pytest.CaptureFixture):
@@ -112,6 +138,55 @@ def test_an_unknown_key_of_a_recipe_is_an_error_with_a_suggestion(tmp_path: Path
     with pytest.raises(SystemExit):
         main([str(recipe), "--manifest", "x.csv"])
     assert "'learning_rat', did you mean 'learning_rate'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modality": "speach"}, "argument --modality: invalid choice: 'speach'"),
+        ({"selection": "tset"}, "argument --selection: invalid choice: 'tset'"),
+        ({"learning_rate": [1e-3]}, "invalid float value: '[0.001]'"),
+        ({"drkf": {"fusoin": "cross"}}, "--drkf: unknown field 'fusoin', did you mean 'fusion'?"),
+        ({"text_encoder": {"model_type": "bert", "hiden_size": 8}}, "unknown field 'hiden_size', did you mean 'hidd"),
+        ({"text_encoder": {"model_type": "brt"}}, "not 'brt', did you mean 'bert'?"),
+        ({"extends": ["demo.yaml", "paper.yaml"]}, "extends names one other recipe"),
+    ],
+)
+def test_a_recipe_takes_the_values_that_the_command_line_takes(
+    options: dict, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    with pytest.raises(SystemExit) as stop:
+        main([str(write_recipe(tmp_path, **options)), "--manifest", "x.csv", "--output_dir", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_recipe_may_name_one_value_where_several_may_stand_and_a_fold_by_its_number(tmp_path: Path):
+    _, data, _ = parse_arguments([str(write_recipe(tmp_path, folds="all", seeds=3)), "--manifest", "x.csv"])
+    assert (data.folds, data.seeds) == (["all"], [3])
+    _, data, training = parse_arguments([str(write_recipe(tmp_path, fold=2, report_to="none")), "--manifest", "x.csv"])
+    assert (data.fold, training.report_to) == ("2", [])
+
+
+def test_what_is_odd_or_left_out_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    manifest = write_tones(tmp_path)
+    header, *rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([header.replace("speaker", "speaker_id"), *rows, rows[0]]))
+    options = ["--manifest", str(manifest), "--skip_damaged", "duplicate_id", "--max_steps", "1"]
+    options += ["--eval_strategy", "no", "--load_best_model_at_end", "false", "--output_dir", str(tmp_path / "out")]
+    assert main([str(run / "tiny.yaml"), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "column 'speaker_id' is not read (did you mean 'speaker'?)" in printed
+    assert "duplicate_id: 1 (1 left out)" in printed
+
+
+def test_a_recipe_may_map_labels_that_are_numbers(run: Path, tmp_path: Path):
+    table = pandas.read_csv(run / "clips.csv").assign(audio=lambda t: str(run) + "/" + t.audio)
+    table.assign(label=table.label.map({"calm": 0, "tense": 1})).to_csv(tmp_path / "clips.csv", index=False)
+    recipe = write_recipe(tmp_path, label_map={0: "calm", 1: "tense"})
+    _, data, _ = parse_arguments([str(recipe), "--manifest", str(tmp_path / "clips.csv")])
+    corpus = read_corpus("manifest", str(data.data_dir), label_map=data.label_map, progress=False)
+    assert corpus.label_names == ["calm", "tense"]
 
 
 def test_the_command_line_overrides_the_recipe(tmp_path: Path):

@@ -169,5 +169,5 @@ def _table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[st
     for position, column in enumerate(columns):
         table.add_column(column, justify="right" if position else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table

@@ -41,8 +41,9 @@ def prepare(
 ) -> Path:
     """Converts every usable clip to `out_dir/audio/*.flac` (16 kHz, mono, 16 bit) and writes `out_dir/manifest.csv`.
 
-    Videos go through ffmpeg, the rest through soundfile. A clip is written in one step and kept by a later run unless
-    its source is newer. Returns the manifest's path; its classes are those after `label_map`.
+    Videos go through ffmpeg, the rest through soundfile. A clip is written in one step, with its source's time of
+    change, and kept by a later run while that is the same. Returns the manifest's path; its classes are those after
+    `label_map`.
 
     Raises:
         CorpusError: rows are damaged or clips cannot be converted, and `skip_damaged` does not name their kind.
@@ -71,8 +72,9 @@ def _convert_all(utterances: Sequence[Utterance], targets: Sequence[Path], progr
 
 
 def _convert(source: Path, target: Path) -> Failure | None:
-    """Writes the target unless it is there and no older than the source; returns what went wrong."""
-    if target.exists() and target.stat().st_mtime_ns >= source.stat().st_mtime_ns:
+    """Writes the target, with the time of the source, unless it is there and has it; returns what went wrong."""
+    changed = source.stat().st_mtime_ns
+    if target.exists() and target.stat().st_mtime_ns // 1000 == changed // 1000:  # as exact as file systems are
         return None
     partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.flac")
     convert = _convert_video if source.suffix.lower() in VIDEO_SUFFIXES else _convert_sound
@@ -80,6 +82,7 @@ def _convert(source: Path, target: Path) -> Failure | None:
     if failure:
         partial.unlink(missing_ok=True)
     else:
+        os.utime(partial, ns=(changed, changed))
         partial.replace(target)
     return failure
 

@@ -119,7 +119,7 @@ def _is_truncated(audio: soundfile.SoundFile, path: str) -> bool:
             return len(audio.read(1)) == 0
         except soundfile.SoundFileError:
             return True
-    if audio.format == "WAV":
+    if audio.format in ("WAV", "WAVEX"):
         with open(path, "rb") as file:
             declared = int.from_bytes(file.read(8)[4:], "little")
         streamed = declared in (0, 0xFFFFFFFF)  # written to a pipe: the length was never filled in

@@ -1,0 +1,94 @@
+"""Recipes: options of `train_drkf.py` in YAML files, which may extend one another."""
+
+import difflib
+from argparse import Action, ArgumentError, ArgumentParser
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RECIPE_SUFFIXES = (".yaml", ".yml")
+
+
+def merge_recipes(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, which go into the mapping `drkf` field by field."""
+    merged = {**base, **changes}
+    if base.get("drkf") and changes.get("drkf"):
+        merged["drkf"] = {**base["drkf"], **changes["drkf"]}
+    return merged
+
+
+def read_recipe(name: str, options: Sequence[str], extended_by: Sequence[Path] = ()) -> dict[str, Any]:
+    """The settings of a recipe, on top of those of the recipe that its key `extends` names, if any.
+
+    Args:
+        name: a path (that of `extends` may start at the recipe that has it), or a name in `model_cards/recipes`.
+        options: the keys that a recipe may have.
+
+    Raises:
+        ValueError: the recipe is not found, is no mapping, extends itself, or has an unknown key.
+    """
+    path = _find_recipe(name, [recipe.parent for recipe in extended_by[-1:]])
+    if path in extended_by:
+        raise ValueError(f"recipe {path} extends itself, by way of {extended_by[-1]}")
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe {path} is no YAML: {error}") from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"recipe {path} is not a mapping of options")
+    known = [*options, "extends"]
+    for key in recipe:
+        if key not in known:
+            raise ValueError(f"recipe {path}: unknown option {key!r}{did_you_mean(str(key), known)}")
+    base = recipe.pop("extends", None)
+    if not isinstance(base, str | None):
+        raise ValueError(f"recipe {path}: extends names one other recipe, not {base!r}")
+    return recipe if base is None else merge_recipes(read_recipe(base, options, [*extended_by, path]), recipe)
+
+
+def _find_recipe(name: str, folders: Sequence[Path]) -> Path:
+    packaged = Path(str(files("model_cards"))) / "recipes"
+    for path in (*(folder / name for folder in folders), Path(name).expanduser(), packaged / name):
+        if path.is_file():
+            return path.resolve()
+    known = ", ".join(sorted(entry.name for entry in packaged.iterdir() if entry.suffix in RECIPE_SUFFIXES))
+    raise ValueError(f"recipe {name} is neither a file nor one of {known}")
+
+
+def checked_recipe(recipe: Mapping[str, Any], parser: ArgumentParser) -> dict[str, Any]:
+    """The settings as the command line would give them: of their types, among their choices, lists where several
+    values may stand. Mappings, lists of another option and null stay as they are.
+
+    Raises:
+        ValueError: a value that the option does not take.
+    """
+    actions: dict[str, Action] = {}
+    for action in parser._actions:
+        actions.setdefault(action.dest, action)  # what follows under the same name is its --no_ form
+    try:
+        return {name: _value(value, actions[name], parser) for name, value in recipe.items()}
+    except ArgumentError as error:
+        raise ValueError(f"in the recipe, {error}") from error
+
+
+def _value(value: Any, action: Action, parser: ArgumentParser) -> Any:
+    if value is None or isinstance(value, dict):
+        return value
+    if action.nargs == "+":
+        return [_single(item, action, parser) for item in (value if isinstance(value, list) else [value])]
+    return value if isinstance(value, list) and action.type is str else _single(value, action, parser)
+
+
+def _single(value: Any, action: Action, parser: ArgumentParser) -> Any:
+    converted = parser._get_value(action, str(value))
+    parser._check_value(action, converted)
+    return converted
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`", did you mean 'x'?"` for the known word nearest to `word`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f", did you mean {close[0]!r}?" if close else ""
