@@ -102,7 +102,8 @@ class EndpointHandler:
             if len(audio) > 4 * -(-self.max_audio_bytes // 3) + 4:
                 raise ValueError(self._too_large())
             try:
-                audio = base64.b64decode(audio.rpartition(";base64,")[2], validate=True)
+                unbroken = audio.rpartition(";base64,")[2].encode("ascii").translate(None, b" \r\n")
+                audio = base64.b64decode(unbroken, validate=True)
             except (binascii.Error, ValueError) as error:
                 raise ValueError(f'"audio" is no base64 ({error}); paths and addresses are not read') from error
         if not isinstance(audio, (bytes, bytearray)):

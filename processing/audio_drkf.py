@@ -27,6 +27,7 @@ AudioSource: TypeAlias = Any
 
 STREAMED_SIZE = 0x7FFFFF00  # bytes; sizes from here on are the placeholders of streamed WAV files
 UNKNOWN_FRAMES = 1 << 62  # what libsndfile announces where a file does not tell its length is beyond this
+LOUDEST = 1e12  # samples are of [-1, 1], or integers as floats; squares of larger ones overflow in extractors
 DECODED_VALUES = 1 << 18  # values decoded at once; a corrupt header that announces hours then allocates nothing
 
 
@@ -66,8 +67,8 @@ class AudioStream:
         seconds_read: length of what has been read so far.
 
     Raises:
-        AudioError: missing, unreadable, truncated, empty or too long audio, NaN or infinite samples, arrays that are
-            not 1-D or 2-D numbers, a missing, implausible or conflicting sampling rate.
+        AudioError: missing, unreadable, truncated, empty or too long audio, NaN, infinite or absurdly large samples,
+            arrays that are not 1-D or 2-D numbers, a missing, implausible or conflicting sampling rate.
         ImportError: soundfile (to decode) or soxr (to resample) is needed and not installed.
     """
 
@@ -179,13 +180,15 @@ class AudioStream:
             yield rest if len(rest) else first  # type: ignore[misc]  # shorter than one output sample
 
     def _checked(self) -> Iterator[np.ndarray]:
-        """Non-empty, finite blocks at the recording's own rate."""
+        """Non-empty blocks of samples below `LOUDEST` at the recording's own rate."""
         samples = 0
         for block in self._decoded():
-            finite = np.isfinite(block)
-            if not finite.all():
-                bad = (samples + int(np.argmin(finite))) / self.rate
-                raise AudioError(f"NaN or infinite samples, the first at {bad:.3f} s; repair the recording")
+            usable = np.abs(block) < LOUDEST
+            if not usable.all():
+                first = int(np.argmin(usable))
+                what = f"samples of {block[first]:.3g}" if np.isfinite(block[first]) else "NaN or infinite samples"
+                at = (samples + first) / self.rate
+                raise AudioError(f"{what}, the first at {at:.3f} s; repair the recording")
             samples += len(block)
             yield block
         if not samples:

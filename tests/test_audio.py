@@ -168,6 +168,7 @@ def test_silence_is_legal():
         (np.array([[np.inf] * 3, [-np.inf] * 3]), RATE, "NaN or infinite"),
         (np.array([1e300]), RATE, "NaN or infinite"),
         (encoded(np.array([0.0, np.nan]), subtype="FLOAT"), None, "NaN or infinite"),
+        (np.array([0.0, -1e15]), RATE, "samples of -1e+15, the first at 0.000 s"),
         (np.zeros(0), RATE, "empty"),
         (np.zeros((2, 0)), RATE, "empty"),
         (encoded(np.zeros(0)), None, "empty"),

@@ -72,6 +72,7 @@ def test_answers_are_the_pipelines(handler: Any, kind: str):
     assert handler(json.loads(json.dumps(request))) == expected
     assert handler({"inputs": data}) == handler.pipeline({"audio": data})
     assert handler({"inputs": {"audio": "data:audio/wav;base64," + b64(data)}}) == handler.pipeline({"audio": data})
+    assert handler({"inputs": {"audio": base64.encodebytes(data).decode()}}) == handler.pipeline({"audio": data})
     assert handler({"inputs": {"text": "so happy"}}) == handler.pipeline({"text": "so happy"})
 
 

@@ -146,7 +146,9 @@ class Report:
         kinds = {problem.kind for problem in self.blocking()}
         if kinds and ProblemKind.NO_UTTERANCES not in kinds:
             names = sorted(kind.value for kind in kinds)
-            lines.append(f"To leave such rows out and count them, pass skip_damaged={names} (or 'all').")
+            lines.append(
+                f"To leave such rows out and count them, train with --skip_damaged {' '.join(names)} (or all)."
+            )
         return "\n".join(lines)
 
     def _kind_lines(self, kind: ProblemKind, count: int, examples: int) -> Iterable[str]:
