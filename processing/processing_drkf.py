@@ -180,7 +180,7 @@ class DRKFProcessor(ProcessorMixin):
             if not mask.any() or not np.isfinite(row).all():
                 raise AudioError(
                     f"{label}: {extractor} finds no frame, or none with finite features; "
-                    f"raise min_audio_samples={self.min_audio_samples} or rescale the audio to [-1, 1]"
+                    f"raise min_audio_samples={self.min_audio_samples}"
                 )
         if options["padding"] in (True, "longest"):
             speech, masks = _pad(speech, self.feature_extractor.padding_value), _pad(masks, 0)

@@ -366,14 +366,13 @@ def test_bad_input_is_refused(raw_processor, kwargs, error, message):
 
 
 @pytest.mark.filterwarnings("ignore:Degrees of freedom")
-@pytest.mark.parametrize("clip", [noise(400), np.full(700, 3e38)])
-def test_clip_without_finite_features_is_refused(clip):
+def test_clip_without_finite_features_is_refused():
     processor = DRKFProcessor(EXTRACTORS["log_mel"](), word_tokenizer(), min_audio_samples=400)
     with (
         np.errstate(all="ignore"),
         pytest.raises(AudioError, match=r"sample 1: SeamlessM4T.* raise min_audio_samples=400"),
     ):
-        processor(audio=[noise(2000), clip], sampling_rate=RATE)
+        processor(audio=[noise(2000), noise(400)], sampling_rate=RATE)
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
