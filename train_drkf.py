@@ -44,7 +44,7 @@ from modeling_drkf.building_drkf import (
     pad_features,
 )
 from modeling_drkf.configuration_drkf import DRKFConfig
-from modeling_drkf.cross_validation_drkf import cross_validate, fingerprint
+from modeling_drkf.cross_validation_drkf import cross_validate, fingerprint, require_unfinished
 from modeling_drkf.optimization_drkf import merge_lora
 from modeling_drkf.processes_drkf import require_agreement, require_joined
 from modeling_drkf.publishing_drkf import publish
@@ -80,9 +80,11 @@ def train(
         CorpusError: the corpus is damaged. ProtocolError: it cannot be divided as asked for.
         CheckpointError: a checkpoint cannot be written, or not be resumed from. NonFiniteError: a loss is not finite.
         Terminated: Ctrl-C or SIGTERM ended the training; a checkpoint was saved.
+        ValueError: an option cannot be meant, or the folder holds a finished run and nothing says to resume.
         PublishError: everything is saved, but could not be published as asked for.
     """
     require_joined(training_arguments.world_size)
+    require_unfinished(Path(str(training_arguments.output_dir)), training_arguments)
     with training_arguments.main_process_first(desc="reading the corpus"):
         corpus = read_corpus(
             data_arguments.corpus,

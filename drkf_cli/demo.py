@@ -1,6 +1,7 @@
 """`drkf demo`: from nothing to a classified clip, on a CPU and without a download."""
 
 import csv
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -48,6 +49,7 @@ def _show(folder: Path, seed: int) -> None:
     results = {}
     for number, (modality, title) in enumerate(MODALITIES.items(), 2):
         console.rule(f"{number}. Training on {title}")
+        shutil.rmtree(folder / modality, ignore_errors=True)
         options = ["--manifest", manifest, "--modality", modality, "--output_dir", folder / modality, "--seed", seed]
         results[modality] = train(*parse_arguments(["demo.yaml", *map(str, options)]))["test"]
     console.rule("5. Voices never heard in training")

@@ -47,18 +47,14 @@ def cross_validate(
         ResultsError: a run was finished with other options.
     """
     folder = Path(str(arguments.output_dir))
-    resuming = resumes(arguments)
     runs = {(fold, seed): folder / run_folder_name(fold.name, seed) for seed in seeds for fold in folds}
     if len(set(runs.values())) < len(runs):
         raise ValueError(
             f"some of the folds {', '.join(fold.name for fold in folds)} would share a folder: name their speakers or "
             "sessions by letters and digits that differ"
         )
-    if finished := [run for run in runs.values() if is_finished(run) and not resuming]:
-        raise ValueError(
-            f"{finished[0]} holds a finished run: add --resume_from_checkpoint true to go on with what is missing, "
-            "or choose another --output_dir"
-        )
+    for run in runs.values():
+        require_unfinished(run, arguments)
     if arguments.push_to_hub:
         _require_repository_names(_arguments_of(arguments, run, seed) for (_, seed), run in runs.items())
     for run in filter(is_finished, runs.values()):
@@ -75,6 +71,15 @@ def cross_validate(
         write_results(results, folder)
         write_cross_validation_report(results, folder, list(runs.values()))
     return results
+
+
+def require_unfinished(run: Path, arguments: DRKFTrainingArguments) -> None:
+    """ValueError if that folder holds a finished run and nothing says to resume: it would be overwritten."""
+    if is_finished(run) and not resumes(arguments):
+        raise ValueError(
+            f"{run} holds a finished run: add --resume_from_checkpoint true to go on from it, or choose another "
+            "--output_dir"
+        )
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -42,6 +42,14 @@ def test_metrics_agree_with_the_saved_predictions(run: Path):
     assert record["fold"] == {"name": "bob", "speaker_disjoint": True, "train": 8, "validation": 4, "test": 4}
 
 
+def test_a_finished_run_is_not_overwritten(run: Path, capsys: pytest.CaptureFixture):
+    before = (run / "out" / "model.safetensors").stat().st_mtime_ns
+    command = [str(run / "tiny.yaml"), "--manifest", str(run / "clips.csv"), "--output_dir", str(run / "out")]
+    assert main(command) == 1
+    assert f"{run / 'out'} holds a finished run" in capsys.readouterr().err
+    assert (run / "out" / "model.safetensors").stat().st_mtime_ns == before
+
+
 def test_the_saved_folder_gives_the_saved_predictions(run: Path):
     predictions = pandas.read_csv(run / "out" / "test_predictions.csv")
     model = AutoModelForAudioClassification.from_pretrained(run / "out").eval()
@@ -71,9 +79,9 @@ def test_the_card_holds_protocol_and_results(run: Path):
 
 def test_going_on_from_a_checkpoint_wants_the_same_labels(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     options = ["--manifest", str(run / "clips.csv"), "--model_name_or_path", str(run / "out"), "--max_steps", "1"]
-    options += ["--save_strategy", "steps", "--eval_strategy", "steps", "--output_dir", str(tmp_path)]
-    assert main([*options, "--max_audio_seconds", "0.3"]) == 0
-    assert AutoProcessor.from_pretrained(tmp_path).max_audio_seconds == 0.3
+    options += ["--save_strategy", "steps", "--eval_strategy", "steps", "--output_dir", str(tmp_path / "refused")]
+    assert main([*options, "--max_audio_seconds", "0.3", "--output_dir", str(tmp_path / "cut")]) == 0
+    assert AutoProcessor.from_pretrained(tmp_path / "cut").max_audio_seconds == 0.3
     assert main([*options, "--label_map", '{"calm": "cool"}']) == 1
     assert "['calm', 'tense']" in capsys.readouterr().err
     assert main([*options, "--drkf", '{"hidden_size": 32}']) == 1
