@@ -106,15 +106,18 @@ def test_evaluation_counts_every_utterance_once(corpus: Path, alone: Path, toget
 
 
 @pytest.mark.slow
-def test_evaluation_is_the_same_but_for_rounding_whatever_the_number_of_processes(corpus: Path, alone: Path):
+def test_evaluation_is_the_same_but_for_rounding_whatever_the_number_of_processes(
+    corpus: Path, alone: Path, tmp_path: Path
+):
     """No training: the weights are the same. Batches of two: one process has a batch of nothing but filling."""
-    command = [*options(corpus, corpus / "scored"), "--model_name_or_path", alone, "--learning_rate", 0]
-    command += ["--per_device_eval_batch_size", 2, "--num_train_epochs", 1, "--eval_on_start"]
-    assert train(*command, "--use_cpu", log=corpus / "scored.log")[0] == 0
-    expected = history(corpus / "scored", "eval_loss")
-    for status, said in train_together(*command, "--gather_across_processes", log=corpus / "scored.log"):
+    more = ["--model_name_or_path", alone, "--learning_rate", 0, "--num_train_epochs", 1, "--eval_on_start"]
+    more += ["--per_device_eval_batch_size", 2]
+    assert train(*options(corpus, tmp_path / "one"), *more, "--use_cpu", log=tmp_path / "log")[0] == 0
+    command = [*options(corpus, tmp_path / "two"), *more, "--gather_across_processes"]
+    for status, said in train_together(*command, log=tmp_path / "log"):
         assert status == 0, said
-    for one, two in zip(expected, history(corpus / "scored", "eval_loss"), strict=True):
+    expected = history(tmp_path / "one", "eval_loss")
+    for one, two in zip(expected, history(tmp_path / "two", "eval_loss"), strict=True):
         assert {**two, "step": 0} == pytest.approx({**one, "step": 0}, rel=1e-5)
 
 
@@ -143,9 +146,9 @@ def test_all_processes_stop_and_name_the_utterance_that_one_of_them_read(corpus:
 def test_accelerate_launches_two_processes(corpus: Path, tmp_path: Path):
     """Twelve rows in batches of twice five: the last one is filled up in training, too."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(DDP)]
-    more = ["--use_cpu", "--per_device_train_batch_size", 5, "--output_dir", tmp_path / "out", "--manifest"]
-    train = script(corpus / "tiny.yaml", *more)[1:]
-    done = subprocess.run([*launch, *train, str(corpus / "clips.csv")], capture_output=True, text=True, timeout=300)
+    train = script(corpus / "tiny.yaml", "--use_cpu", "--per_device_train_batch_size", 5)[1:]
+    whole = ["--manifest", str(corpus / "clips.csv"), "--output_dir", str(tmp_path / "out")]
+    done = subprocess.run([*launch, *train, *whole], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Model, metrics and card:") == 1
     assert [entry["step"] for entry in history(tmp_path / "out", "eval_loss")] == [2, 4]
@@ -156,7 +159,8 @@ def test_accelerate_launches_two_processes(corpus: Path, tmp_path: Path):
         recorded = json.loads((tmp_path / "out" / "metrics.json").read_text())[split]
         assert recorded["weighted_accuracy"] == pytest.approx((table.label == table.prediction).mean())
     require_complete(tmp_path / "out" / "checkpoint-4")
-    failed = subprocess.run([*launch, *train, "nowhere.csv"], capture_output=True, text=True, timeout=300)
+    absent = ["--manifest", "nowhere.csv", "--output_dir", str(tmp_path / "other")]
+    failed = subprocess.run([*launch, *train, *absent], capture_output=True, text=True, timeout=300)
     assert failed.returncode == 1
     assert "error: " in failed.stderr
     assert "nowhere.csv" in failed.stderr
