@@ -178,7 +178,7 @@ def test_a_card_says_whether_a_modality_may_be_missing(trainer: DRKFTrainer):
 
 def test_an_unscored_model_has_a_valid_card_without_figures():
     card = ModelCard(unscored_card(tiny_model().config))
-    assert card.data.library_name == "transformers"
+    assert card.data.to_dict()["library_name"] == "transformers"
     assert card.data.eval_results is None
     assert "published before any test" in card.text
     assert "[" not in "".join(cell for cells in rows(card.text).values() for cell in cells)
