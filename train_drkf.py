@@ -45,12 +45,12 @@ from modeling_drkf.building_drkf import (
 )
 from modeling_drkf.configuration_drkf import DRKFConfig
 from modeling_drkf.cross_validation_drkf import cross_validate, fingerprint, require_unfinished
-from modeling_drkf.optimization_drkf import merge_lora
-from modeling_drkf.processes_drkf import require_agreement, require_joined
 from modeling_drkf.publishing_drkf import publish
 from modeling_drkf.recipes_drkf import did_you_mean
 from modeling_drkf.reporting_drkf import evaluate_split, write_report
-from modeling_drkf.tracking_drkf import tracked_as_one_run
+from modeling_drkf.training.optimization import merge_lora
+from modeling_drkf.training.processes import require_agreement, require_joined
+from modeling_drkf.training.tracking import tracked_as_one_run
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import Corpus, CorpusError, read_corpus
 from processing.corpus_facts_drkf import corpus_name

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from modeling_drkf.arguments_drkf import TRAINING_DEFAULTS, parse_arguments
 from modeling_drkf.cross_validation_drkf import resumes
-from modeling_drkf.training_arguments_drkf import DRKFTrainingArguments
+from modeling_drkf.training.arguments import DRKFTrainingArguments
 from processing.metrics_drkf import FORMULAS
 from processing.paper_drkf import TABLE_4, TABLE_4_COLUMNS, AblationRow
 from processing.results_drkf import SELECTED_ON_TEST, ResultsError, find_runs, is_finished, merge_runs

@@ -11,8 +11,8 @@ from processing.processing_drkf import DRKFProcessor
 
 from .configuration_drkf import DRKFConfig
 from .modeling_drkf import DRKFForEmotionClassification, DRKFModel
-from .trainer_drkf import DRKFTrainer
-from .training_arguments_drkf import DRKFTrainingArguments
+from .training.arguments import DRKFTrainingArguments
+from .training.trainer import DRKFTrainer
 
 AutoConfig.register("drkf", DRKFConfig, exist_ok=True)
 AutoModel.register(DRKFConfig, DRKFModel, exist_ok=True)

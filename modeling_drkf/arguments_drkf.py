@@ -16,7 +16,7 @@ from processing.metrics_drkf import FORMULAS
 
 from .configuration_drkf import DRKFConfig
 from .recipes_drkf import RECIPE_SUFFIXES, checked_recipe, did_you_mean, merge_recipes, read_recipe
-from .training_arguments_drkf import DRKFTrainingArguments
+from .training.arguments import DRKFTrainingArguments
 
 TRAINING_DEFAULTS = {
     "eval_strategy": "epoch",

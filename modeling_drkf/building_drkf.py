@@ -17,7 +17,7 @@ from processing.processing_drkf import DRKFProcessor
 from .arguments_drkf import ModelArguments
 from .configuration_drkf import DRKFConfig
 from .modeling_drkf import DRKFForEmotionClassification
-from .optimization_drkf import add_lora, balanced_class_weights
+from .training.optimization import add_lora, balanced_class_weights
 
 FEATURE_EXTRACTORS = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor", "whisper": "WhisperFeatureExtractor"}
 DEFAULT_VOCABULARY = 8000

@@ -16,7 +16,7 @@ from processing.protocols_drkf import Fold
 from processing.results_drkf import is_finished, merge_runs, require_same_options, run_folder_name, write_results
 
 from .reporting_drkf import write_cross_validation_report
-from .training_arguments_drkf import DRKFTrainingArguments
+from .training.arguments import DRKFTrainingArguments
 
 RunFold = Callable[[Fold, DRKFTrainingArguments], Any]
 

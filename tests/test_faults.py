@@ -21,12 +21,12 @@ from test_trainer import trainer as tiny_trainer
 from tones import write_recipe, write_tones
 from transformers import TrainerControl, TrainerState
 
-from modeling_drkf.batches_drkf import NamedBatches
 from modeling_drkf.building_drkf import CachedFeatures, pad_features
-from modeling_drkf.callbacks_drkf import BestCheckpointCallback
-from modeling_drkf.checkpoints_drkf import CheckpointError, last_checkpoint, require_complete, rotate, sealed
-from modeling_drkf.finite_drkf import NonFiniteError
-from modeling_drkf.trainer_drkf import DRKFTrainer
+from modeling_drkf.training.batches import NamedBatches
+from modeling_drkf.training.callbacks import BestCheckpointCallback
+from modeling_drkf.training.checkpoints import CheckpointError, last_checkpoint, require_complete, rotate, sealed
+from modeling_drkf.training.finite import NonFiniteError
+from modeling_drkf.training.trainer import DRKFTrainer
 from processing import DRKFDataCollator
 
 STEPS, EVERY = 24, 4  # six steps an epoch: checkpoints lie in the middle of epochs

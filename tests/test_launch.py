@@ -17,8 +17,8 @@ from test_faults import spoil
 from tones import RECIPE, script, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification
 
-from modeling_drkf.checkpoints_drkf import require_complete
-from modeling_drkf.processes_drkf import require_joined
+from modeling_drkf.training.checkpoints import require_complete
+from modeling_drkf.training.processes import require_joined
 
 ROOT = Path(__file__).resolve().parents[1]
 DDP = ROOT / "model_cards" / "recipes" / "accelerate" / "ddp.yaml"

@@ -15,7 +15,7 @@ from tones import write_recipe, write_tones
 
 from modeling_drkf.arguments_drkf import parse_arguments
 from modeling_drkf.building_drkf import build_model_and_processor
-from modeling_drkf.optimization_drkf import add_lora, default_lora_targets, merge_lora
+from modeling_drkf.training.optimization import add_lora, default_lora_targets, merge_lora
 from train_drkf import main
 
 BOTH = ["--freeze_speech_encoder", "true", "--freeze_text_encoder", "true"]

@@ -15,7 +15,7 @@ from tones import write_recipe, write_tones
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
 from modeling_drkf import DRKFTrainingArguments
-from modeling_drkf.optimization_drkf import balanced_class_weights
+from modeling_drkf.training.optimization import balanced_class_weights
 from train_drkf import main
 
 ENCODERS = ("drkf.modality_encoding.speech_encoder.", "drkf.modality_encoding.text_encoder.")

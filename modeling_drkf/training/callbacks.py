@@ -10,8 +10,8 @@ import torch
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
 
-from .checkpoints_drkf import is_finished
-from .gathering_drkf import is_distributed
+from ..gathering_drkf import is_distributed
+from .checkpoints import is_finished
 
 logger = logging.get_logger(__name__)
 

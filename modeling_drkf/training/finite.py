@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .gathering_drkf import is_distributed
+from ..gathering_drkf import is_distributed
 
 ADVICE = "earlier checkpoints are intact. Look at these recordings, or lower the learning rate"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from .gathering_drkf import is_distributed
+from ..gathering_drkf import is_distributed
 
 
 def require_joined(world_size: int) -> None:

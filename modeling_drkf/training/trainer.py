@@ -19,13 +19,13 @@ from transformers.utils import logging
 from processing.collator_drkf import DRKFDataCollator
 from processing.metrics_drkf import compute_metrics_fn
 
-from .batches_drkf import NamedBatches, TermMeans, filled_up
-from .callbacks_drkf import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback
-from .checkpoints_drkf import is_finished, last_checkpoint, require_complete, rotate, sealed, told
-from .finite_drkf import require_finite_loss, require_finite_weights
-from .optimization_drkf import EarlyStopping, decaying, encoder_learning_rate, set_encoder_learning_rate
-from .publishing_drkf import PublishError, publish
-from .training_arguments_drkf import DRKFTrainingArguments
+from ..publishing_drkf import PublishError, publish
+from .arguments import DRKFTrainingArguments
+from .batches import NamedBatches, TermMeans, filled_up
+from .callbacks import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback
+from .checkpoints import is_finished, last_checkpoint, require_complete, rotate, sealed, told
+from .finite import require_finite_loss, require_finite_weights
+from .optimization import EarlyStopping, decaying, encoder_learning_rate, set_encoder_learning_rate
 
 logger = logging.get_logger(__name__)
 

@@ -1,0 +1,1 @@
+"""What `DRKFTrainer` needs: arguments, callbacks, optimisation, sealed checkpoints, checks of what is trained."""
