@@ -33,8 +33,8 @@ from rich.console import Console
 from transformers import set_seed
 
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
-from modeling_drkf.arguments_drkf import DataArguments, ModelArguments, chosen_options, parse_arguments
-from modeling_drkf.building_drkf import (
+from modeling_drkf.configuration_drkf import DRKFConfig
+from modeling_drkf.experiments.building import (
     CachedFeatures,
     ModalityDropout,
     SingleModalityCollator,
@@ -43,11 +43,11 @@ from modeling_drkf.building_drkf import (
     build_model_and_processor,
     pad_features,
 )
-from modeling_drkf.configuration_drkf import DRKFConfig
-from modeling_drkf.cross_validation_drkf import cross_validate, fingerprint, require_unfinished
+from modeling_drkf.experiments.cross_validation import cross_validate, fingerprint, require_unfinished
+from modeling_drkf.experiments.options import DataArguments, ModelArguments, chosen_options, parse_arguments
+from modeling_drkf.experiments.recipes import did_you_mean
+from modeling_drkf.experiments.report import evaluate_split, write_report
 from modeling_drkf.publishing_drkf import publish
-from modeling_drkf.recipes_drkf import did_you_mean
-from modeling_drkf.reporting_drkf import evaluate_split, write_report
 from modeling_drkf.training.optimization import merge_lora
 from modeling_drkf.training.processes import require_agreement, require_joined
 from modeling_drkf.training.tracking import tracked_as_one_run

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modeling_drkf.arguments_drkf import TRAINING_DEFAULTS, parse_arguments
-from modeling_drkf.cross_validation_drkf import resumes
+from modeling_drkf.experiments.cross_validation import resumes
+from modeling_drkf.experiments.options import TRAINING_DEFAULTS, parse_arguments
 from modeling_drkf.training.arguments import DRKFTrainingArguments
 from processing.metrics_drkf import FORMULAS
 from processing.paper_drkf import TABLE_4, TABLE_4_COLUMNS, AblationRow

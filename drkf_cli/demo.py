@@ -12,7 +12,7 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 from transformers import pipeline
 
-from modeling_drkf.arguments_drkf import parse_arguments
+from modeling_drkf.experiments.options import parse_arguments
 from processing.corpora import CorpusError
 from processing.corpora.espeak import SpeechSynthesisError
 from processing.corpora.spoken_demo import make_spoken_demo

@@ -19,7 +19,7 @@ def run_results(folders: Sequence[Path], output_dir: Path | None) -> int:
         return 1
     Console().print(results_table(results))
     if output_dir is not None:
-        from modeling_drkf.reporting_drkf import write_cross_validation_report
+        from modeling_drkf.experiments.report import write_cross_validation_report
 
         write_results(results, output_dir)
         write_cross_validation_report(results, output_dir, runs)

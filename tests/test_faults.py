@@ -21,7 +21,7 @@ from test_trainer import trainer as tiny_trainer
 from tones import write_recipe, write_tones
 from transformers import TrainerControl, TrainerState
 
-from modeling_drkf.building_drkf import CachedFeatures, pad_features
+from modeling_drkf.experiments.building import CachedFeatures, pad_features
 from modeling_drkf.training.batches import NamedBatches
 from modeling_drkf.training.callbacks import BestCheckpointCallback
 from modeling_drkf.training.checkpoints import CheckpointError, last_checkpoint, require_complete, rotate, sealed

@@ -13,8 +13,8 @@ from test_trainer import trainer
 from tiny import AUDIO_ENCODERS, TEXT_ENCODERS, perturb, tiny_batch, tiny_model
 from tones import write_recipe, write_tones
 
-from modeling_drkf.arguments_drkf import parse_arguments
-from modeling_drkf.building_drkf import build_model_and_processor
+from modeling_drkf.experiments.building import build_model_and_processor
+from modeling_drkf.experiments.options import parse_arguments
 from modeling_drkf.training.optimization import add_lora, default_lora_targets, merge_lora
 from train_drkf import main
 

@@ -10,7 +10,13 @@ from test_optimization import train
 from tones import write_recipe, write_tones
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
-from modeling_drkf.building_drkf import CachedFeatures, ModalityDropout, blank_features, blank_rows, pad_features
+from modeling_drkf.experiments.building import (
+    CachedFeatures,
+    ModalityDropout,
+    blank_features,
+    blank_rows,
+    pad_features,
+)
 from processing import DRKFDataCollator
 from processing.corpora import read_corpus
 

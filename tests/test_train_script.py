@@ -13,8 +13,8 @@ from huggingface_hub import ModelCard
 from tones import script, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
-from modeling_drkf.arguments_drkf import parse_arguments
-from modeling_drkf.building_drkf import CachedFeatures, pad_features
+from modeling_drkf.experiments.building import CachedFeatures, pad_features
+from modeling_drkf.experiments.options import parse_arguments
 from processing import DRKFDataCollator
 from processing.corpora import read_corpus
 from processing.partition_drkf import folds_of, parts_of

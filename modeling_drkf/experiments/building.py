@@ -14,10 +14,10 @@ from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, Pre
 from processing.collator_drkf import DRKFDataCollator
 from processing.processing_drkf import DRKFProcessor
 
-from .arguments_drkf import ModelArguments
-from .configuration_drkf import DRKFConfig
-from .modeling_drkf import DRKFForEmotionClassification
-from .training.optimization import add_lora, balanced_class_weights
+from ..configuration_drkf import DRKFConfig
+from ..modeling_drkf import DRKFForEmotionClassification
+from ..training.optimization import add_lora, balanced_class_weights
+from .options import ModelArguments
 
 FEATURE_EXTRACTORS = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor", "whisper": "WhisperFeatureExtractor"}
 DEFAULT_VOCABULARY = 8000

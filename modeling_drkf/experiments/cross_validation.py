@@ -15,8 +15,8 @@ from torch import nn
 from processing.protocols_drkf import Fold
 from processing.results_drkf import is_finished, merge_runs, require_same_options, run_folder_name, write_results
 
-from .reporting_drkf import write_cross_validation_report
-from .training.arguments import DRKFTrainingArguments
+from ..training.arguments import DRKFTrainingArguments
+from .report import write_cross_validation_report
 
 RunFold = Callable[[Fold, DRKFTrainingArguments], Any]
 

@@ -14,9 +14,9 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 
 from processing.metrics_drkf import FORMULAS
 
-from .configuration_drkf import DRKFConfig
-from .recipes_drkf import RECIPE_SUFFIXES, checked_recipe, did_you_mean, merge_recipes, read_recipe
-from .training.arguments import DRKFTrainingArguments
+from ..configuration_drkf import DRKFConfig
+from ..training.arguments import DRKFTrainingArguments
+from .recipes import RECIPE_SUFFIXES, checked_recipe, did_you_mean, merge_recipes, read_recipe
 
 TRAINING_DEFAULTS = {
     "eval_strategy": "epoch",
