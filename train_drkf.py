@@ -47,7 +47,7 @@ from modeling_drkf.experiments.cross_validation import cross_validate, fingerpri
 from modeling_drkf.experiments.options import DataArguments, ModelArguments, chosen_options, parse_arguments
 from modeling_drkf.experiments.recipes import did_you_mean
 from modeling_drkf.experiments.report import evaluate_split, write_report
-from modeling_drkf.publishing_drkf import publish
+from modeling_drkf.release.hub import publish
 from modeling_drkf.training.optimization import merge_lora
 from modeling_drkf.training.processes import require_agreement, require_joined
 from modeling_drkf.training.tracking import tracked_as_one_run

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import pipeline
 
 import modeling_drkf  # noqa: F401  (registers the classes)
-from modeling_drkf.licences_drkf import HUB_ID
+from modeling_drkf.release.licences import HUB_ID
 from processing.onnx_drkf import GRAPH_FILE, OnnxEmotionRecognizer
 from processing.pipeline_drkf import TASK
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def run_export_onnx(checkpoint: str, folder: Path, int8: bool) -> int:
     """Prints where the graph is; returns the exit status."""
-    from modeling_drkf.onnx_export_drkf import export_onnx
+    from modeling_drkf.release.onnx_export import export_onnx
 
     from .checkpoint import check_name
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from modeling_drkf.publishing_drkf import PublishError, publish
+from modeling_drkf.release.hub import PublishError, publish
 
 
 def run_push(folder: Path, repo_id: str, public: bool, predictions: bool, revision: str | None) -> int:

@@ -16,9 +16,9 @@ from tones import write_recipe, write_tones
 
 import model_cards
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
-from modeling_drkf.card_drkf import cross_validation_card, model_card, unscored_card
 from modeling_drkf.experiments.options import parse_arguments
-from modeling_drkf.licences_drkf import encoder_licence, hub_id, strictest
+from modeling_drkf.release.card import cross_validation_card, model_card, unscored_card
+from modeling_drkf.release.licences import encoder_licence, hub_id, strictest
 from processing.corpora import CORPORA
 from processing.corpora.report import skip_rules
 from processing.corpus_facts_drkf import corpus_facts, corpus_name

@@ -32,7 +32,7 @@ from drkf_cli import app
 from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.export import run_export_onnx
 from modeling_drkf import DRKFForEmotionClassification
-from modeling_drkf.onnx_export_drkf import InferenceGraph, _check_graph, _finish, _metadata, export_onnx
+from modeling_drkf.release.onnx_export import InferenceGraph, _check_graph, _finish, _metadata, export_onnx
 from processing import DRKFProcessor
 from processing.onnx_drkf import OnnxEmotionRecognizer
 

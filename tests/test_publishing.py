@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from drkf_cli import app
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
-from modeling_drkf.publishing_drkf import PublishError, publish, published_files
+from modeling_drkf.release.hub import PublishError, publish, published_files
 
 REPO = "ann/tones"
 TEXT = "hurry up now"

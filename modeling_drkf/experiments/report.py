@@ -24,8 +24,8 @@ from processing.pictures_drkf import draw_pooled, draw_run
 from processing.protocols_drkf import Fold
 from processing.records_drkf import Predictions, write_embeddings
 
-from ..card_drkf import cross_validation_card, model_card
 from ..configuration_drkf import DRKFConfig
+from ..release.card import cross_validation_card, model_card
 
 logger = logging.get_logger(__name__)
 

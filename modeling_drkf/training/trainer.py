@@ -19,7 +19,7 @@ from transformers.utils import logging
 from processing.collator_drkf import DRKFDataCollator
 from processing.metrics_drkf import compute_metrics_fn
 
-from ..publishing_drkf import PublishError, publish
+from ..release.hub import PublishError, publish
 from .arguments import DRKFTrainingArguments
 from .batches import NamedBatches, TermMeans, filled_up
 from .callbacks import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback

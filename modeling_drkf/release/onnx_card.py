@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .configuration_drkf import DRKFConfig
+from ..configuration_drkf import DRKFConfig
 
 MEANINGS = {
     "input_values": "what the feature extractor makes of the clips",

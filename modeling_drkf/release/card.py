@@ -14,8 +14,8 @@ from transformers import Trainer
 from processing.corpus_facts_drkf import CARDS, corpus_facts
 from processing.metrics_drkf import FORMULAS
 
-from .configuration_drkf import DRKFConfig
-from .licences_drkf import CODE_LICENCE, FROM_SCRATCH, encoder_licence, hub_id, strictest
+from ..configuration_drkf import DRKFConfig
+from .licences import CODE_LICENCE, FROM_SCRATCH, encoder_licence, hub_id, strictest
 
 ARCHITECTURE = "Representation `{}`, fusion `{}`, emotion discrimination `{}` (the switches of the paper's Table 4)"
 CHOSEN_ON_TEST = (

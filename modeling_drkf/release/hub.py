@@ -10,8 +10,8 @@ from typing import Any
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HTTPError
 
-from .card_drkf import unscored_card
-from .configuration_drkf import DRKFConfig
+from ..configuration_drkf import DRKFConfig
+from .card import unscored_card
 
 NEEDED = ("config.json", "processor_config.json", "tokenizer_config.json")
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")

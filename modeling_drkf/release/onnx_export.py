@@ -19,10 +19,10 @@ from transformers.utils import CONFIG_NAME
 
 from processing.onnx_drkf import GRAPH_FILE
 
-from .configuration_drkf import DRKFConfig
-from .modeling_drkf import DRKFForEmotionClassification
-from .onnx_card_drkf import onnx_card
-from .orl_modality_encoding import reads_padding
+from ..configuration_drkf import DRKFConfig
+from ..modeling_drkf import DRKFForEmotionClassification
+from ..orl_modality_encoding import reads_padding
+from .onnx_card import onnx_card
 
 OUTPUTS = ("logits", "consistency_logits", "modality_shares")
 AXES = {

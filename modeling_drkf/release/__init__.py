@@ -1,0 +1,1 @@
+"""What leaves the house: Hub revisions, cards with their licences, ONNX graphs."""
