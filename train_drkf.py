@@ -54,10 +54,10 @@ from modeling_drkf.training.tracking import tracked_as_one_run
 from processing.collator_drkf import DRKFDataCollator
 from processing.corpora import Corpus, CorpusError, read_corpus
 from processing.corpus_facts_drkf import corpus_name
-from processing.metrics_drkf import scalar_names
+from processing.evaluation.metrics import scalar_names
+from processing.evaluation.results import SELECTED_ON_TEST, ResultsError, results_table
 from processing.partition_drkf import find_fold, folds_of, parts_of, resolve_protocol
 from processing.protocols_drkf import Fold, ProtocolError, save_folds
-from processing.results_drkf import SELECTED_ON_TEST, ResultsError, results_table
 
 SIGNALLED = 128
 MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}
@@ -74,7 +74,7 @@ def train(
     `folds` or `seeds`, one folder a run and what they have in common.
 
     Returns: of one run, the metrics of each scored split, the fold, and the seconds that training took; of several,
-        what `processing.results_drkf.merge_runs` returns.
+        what `processing.evaluation.results.merge_runs` returns.
 
     Raises:
         CorpusError: the corpus is damaged. ProtocolError: it cannot be divided as asked for.

@@ -14,9 +14,9 @@ from rich.text import Text
 from modeling_drkf.experiments.cross_validation import resumes
 from modeling_drkf.experiments.options import TRAINING_DEFAULTS, parse_arguments
 from modeling_drkf.training.arguments import DRKFTrainingArguments
-from processing.metrics_drkf import FORMULAS
-from processing.paper_drkf import TABLE_4, TABLE_4_COLUMNS, AblationRow
-from processing.results_drkf import SELECTED_ON_TEST, ResultsError, find_runs, is_finished, merge_runs
+from processing.evaluation.metrics import FORMULAS
+from processing.evaluation.paper import TABLE_4, TABLE_4_COLUMNS, AblationRow
+from processing.evaluation.results import SELECTED_ON_TEST, ResultsError, find_runs, is_finished, merge_runs
 from train_drkf import main
 
 DEFAULT_OUTPUT = "runs/ablation"

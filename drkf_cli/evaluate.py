@@ -16,16 +16,16 @@ from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
-from processing.calibration_drkf import brier_score, calibration
 from processing.corpora import Corpus, CorpusError, read_corpus
-from processing.metrics_drkf import (
+from processing.evaluation.calibration import brier_score, calibration
+from processing.evaluation.metrics import (
     FORMULAS,
     PROBLEM_TYPES,
     bootstrap_interval,
     emotion_metrics,
     predictions_from_logits,
 )
-from processing.records_drkf import MODALITIES, SELECTED_ON_TEST, Predictions
+from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
 
 from .checkpoint import open_pipeline
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from processing.results_drkf import ResultsError, find_runs, merge_runs, results_table, write_results
+from processing.evaluation.results import ResultsError, find_runs, merge_runs, results_table, write_results
 
 
 def run_results(folders: Sequence[Path], output_dir: Path | None) -> int:

@@ -9,12 +9,12 @@ from typing import Any
 
 from transformers.utils import logging
 
-from .calibration_drkf import calibration
+from .evaluation.calibration import calibration
+from .evaluation.metrics import emotion_metrics
+from .evaluation.records import SELECTED_ON_TEST, Predictions, read_embeddings
 from .figures_drkf import plot_class_scores, plot_confusion_matrix, plot_reliability
 from .figures_embeddings_drkf import FEWEST_UTTERANCES, plot_embeddings
 from .figures_training_drkf import plot_loss_curves
-from .metrics_drkf import emotion_metrics
-from .records_drkf import SELECTED_ON_TEST, Predictions, read_embeddings
 
 logger = logging.get_logger(__name__)
 

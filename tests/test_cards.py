@@ -22,7 +22,7 @@ from modeling_drkf.release.licences import encoder_licence, hub_id, strictest
 from processing.corpora import CORPORA
 from processing.corpora.report import skip_rules
 from processing.corpus_facts_drkf import corpus_facts, corpus_name
-from processing.metrics_drkf import FORMULAS, PAPER_COLUMNS
+from processing.evaluation.metrics import FORMULAS, PAPER_COLUMNS
 from train_drkf import main
 
 CARDS = Path(model_cards.__file__).parent

@@ -23,8 +23,8 @@ from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.evaluate import evaluate
 from drkf_cli.manifest_prediction import Job, predict_manifest
 from processing.corpora import read_manifest
+from processing.evaluation.metrics import emotion_metrics
 from processing.explanation_drkf import explain
-from processing.metrics_drkf import emotion_metrics
 from processing.protocols_drkf import Fold, save_folds
 from processing.segments_drkf import parse_segments
 

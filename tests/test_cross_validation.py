@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from drkf_cli.ablate import row_command
 from modeling_drkf.experiments.options import chosen_options, parse_arguments
-from processing.paper_drkf import TABLE_4
-from processing.results_drkf import merge_runs, results_table, run_folder_name
+from processing.evaluation.paper import TABLE_4
+from processing.evaluation.results import merge_runs, results_table, run_folder_name
 from train_drkf import main
 
 PROTOCOL = ["--protocol", "leave_one_speaker_out"]

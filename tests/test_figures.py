@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from processing.calibration_drkf import brier_score, calibration
+from processing.evaluation.calibration import brier_score, calibration
 from processing.figures_drkf import plot_class_scores, plot_confusion_matrix, plot_reliability
 from processing.figures_embeddings_drkf import EXPLANATION, plot_embeddings, tsne
 from processing.figures_training_drkf import _curves, plot_loss_curves

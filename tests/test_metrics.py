@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
-from processing import metrics_drkf
-from processing.metrics_drkf import (
+from processing.evaluation import metrics
+from processing.evaluation.metrics import (
     FORMULAS,
     PAPER_COLUMNS,
     EmotionMetrics,
@@ -321,7 +321,7 @@ def test_evaluate_loads_the_file_without_hub_and_package(tmp_path: Path) -> None
         "print(json.dumps(metric.compute(predictions=[0, 1, 1], references=[0, 1, 0], label_names=['ang', 'neu'])))"
     )
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
-    command = [sys.executable, "-c", script, str(Path(metrics_drkf.__file__).resolve())]
+    command = [sys.executable, "-c", script, str(Path(metrics.__file__).resolve())]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == emotion_metrics([0, 1, 1], [0, 1, 0], ["ang", "neu"])

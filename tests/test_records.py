@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from modeling_drkf import DRKFForEmotionClassification, DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.experiments.report import evaluate_split
+from processing.evaluation.records import Predictions, read_embeddings, write_embeddings
 from processing.pictures_drkf import draw_pooled
-from processing.records_drkf import Predictions, read_embeddings, write_embeddings
 from train_drkf import main
 
 COLUMNS = ("utterance_id", "fold", "selection", "label", "prediction")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from transformers import CONFIG_MAPPING, HfArgumentParser
 from transformers.trainer_pt_utils import AcceleratorConfig
 
-from processing.metrics_drkf import FORMULAS
+from processing.evaluation.metrics import FORMULAS
 
 from ..configuration_drkf import DRKFConfig
 from ..training.arguments import DRKFTrainingArguments

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from transformers import Trainer
 
 from processing.corpus_facts_drkf import CARDS, corpus_facts
-from processing.metrics_drkf import FORMULAS
+from processing.evaluation.metrics import FORMULAS
 
 from ..configuration_drkf import DRKFConfig
 from .licences import CODE_LICENCE, FROM_SCRATCH, encoder_licence, hub_id, strictest

@@ -1,4 +1,4 @@
-"""A checkpoint as one ONNX graph beside its processor: what `drkf export onnx` writes, `processing.onnx_drkf` runs."""
+"""A checkpoint as one ONNX graph beside its processor: what `drkf export onnx` writes."""
 
 import json
 import logging

@@ -17,7 +17,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, Hu
 from transformers.utils import logging
 
 from processing.collator_drkf import DRKFDataCollator
-from processing.metrics_drkf import compute_metrics_fn
+from processing.evaluation.metrics import compute_metrics_fn
 
 from ..release.hub import PublishError, publish
 from .arguments import DRKFTrainingArguments

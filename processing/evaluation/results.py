@@ -11,9 +11,9 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from .corpus_facts_drkf import corpus_facts
-from .metrics_drkf import FORMULAS, bootstrap_scores, percentile_interval
-from .records_drkf import SELECTED_ON_TEST, Predictions
+from ..corpus_facts_drkf import corpus_facts
+from .metrics import FORMULAS, bootstrap_scores, percentile_interval
+from .records import SELECTED_ON_TEST, Predictions
 
 RECORD = "metrics.json"
 SAME_IN_ALL_RUNS = ("corpus", "protocol", "selection", "label_names", "multi_label", "excluded", "options")
