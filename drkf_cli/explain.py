@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from processing.explanation_drkf import explain
-from processing.figures_explanation_drkf import LIMIT, plot_explanation
+from processing.figures.explanation import LIMIT, plot_explanation
 from processing.onnx_drkf import OnnxEmotionRecognizer
 from processing.timeline_drkf import PICTURES, check_output
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from processing.pictures_drkf import SPLITS, draw_pooled, draw_run, run_folders
+from processing.figures.run import SPLITS, draw_pooled, draw_run, run_folders
 
 
 def run_plot(folder: Path, split: str | None, ending: str) -> int:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from processing.figures_timeline_drkf import clock, plot_timeline
+from processing.figures.timeline import clock, plot_timeline
 from processing.segments_drkf import SegmentError, read_segments
 from processing.timeline_drkf import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
 

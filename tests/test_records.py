@@ -15,7 +15,7 @@ from drkf_cli import app
 from modeling_drkf import DRKFForEmotionClassification, DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.experiments.report import evaluate_split
 from processing.evaluation.records import Predictions, read_embeddings, write_embeddings
-from processing.pictures_drkf import draw_pooled
+from processing.figures.run import draw_pooled
 from train_drkf import main
 
 COLUMNS = ("utterance_id", "fold", "selection", "label", "prediction")

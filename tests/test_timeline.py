@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from processing.explanation_drkf import Explanation, Word, merge_words
-from processing.figures_timeline_drkf import _spans, clock, plot_timeline
+from processing.figures.timeline import _spans, clock, plot_timeline
 from processing.segments_drkf import parse_segments
 from processing.timeline_drkf import answer_columns, timeline_srt, write_results, write_table
 
@@ -197,7 +197,7 @@ def test_a_word_that_was_cut_off_is_not_counted_in():
 @pytest.mark.filterwarnings("ignore:Glyph")  # the machine may have no Chinese font
 def test_an_explanation_is_drawn_with_its_words_and_scores(tmp_path: Path):
     pytest.importorskip("matplotlib")
-    from processing.figures_explanation_drkf import plot_explanation
+    from processing.figures.explanation import plot_explanation
 
     words = [Word("<s>", 0.05, special=True), Word("costs", 0.1), Word("$5", 0.2, 2), Word("王先生", 0.1)]
     frames = np.array([0.1, 0.3, 0.1])
@@ -214,7 +214,7 @@ def test_an_explanation_is_drawn_with_its_words_and_scores(tmp_path: Path):
 
 def test_an_explanation_without_words_is_drawn(tmp_path: Path):
     pytest.importorskip("matplotlib")
-    from processing.figures_explanation_drkf import plot_explanation
+    from processing.figures.explanation import plot_explanation
 
     specials = [Word("<s>", 0.05, special=True), Word("</s>", 0.05, special=True)]
     heard = Explanation(answer(0.9, **SILENT), np.zeros(1600, np.float32), 16_000, np.full(4, 0.2), specials)

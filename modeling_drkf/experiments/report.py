@@ -21,7 +21,7 @@ from transformers.utils import logging
 from processing.evaluation.calibration import brier_score, calibration
 from processing.evaluation.metrics import bootstrap_interval, emotion_metrics, predictions_from_logits
 from processing.evaluation.records import Predictions, write_embeddings
-from processing.pictures_drkf import draw_pooled, draw_run
+from processing.figures.run import draw_pooled, draw_run
 from processing.protocols_drkf import Fold
 
 from ..configuration_drkf import DRKFConfig

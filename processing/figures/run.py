@@ -9,12 +9,12 @@ from typing import Any
 
 from transformers.utils import logging
 
-from .evaluation.calibration import calibration
-from .evaluation.metrics import emotion_metrics
-from .evaluation.records import SELECTED_ON_TEST, Predictions, read_embeddings
-from .figures_drkf import plot_class_scores, plot_confusion_matrix, plot_reliability
-from .figures_embeddings_drkf import FEWEST_UTTERANCES, plot_embeddings
-from .figures_training_drkf import plot_loss_curves
+from ..evaluation.calibration import calibration
+from ..evaluation.metrics import emotion_metrics
+from ..evaluation.records import SELECTED_ON_TEST, Predictions, read_embeddings
+from .embeddings import FEWEST_UTTERANCES, plot_embeddings
+from .loss_curves import plot_loss_curves
+from .style import plot_class_scores, plot_confusion_matrix, plot_reliability
 
 logger = logging.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .figures_drkf import PALETTE, new_figure, save, set_title
+from .style import PALETTE, new_figure, save, set_title
 
 NOT_CURVES = ("epoch", "step", "learning_rate", "grad_norm", "total_flos", "num_input_tokens_seen")
 NOT_CURVES_BEGINNINGS = ("f1_", "test_")

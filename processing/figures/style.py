@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .evaluation.calibration import Calibration
+from ..evaluation.calibration import Calibration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

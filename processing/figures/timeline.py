@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .figures_drkf import new_figure, save, set_title
-from .timeline_drkf import predicted_labels
+from ..timeline_drkf import predicted_labels
+from .style import new_figure, save, set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

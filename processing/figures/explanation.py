@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .explanation_drkf import Explanation, Word
-from .figures_drkf import new_figure, save, set_title
+from ..explanation_drkf import Explanation, Word
+from .style import new_figure, save, set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

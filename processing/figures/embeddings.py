@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .figures_drkf import PALETTE, new_figure, save, set_title, short_names
+from .style import PALETTE, new_figure, save, set_title, short_names
 
 MARKERS = "os^DvPX*"
 SEVERAL = "several or none"
