@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
-from processing.timeline_drkf import answer_columns, answer_row, check_output, write_table
+from processing.transcripts.timelines import answer_columns, answer_row, check_output, write_table
 
 from .checkpoint import renamed
 

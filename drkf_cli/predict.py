@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from processing.figures.timeline import clock, plot_timeline
-from processing.segments_drkf import SegmentError, read_segments
-from processing.timeline_drkf import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
+from processing.transcripts.segments import SegmentError, read_segments
+from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
 
 from .checkpoint import open_pipeline, renamed
 

@@ -26,7 +26,7 @@ from processing.corpora import read_manifest
 from processing.evaluation.metrics import emotion_metrics
 from processing.explanation_drkf import explain
 from processing.protocols_drkf import Fold, save_folds
-from processing.segments_drkf import parse_segments
+from processing.transcripts.segments import parse_segments
 
 RATE = 16_000
 TEXTS = ("i am so happy", "oh no", "you came back today", "never mind that")

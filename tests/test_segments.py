@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from processing.segments_drkf import SegmentError, format_srt, parse_segments, read_segments
+from processing.transcripts.segments import SegmentError, format_srt, parse_segments, read_segments
 
 SRT = """1
 00:00:01,500 --> 00:00:03,000

@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from processing.explanation_drkf import Explanation, Word, merge_words
 from processing.figures.timeline import _spans, clock, plot_timeline
-from processing.segments_drkf import parse_segments
-from processing.timeline_drkf import answer_columns, timeline_srt, write_results, write_table
+from processing.transcripts.segments import parse_segments
+from processing.transcripts.timelines import answer_columns, timeline_srt, write_results, write_table
 
 LABELS = ["angry", "calm"]
 

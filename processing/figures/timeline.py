@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..timeline_drkf import predicted_labels
+from ..transcripts.timelines import predicted_labels
 from .style import new_figure, save, set_title
 
 if TYPE_CHECKING:

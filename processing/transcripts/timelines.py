@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .segments_drkf import format_srt
+from .segments import format_srt
 
 Result = Mapping[str, Any]
 """What was said about one file: `audio` (its name) and an answer, or `audio_seconds` and `timeline` (a list of answers

@@ -1,0 +1,1 @@
+"""Transcripts with times: subtitles and segments in, timelines out."""
