@@ -51,7 +51,7 @@ from modeling_drkf.release.hub import publish
 from modeling_drkf.training.optimization import merge_lora
 from modeling_drkf.training.processes import require_agreement, require_joined
 from modeling_drkf.training.tracking import tracked_as_one_run
-from processing.collator_drkf import DRKFDataCollator
+from processing.collator import DRKFDataCollator
 from processing.corpora import Corpus, CorpusError, read_corpus
 from processing.corpus_facts_drkf import corpus_name
 from processing.evaluation.metrics import scalar_names

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from drkf_cli.checkpoint import open_pipeline
-from processing.onnx_drkf import GRAPH_FILE, OnnxEmotionRecognizer
+from processing.onnx_recognizer import GRAPH_FILE, OnnxEmotionRecognizer
 
 ROUNDS = 8
 

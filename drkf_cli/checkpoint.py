@@ -7,7 +7,7 @@ from transformers import pipeline
 
 import modeling_drkf  # noqa: F401  (registers the classes)
 from modeling_drkf.release.licences import HUB_ID
-from processing.onnx_drkf import GRAPH_FILE, OnnxEmotionRecognizer
+from processing.onnx_recognizer import GRAPH_FILE, OnnxEmotionRecognizer
 from processing.pipeline_drkf import TASK
 
 from . import DEMO_CHECKPOINT

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from processing.explanation_drkf import explain
 from processing.figures.explanation import LIMIT, plot_explanation
-from processing.onnx_drkf import OnnxEmotionRecognizer
+from processing.onnx_recognizer import OnnxEmotionRecognizer
 from processing.transcripts.timelines import PICTURES, check_output
 
 from .checkpoint import open_pipeline

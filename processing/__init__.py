@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from .processing_drkf import DRKFProcessor
 
 if TYPE_CHECKING:
-    from .collator_drkf import DRKFDataCollator
+    from .collator import DRKFDataCollator
     from .pipeline_drkf import MultimodalEmotionRecognitionPipeline
 
-_NEEDS_TORCH = {"DRKFDataCollator": "collator_drkf", "MultimodalEmotionRecognitionPipeline": "pipeline_drkf"}
+_NEEDS_TORCH = {"DRKFDataCollator": "collator", "MultimodalEmotionRecognitionPipeline": "pipeline_drkf"}
 
 __all__ = ["DRKFDataCollator", "DRKFProcessor", "MultimodalEmotionRecognitionPipeline"]
 

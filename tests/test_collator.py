@@ -11,9 +11,9 @@ from tokenizers.models import WordLevel
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast, Wav2Vec2FeatureExtractor
 
-from processing import collator_drkf
+from processing import collator
 from processing.audio_drkf import AudioError
-from processing.collator_drkf import DRKFDataCollator
+from processing.collator import DRKFDataCollator
 from processing.processing_drkf import DRKFProcessor
 
 
@@ -101,6 +101,6 @@ def test_works_in_dataloader_workers(processor):
 
 
 def test_the_example_of_the_docstring():
-    results = doctest.testmod(collator_drkf)
+    results = doctest.testmod(collator)
     assert results.attempted > 5
     assert results.failed == 0

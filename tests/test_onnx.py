@@ -34,7 +34,7 @@ from drkf_cli.export import run_export_onnx
 from modeling_drkf import DRKFForEmotionClassification
 from modeling_drkf.release.onnx_export import InferenceGraph, _check_graph, _finish, _metadata, export_onnx
 from processing import DRKFProcessor
-from processing.onnx_drkf import OnnxEmotionRecognizer
+from processing.onnx_recognizer import OnnxEmotionRecognizer
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -267,7 +267,7 @@ try:
     raise SystemExit("torch could be imported")
 except ModuleNotFoundError:
     pass
-from processing.onnx_drkf import OnnxEmotionRecognizer
+from processing.onnx_recognizer import OnnxEmotionRecognizer
 
 recognize = OnnxEmotionRecognizer.from_pretrained(sys.argv[1], batch_size=2)
 answers = recognize([sys.argv[2], {"audio": sys.argv[2], "text": "never mind"}, {"text": "so happy"}])

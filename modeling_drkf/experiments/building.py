@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
 
-from processing.collator_drkf import DRKFDataCollator
+from processing.collator import DRKFDataCollator
 from processing.processing_drkf import DRKFProcessor
 
 from ..configuration_drkf import DRKFConfig

@@ -15,7 +15,7 @@ MEANINGS = {
     "modality_shares": "share of the attention on the voice and on the words; they sum to 1",
 }
 USAGE = """```python
-from processing.onnx_drkf import OnnxEmotionRecognizer
+from processing.onnx_recognizer import OnnxEmotionRecognizer
 
 recognize = OnnxEmotionRecognizer.from_pretrained("{folder}")
 recognize({{"audio": "clip.wav", "text": "What is said in it."}})

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
-from processing.onnx_drkf import GRAPH_FILE
+from processing.onnx_recognizer import GRAPH_FILE
 
 from ..configuration_drkf import DRKFConfig
 from ..modeling_drkf import DRKFForEmotionClassification

@@ -16,7 +16,7 @@ from transformers import ProgressCallback, Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, HubStrategy, TrainOutput
 from transformers.utils import logging
 
-from processing.collator_drkf import DRKFDataCollator
+from processing.collator import DRKFDataCollator
 from processing.evaluation.metrics import compute_metrics_fn
 
 from ..release.hub import PublishError, publish

@@ -31,7 +31,7 @@ class DRKFDataCollator:
     >>> from tokenizers import Tokenizer
     >>> from tokenizers.models import WordLevel
     >>> from transformers import PreTrainedTokenizerFast, Wav2Vec2FeatureExtractor
-    >>> from processing.collator_drkf import DRKFDataCollator
+    >>> from processing.collator import DRKFDataCollator
     >>> from processing.processing_drkf import DRKFProcessor
     >>> words = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "hello": 2}, unk_token="[UNK]"))
     >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]")
