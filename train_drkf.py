@@ -53,11 +53,11 @@ from modeling_drkf.training.processes import require_agreement, require_joined
 from modeling_drkf.training.tracking import tracked_as_one_run
 from processing.collator import DRKFDataCollator
 from processing.corpora import Corpus, CorpusError, read_corpus
-from processing.corpus_facts_drkf import corpus_name
+from processing.corpora.facts import corpus_name
+from processing.corpora.partition import find_fold, folds_of, parts_of, resolve_protocol
+from processing.corpora.protocols import Fold, ProtocolError, save_folds
 from processing.evaluation.metrics import scalar_names
 from processing.evaluation.results import SELECTED_ON_TEST, ResultsError, results_table
-from processing.partition_drkf import find_fold, folds_of, parts_of, resolve_protocol
-from processing.protocols_drkf import Fold, ProtocolError, save_folds
 
 SIGNALLED = 128
 MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}

@@ -23,9 +23,9 @@ from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.evaluate import evaluate
 from drkf_cli.manifest_prediction import Job, predict_manifest
 from processing.corpora import read_manifest
+from processing.corpora.protocols import Fold, save_folds
 from processing.evaluation.metrics import emotion_metrics
 from processing.explanation_drkf import explain
-from processing.protocols_drkf import Fold, save_folds
 from processing.transcripts.segments import parse_segments
 
 RATE = 16_000

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.protocols_drkf import (
+from processing.corpora.protocols import (
     Fold,
     ProtocolError,
     leave_one_session_out,

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from processing.corpora import CorpusError, read_corpus
 from processing.corpora.manifest import soft_label
+from processing.corpora.partition import folds_of
 from processing.corpora.prepare import prepare
-from processing.partition_drkf import folds_of
 from train_drkf import main
 
 OTHER = {"calm": "tense", "tense": "calm"}

@@ -8,8 +8,8 @@ from corpora_fixtures import make_iemocap, make_m3ed, make_meld, own_cache  # no
 from tones import write_recipe, write_tones
 
 from processing.corpora import read_corpus
-from processing.partition_drkf import find_fold, folds_of, parts_of
-from processing.protocols_drkf import ProtocolError
+from processing.corpora.partition import find_fold, folds_of, parts_of
+from processing.corpora.protocols import ProtocolError
 from train_drkf import main
 
 CORPORA = {

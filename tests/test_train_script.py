@@ -17,7 +17,7 @@ from modeling_drkf.experiments.building import CachedFeatures, pad_features
 from modeling_drkf.experiments.options import parse_arguments
 from processing import DRKFDataCollator
 from processing.corpora import read_corpus
-from processing.partition_drkf import folds_of, parts_of
+from processing.corpora.partition import folds_of, parts_of
 from train_drkf import main
 
 

@@ -12,8 +12,8 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from torch import nn
 
+from processing.corpora.protocols import Fold
 from processing.evaluation.results import is_finished, merge_runs, require_same_options, run_folder_name, write_results
-from processing.protocols_drkf import Fold
 
 from ..training.arguments import DRKFTrainingArguments
 from .report import write_cross_validation_report

@@ -18,11 +18,11 @@ from torch import Tensor
 from transformers import Trainer
 from transformers.utils import logging
 
+from processing.corpora.protocols import Fold
 from processing.evaluation.calibration import brier_score, calibration
 from processing.evaluation.metrics import bootstrap_interval, emotion_metrics, predictions_from_logits
 from processing.evaluation.records import Predictions, write_embeddings
 from processing.figures.run import draw_pooled, draw_run
-from processing.protocols_drkf import Fold
 
 from ..configuration_drkf import DRKFConfig
 from ..release.card import cross_validation_card, model_card

@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from transformers import Trainer
 
-from processing.corpus_facts_drkf import CARDS, corpus_facts
+from processing.corpora.facts import CARDS, corpus_facts
 from processing.evaluation.metrics import FORMULAS
 
 from ..configuration_drkf import DRKFConfig

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from ..corpus_facts_drkf import corpus_facts
+from ..corpora.facts import corpus_facts
 from .metrics import FORMULAS, bootstrap_scores, percentile_interval
 from .records import SELECTED_ON_TEST, Predictions
 

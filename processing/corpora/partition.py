@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
-from .corpora import Corpus
-from .protocols_drkf import (
+from . import Corpus
+from .protocols import (
     Fold,
     ProtocolError,
     leave_one_session_out,
