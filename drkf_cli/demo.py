@@ -12,10 +12,10 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 from transformers import pipeline
 
+from drkf_cli.spoken_demo.corpus import make_spoken_demo
+from drkf_cli.spoken_demo.espeak import SpeechSynthesisError
 from modeling_drkf.experiments.options import parse_arguments
 from processing.corpora import CorpusError
-from processing.corpora.espeak import SpeechSynthesisError
-from processing.corpora.spoken_demo import make_spoken_demo
 from processing.pipeline_drkf import TASK
 from train_drkf import SIGNALLED, Terminated, train
 

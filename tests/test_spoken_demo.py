@@ -13,15 +13,15 @@ import soundfile
 from typer.testing import CliRunner
 
 from drkf_cli import app
-from processing.corpora import spoken_demo
-from processing.corpora.espeak import SpeechSynthesisError, speak
-from processing.corpora.spoken_demo import AROUSAL, CUE_WORDS, EMOTIONS, VALENCE, make_spoken_demo, plan_utterances
+from drkf_cli.spoken_demo import corpus
+from drkf_cli.spoken_demo.corpus import AROUSAL, CUE_WORDS, EMOTIONS, VALENCE, make_spoken_demo, plan_utterances
+from drkf_cli.spoken_demo.espeak import SpeechSynthesisError, speak
 
 SENTENCE = "I feel furious about the train."
 
 
 @pytest.fixture(scope="module")
-def plan() -> list[spoken_demo.Utterance]:
+def plan() -> list[corpus.Utterance]:
     return list(plan_utterances(random.Random(0)))
 
 
@@ -33,7 +33,7 @@ def espeak():
 @pytest.fixture
 def one_voice_a_split(monkeypatch):
     voices = {"train": ("en-us+f1",), "validation": ("en+m2",), "test": ("en-us+m3",)}
-    monkeypatch.setattr(spoken_demo, "SPEAKERS", voices)
+    monkeypatch.setattr(corpus, "SPEAKERS", voices)
 
 
 def pitches(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -78,7 +78,7 @@ def test_every_speaker_has_every_emotion_and_cue_pattern_equally(plan):
 
 
 def test_a_tenth_of_every_split_contradicts_itself_and_is_labelled_by_the_voice(plan):
-    for split, speakers in spoken_demo.SPEAKERS.items():
+    for split, speakers in corpus.SPEAKERS.items():
         rows = [row for row in plan if row.split == split and row.consistent == "false"]
         assert len(rows) == 4 * len(speakers)
         assert all(row.voice_cue == row.label and row.text_cue in EMOTIONS for row in rows)
@@ -94,14 +94,12 @@ def test_a_perfect_listener_needs_both_modalities(plan, cues, share):
 
 def test_no_speaker_sentence_topic_or_frame_is_shared_by_two_splits(plan):
     assert len({row.text for row in plan}) == len(plan)
-    for kind in (spoken_demo.SPEAKERS, spoken_demo.TOPICS, spoken_demo.FEELING_FRAMES, spoken_demo.NEWS_FRAMES):
+    for kind in (corpus.SPEAKERS, corpus.TOPICS, corpus.FEELING_FRAMES, corpus.NEWS_FRAMES):
         members = [member for split in kind.values() for member in split]
         assert len(members) == len(set(members))
     for row in plan:
-        topics = set(row.text.rstrip(".").split()) & {
-            topic for split in spoken_demo.TOPICS.values() for topic in split
-        }
-        assert topics <= set(spoken_demo.TOPICS[row.split])
+        topics = set(row.text.rstrip(".").split()) & {topic for split in corpus.TOPICS.values() for topic in split}
+        assert topics <= set(corpus.TOPICS[row.split])
 
 
 def test_a_sentence_carries_the_words_of_its_cue_and_no_other(plan):
@@ -198,7 +196,7 @@ def test_corpus_is_written_once_and_the_same_for_a_seed(tmp_path):
     assert len(rows) == 120
     columns = "audio text label speaker split utterance_id voice_cue text_cue consistent"
     assert list(rows[0]) == columns.split()
-    by_style: dict[str, list[tuple[float, float, float]]] = {cue: [] for cue in spoken_demo.STYLES}
+    by_style: dict[str, list[tuple[float, float, float]]] = {cue: [] for cue in corpus.STYLES}
     for row in rows:
         samples, rate = soundfile.read(manifest.parent / row["audio"])
         assert (rate, samples.ndim) == (16_000, 1)
