@@ -52,10 +52,12 @@ from modeling_drkf.training.optimization import merge_lora
 from modeling_drkf.training.processes import require_agreement, require_joined
 from modeling_drkf.training.tracking import tracked_as_one_run
 from processing.collator import DRKFDataCollator
-from processing.corpora import Corpus, CorpusError, read_corpus
+from processing.corpora.corpus import Corpus
 from processing.corpora.facts import corpus_name
 from processing.corpora.partition import find_fold, folds_of, parts_of, resolve_protocol
 from processing.corpora.protocols import Fold, ProtocolError, save_folds
+from processing.corpora.registry import read_corpus
+from processing.corpora.report import CorpusError
 from processing.evaluation.metrics import scalar_names
 from processing.evaluation.results import SELECTED_ON_TEST, ResultsError, results_table
 

@@ -205,7 +205,7 @@ def plot(
 @app.command(short_help="List the corpora that can be read.")
 def corpora() -> None:
     """List the corpora that can be read, and how each must lie on disk."""
-    from processing.corpora import CORPORA
+    from processing.corpora.registry import CORPORA
 
     for name, spec in sorted(CORPORA.items()):
         typer.echo(f"{name:12} {spec.title}: {spec.layout}")

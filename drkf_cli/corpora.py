@@ -7,9 +7,9 @@ from pathlib import Path
 
 import rich
 
-from processing.corpora import CorpusError
 from processing.corpora.doctor import examine, plot_durations
 from processing.corpora.prepare import prepare
+from processing.corpora.report import CorpusError
 
 
 def run_doctor(corpus: str, data_dir: str, output_dir: Path | None, skip_damaged: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ from transformers import pipeline
 from drkf_cli.spoken_demo.corpus import make_spoken_demo
 from drkf_cli.spoken_demo.espeak import SpeechSynthesisError
 from modeling_drkf.experiments.options import parse_arguments
-from processing.corpora import CorpusError
+from processing.corpora.report import CorpusError
 from processing.pipeline_drkf import TASK
 from train_drkf import SIGNALLED, Terminated, train
 

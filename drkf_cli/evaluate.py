@@ -16,7 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
-from processing.corpora import Corpus, CorpusError, read_corpus
+from processing.corpora.corpus import Corpus
+from processing.corpora.registry import read_corpus
+from processing.corpora.report import CorpusError
 from processing.evaluation.calibration import brier_score, calibration
 from processing.evaluation.metrics import (
     FORMULAS,

@@ -22,8 +22,8 @@ from drkf_cli import app
 from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.evaluate import evaluate
 from drkf_cli.manifest_prediction import Job, predict_manifest
-from processing.corpora import read_manifest
 from processing.corpora.protocols import Fold, save_folds
+from processing.corpora.readers.manifest import read_manifest
 from processing.evaluation.metrics import emotion_metrics
 from processing.explanation_drkf import explain
 from processing.transcripts.segments import parse_segments

@@ -5,8 +5,9 @@ from corpora_fixtures import kinds_at, make_iemocap, own_cache, truncate  # noqa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing.corpora import CorpusError, read_corpus
-from processing.corpora.iemocap import dialog_and_speaker, parse_evaluation, parse_transcript
+from processing.corpora.readers.iemocap import dialog_and_speaker, parse_evaluation, parse_transcript
+from processing.corpora.registry import read_corpus
+from processing.corpora.report import CorpusError
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 from corpora_fixtures import MELD_FOLDERS, kinds_at, make_meld, own_cache, write_tone  # noqa: F401
 
-from processing.corpora import CorpusError, read_corpus, survey_corpus
 from processing.corpora.doctor import examine
+from processing.corpora.registry import read_corpus, survey_corpus
+from processing.corpora.report import CorpusError
 
 KNOWN_DAMAGE = ["missing_audio", "unreadable_audio"]
 

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 from corpora_fixtures import kinds_at, make_m3ed, make_nemo, own_cache, write_table, write_tone  # noqa: F401
 
-from processing.corpora import CORPORA, CorpusError, read_corpus
+from processing.corpora.registry import CORPORA, read_corpus
+from processing.corpora.report import CorpusError
 
 
 def test_m3ed_is_read_exactly(tmp_path):

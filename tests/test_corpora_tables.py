@@ -8,8 +8,9 @@ from corpora_fixtures import own_cache, write_rows  # noqa: F401
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processing.corpora import CorpusError, Report, read_manifest
 from processing.corpora.checks import mend_text
+from processing.corpora.readers.manifest import read_manifest
+from processing.corpora.report import CorpusError, Report
 from processing.corpora.tables import read_rows, read_text
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r\n"), max_size=20).map(str.strip)

@@ -5,7 +5,9 @@ import re
 import pytest
 from corpora_fixtures import kinds_at, own_cache, truncate, write_rows, write_table, write_tone  # noqa: F401
 
-from processing.corpora import CorpusError, read_corpus, read_manifest
+from processing.corpora.readers.manifest import read_manifest
+from processing.corpora.registry import read_corpus
+from processing.corpora.report import CorpusError
 
 ROWS = [
     {"audio": "a.wav", "text": "Café \u2013 naïve", "label": "sad", "speaker": "s1", "split": "train"},

@@ -18,7 +18,7 @@ from modeling_drkf.experiments.building import (
     pad_features,
 )
 from processing import DRKFDataCollator
-from processing.corpora import read_corpus
+from processing.corpora.registry import read_corpus
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 from corpora_fixtures import make_iemocap, make_m3ed, make_meld, own_cache  # noqa: F401
 from tones import write_recipe, write_tones
 
-from processing.corpora import read_corpus
 from processing.corpora.partition import find_fold, folds_of, parts_of
 from processing.corpora.protocols import ProtocolError
+from processing.corpora.registry import read_corpus
 from train_drkf import main
 
 CORPORA = {

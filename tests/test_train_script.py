@@ -16,8 +16,8 @@ from transformers import AutoModelForAudioClassification, AutoProcessor
 from modeling_drkf.experiments.building import CachedFeatures, pad_features
 from modeling_drkf.experiments.options import parse_arguments
 from processing import DRKFDataCollator
-from processing.corpora import read_corpus
 from processing.corpora.partition import folds_of, parts_of
+from processing.corpora.registry import read_corpus
 from train_drkf import main
 
 

@@ -14,9 +14,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from . import survey_corpus
 from .corpus import Survey
 from .leaks import Overlap, find_overlaps
+from .registry import survey_corpus
 from .report import ProblemKind, Report, skip_rules
 from .utterance import Utterance
 

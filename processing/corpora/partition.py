@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
-from . import Corpus
+from .corpus import Corpus
 from .protocols import (
     Fold,
     ProtocolError,

@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 
 from processing.audio_drkf import AudioError, load_audio
 
-from . import survey_corpus
 from .checks import add_problem
-from .manifest import LABEL_SEPARATOR, SOFT_LABEL_COLUMN
+from .readers.manifest import LABEL_SEPARATOR, SOFT_LABEL_COLUMN
+from .registry import survey_corpus
 from .report import ProblemKind
 from .scan import VIDEO_SUFFIXES
 from .utterance import Utterance

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .folders import AudioFolder, absolute, locate
-from .report import ProblemKind, Report
-from .tables import read_lines, read_text
-from .utterance import CorpusSpec, Utterance
+from ..folders import AudioFolder, absolute, locate
+from ..report import ProblemKind, Report
+from ..tables import read_lines, read_text
+from ..utterance import CorpusSpec, Utterance
 
 LABELS = ("Happy", "Neutral", "Sad", "Disgust", "Anger", "Fear", "Surprise")
 SPLITS = ("train", "val", "test")

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .folders import AudioFolder, absolute, locate
-from .report import ProblemKind, Report
-from .tables import has_columns, read_rows
-from .utterance import CorpusSpec, Utterance
+from ..folders import AudioFolder, absolute, locate
+from ..report import ProblemKind, Report
+from ..tables import has_columns, read_rows
+from ..utterance import CorpusSpec, Utterance
 
 LABELS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "Season", "Episode")

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .corpus import Corpus, survey
-from .folders import absolute
-from .report import ProblemKind, Report, did_you_mean
-from .tables import TABLE_SUFFIXES, has_columns, read_rows
-from .utterance import ALL, CorpusSpec, Utterance
+from ..corpus import Corpus, survey
+from ..folders import absolute
+from ..report import ProblemKind, Report, did_you_mean
+from ..tables import TABLE_SUFFIXES, has_columns, read_rows
+from ..utterance import ALL, CorpusSpec, Utterance
 
 LABEL_SEPARATOR = "|"
 SOFT_LABEL_COLUMN = "labels"

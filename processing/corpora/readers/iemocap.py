@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .folders import AudioFolder, absolute, locate
-from .report import ProblemKind, Report
-from .tables import read_lines
-from .utterance import CorpusSpec, Utterance
+from ..folders import AudioFolder, absolute, locate
+from ..report import ProblemKind, Report
+from ..tables import read_lines
+from ..utterance import CorpusSpec, Utterance
 
 LABELS = ("ang", "hap", "sad", "neu")
 SESSIONS = (1, 2, 3, 4, 5)

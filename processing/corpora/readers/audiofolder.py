@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..checks import SPLIT_ALIASES, STANDARD_SPLITS
+from ..folders import absolute
+from ..report import ProblemKind, Report
+from ..tables import TABLE_SUFFIXES
+from ..utterance import CorpusSpec, Utterance
 from . import manifest
-from .checks import SPLIT_ALIASES, STANDARD_SPLITS
-from .folders import absolute
-from .report import ProblemKind, Report
-from .tables import TABLE_SUFFIXES
-from .utterance import CorpusSpec, Utterance
 
 SPLITS = {*SPLIT_ALIASES, *STANDARD_SPLITS}
 

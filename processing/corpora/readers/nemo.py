@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .folders import AudioFolder, absolute, locate
-from .report import ProblemKind, Report
-from .tables import has_columns, read_rows
-from .utterance import CorpusSpec, Utterance
+from ..folders import AudioFolder, absolute, locate
+from ..report import ProblemKind, Report
+from ..tables import has_columns, read_rows
+from ..utterance import CorpusSpec, Utterance
 
 LABELS = ("anger", "fear", "happiness", "neutral", "sadness", "surprised")
 COLUMNS = ("file_id", "emotion", "raw_text", "speaker_id")

@@ -11,12 +11,12 @@ from typing import Any
 
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_dataset, load_from_disk
 
-from .folders import absolute
+from ..folders import absolute
+from ..report import ProblemKind, Report
+from ..scan import cache_folder
+from ..tables import has_columns
+from ..utterance import ALL, CorpusSpec, Utterance
 from .manifest import label_cell, text_cell
-from .report import ProblemKind, Report
-from .scan import cache_folder
-from .tables import has_columns
-from .utterance import ALL, CorpusSpec, Utterance
 
 HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
