@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import requests
 import soundfile
-from recognisers import write_ctc_recogniser
-from test_auto_classes import REMOTE
-from tiny import perturb, tiny_model, tiny_processor
+from helpers.recognisers import write_ctc_recogniser
+from helpers.remote import REMOTE
+from helpers.tiny import perturb, tiny_model, tiny_processor
 from transformers import pipeline
 from typer.testing import CliRunner
 

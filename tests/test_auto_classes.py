@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import perturb, tiny_batch, tiny_model, tiny_processor
+from helpers.remote import REMOTE
+from helpers.tiny import perturb, tiny_batch, tiny_model, tiny_processor
 
 import modeling_drkf
 import processing
@@ -50,23 +51,6 @@ import modeling_drkf
 base, model, processor = load(sys.argv[1])
 assert type(model) is modeling_drkf.DRKFForEmotionClassification
 torch.save(scores(base, model, processor, torch.load(sys.argv[2])), sys.argv[3])
-"""
-
-REMOTE = """
-import importlib.abc, sys
-
-class NotInstalled(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("modeling_drkf", "processing", "drkf_cli", "train_drkf"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, NotInstalled())
-try:
-    import modeling_drkf
-except ModuleNotFoundError:
-    pass
-else:
-    raise AssertionError("the package is importable")
 """
 
 FROM_REMOTE_CODE = """

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers.tiny import tiny_model
+from helpers.tones import write_recipe, write_tones
 from huggingface_hub import ModelCard
-from tiny import tiny_model
-from tones import write_recipe, write_tones
 
 import model_cards
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments

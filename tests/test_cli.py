@@ -10,8 +10,8 @@ import pandas
 import pytest
 import soundfile
 import torch
-from tiny import tiny_model, tiny_processor
-from tones import write_tones
+from helpers.tiny import tiny_model, tiny_processor
+from helpers.tones import write_tones
 from typer.testing import CliRunner
 
 from drkf_cli import app

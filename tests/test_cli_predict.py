@@ -14,8 +14,8 @@ import numpy as np
 import pandas
 import pytest
 import soundfile
+from helpers.tiny import MULTI_LABEL, tiny_model, tiny_processor
 from pyarrow import parquet
-from tiny import MULTI_LABEL, tiny_model, tiny_processor
 from typer.testing import CliRunner
 
 from drkf_cli import app

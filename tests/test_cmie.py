@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 import torch
-from test_losses import agree, numbers, random_numbers, total
+from helpers.numbers import agree, numbers, random_numbers, total
 from torch import Tensor, nn
 
 from modeling_drkf import DRKFConfig

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.tiny import TABLE_4, tiny_batch, tiny_config, tiny_model
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TABLE_4, tiny_batch, tiny_config, tiny_model
 from transformers import AutoConfig, BertConfig, HubertConfig, Wav2Vec2Config, WhisperConfig
 
 from modeling_drkf import DRKFConfig

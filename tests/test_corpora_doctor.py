@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rich.console
 import soundfile
-from corpora_fixtures import make_iemocap, make_meld, make_nemo, own_cache, write_table, write_tone  # noqa: F401
+from helpers.corpora import make_iemocap, make_meld, make_nemo, own_cache, write_table, write_tone  # noqa: F401
 
 from processing.corpora.doctor import examine, plot_durations
 from processing.corpora.leaks import fold_text

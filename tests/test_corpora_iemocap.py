@@ -1,7 +1,7 @@
 """IEMOCAP: the folder's traps, the four classes, and its line formats as properties."""
 
 import pytest
-from corpora_fixtures import kinds_at, make_iemocap, own_cache, truncate  # noqa: F401
+from helpers.corpora import kinds_at, make_iemocap, own_cache, truncate  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ import subprocess
 from collections import Counter
 
 import pytest
-from corpora_fixtures import MELD_FOLDERS, kinds_at, make_meld, own_cache, write_tone  # noqa: F401
+from helpers.corpora import MELD_FOLDERS, kinds_at, make_meld, own_cache, write_tone  # noqa: F401
 
 from processing.corpora.doctor import examine
 from processing.corpora.registry import read_corpus, survey_corpus

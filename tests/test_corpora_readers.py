@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
-from corpora_fixtures import kinds_at, make_m3ed, make_nemo, own_cache, write_table, write_tone  # noqa: F401
+from helpers.corpora import kinds_at, make_m3ed, make_nemo, own_cache, write_table, write_tone  # noqa: F401
 
 from processing.corpora.registry import CORPORA, read_corpus
 from processing.corpora.report import CorpusError

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
-from corpora_fixtures import own_cache, truncate, write_tone  # noqa: F401
+from helpers.corpora import own_cache, truncate, write_tone  # noqa: F401
 
 from processing.corpora.scan import scan_audio
 

@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from corpora_fixtures import own_cache, write_rows  # noqa: F401
+from helpers.corpora import own_cache, write_rows  # noqa: F401
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

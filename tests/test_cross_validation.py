@@ -10,8 +10,8 @@ import pandas
 import pytest
 import torch
 import yaml
+from helpers.tones import RECIPE, SPEAKERS, write_recipe, write_tones
 from rich.console import Console
-from tones import RECIPE, SPEAKERS, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification
 from typer.testing import CliRunner
 

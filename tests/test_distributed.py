@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from tiny import MULTI_HOT, MULTI_LABEL, TABLE_4, perturb, select, tiny_batch, tiny_model
+from helpers.tiny import MULTI_HOT, MULTI_LABEL, TABLE_4, perturb, select, tiny_batch, tiny_model
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from tiny import (
+from helpers.tiny import (
     AUDIO_ENCODERS,
     GROUP_NORM,
     TEXT_ENCODERS,
@@ -20,6 +19,7 @@ from tiny import (
     tiny_config,
     tiny_model,
 )
+from safetensors.torch import save_file
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,

@@ -9,16 +9,16 @@ import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from forked import train
-from test_trainer import trainer as tiny_trainer
-from tones import write_recipe, write_tones
+from helpers.faults import spoil
+from helpers.forked import train
+from helpers.tones import write_recipe, write_tones
+from helpers.trainers import trainer as tiny_trainer
 from transformers import TrainerControl, TrainerState
 
 from modeling_drkf.experiments.building import CachedFeatures, pad_features
@@ -313,20 +313,6 @@ def test_a_vanished_file_is_named_and_training_goes_on_once_it_is_back(corpus: P
     status, said = train(*again, log=tmp_path / "resumed")
     assert status == 0, said
     assert_same_end(tmp_path / "out", whole)
-
-
-def spoil(utterance: str) -> None:
-    """From now on the features of this utterance are no numbers."""
-    collate = DRKFDataCollator.__call__
-
-    def collate_spoilt(self: DRKFDataCollator, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = collate(self, rows)
-        for index, row in enumerate(rows):
-            if row["utterance_id"] == utterance:
-                batch["input_values"][index, 0] = float("nan")
-        return batch
-
-    DRKFDataCollator.__call__ = collate_spoilt
 
 
 @pytest.mark.slow

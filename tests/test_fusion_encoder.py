@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.numbers import random_numbers, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_losses import random_numbers, total
 from torch import Tensor, nn
 
 from modeling_drkf import DRKFConfig

@@ -16,8 +16,8 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+from helpers.tiny import tiny_model, tiny_processor
 from hypothesis import HealthCheck, example, given, settings
-from tiny import tiny_model, tiny_processor
 
 RATE = 16_000
 FORMATS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}

@@ -12,9 +12,9 @@ import pandas
 import pytest
 import yaml
 from accelerate.state import DistributedType, PartialState
-from forked import train, train_together
-from test_faults import spoil
-from tones import RECIPE, script, write_recipe, write_tones
+from helpers.faults import spoil
+from helpers.forked import train, train_together
+from helpers.tones import RECIPE, script, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification
 
 from modeling_drkf.training.checkpoints import require_complete

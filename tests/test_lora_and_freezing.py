@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
+from helpers.runs import ENCODERS, assert_predictions_are_the_models, train
+from helpers.tiny import AUDIO_ENCODERS, TEXT_ENCODERS, perturb, tiny_batch, tiny_model
+from helpers.tones import write_recipe, write_tones
+from helpers.trainers import trainer
 from safetensors.torch import load_file
-from test_optimization import ENCODERS, assert_predictions_are_the_models, train
-from test_trainer import trainer
-from tiny import AUDIO_ENCODERS, TEXT_ENCODERS, perturb, tiny_batch, tiny_model
-from tones import write_recipe, write_tones
 
 from modeling_drkf.experiments.building import build_model_and_processor
 from modeling_drkf.experiments.options import parse_arguments

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from corpora_fixtures import kinds_at, own_cache, truncate, write_rows, write_table, write_tone  # noqa: F401
+from helpers.corpora import kinds_at, own_cache, truncate, write_rows, write_table, write_tone  # noqa: F401
 
 from processing.corpora.readers.manifest import read_manifest
 from processing.corpora.registry import read_corpus

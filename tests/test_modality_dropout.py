@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.runs import train
+from helpers.tones import write_recipe, write_tones
 from safetensors.torch import load_file
-from test_optimization import train
-from tones import write_recipe, write_tones
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
 from modeling_drkf.experiments.building import (

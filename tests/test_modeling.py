@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tiny import (
+from helpers.tiny import (
     OBJECTIVE_NAMES,
     OBJECTIVES,
     TABLE_4,

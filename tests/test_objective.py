@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import (
+from helpers.tiny import (
     MULTI_HOT,
     MULTI_LABEL,
     OBJECTIVE_NAMES,

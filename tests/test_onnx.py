@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny import (
+from helpers.tiny import (
     AUDIO_ENCODERS,
     MULTI_LABEL,
     TABLE_4,
@@ -23,7 +23,7 @@ from tiny import (
     tiny_model,
     tiny_processor,
 )
-from tones import script
+from helpers.tones import script
 from torch import Tensor, nn
 from transformers import SeamlessM4TFeatureExtractor, WhisperFeatureExtractor
 from typer.testing import CliRunner

@@ -8,17 +8,17 @@ import pandas
 import pytest
 import torch
 from datasets import Dataset
+from helpers.runs import ENCODERS, assert_predictions_are_the_models, train
+from helpers.tiny import assert_equal_gradients, tiny_batch, tiny_model
+from helpers.tones import write_recipe, write_tones
+from helpers.trainers import trainer
 from safetensors.torch import load_file
-from test_trainer import trainer
-from tiny import assert_equal_gradients, tiny_batch, tiny_model
-from tones import write_recipe, write_tones
-from transformers import AutoModelForAudioClassification, AutoProcessor
+from transformers import AutoModelForAudioClassification
 
 from modeling_drkf import DRKFTrainingArguments
 from modeling_drkf.training.optimization import balanced_class_weights
 from train_drkf import main
 
-ENCODERS = ("drkf.modality_encoding.speech_encoder.", "drkf.modality_encoding.text_encoder.")
 NO_STOCHASTIC_TERMS = {"representation": "none", "emotion_discrimination": False}
 
 
@@ -30,29 +30,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(corpus: Path, out: Path, *options: object) -> dict:
-    """Runs train_drkf.py on the tones; returns the last checkpoint's trainer state."""
-    fixed = [corpus / "tiny.yaml", "--manifest", corpus / "clips.csv", "--output_dir", out, "--logging_steps", 1]
-    assert main([str(option) for option in (*fixed, *options)]) == 0
-    return json.loads((out / "trainer_state.json").read_text())
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
-
-
-def assert_predictions_are_the_models(folder: Path, corpus: Path, tolerance: float = 1e-5) -> None:
-    """Each row of the predictions is what the saved model says of that row's clip."""
-    model = AutoModelForAudioClassification.from_pretrained(folder).eval()
-    processor = AutoProcessor.from_pretrained(folder)
-    texts = pandas.read_csv(corpus / "clips.csv").set_index("audio").text
-    table = pandas.read_csv(folder / "test_predictions.csv")
-    for row in table.itertuples():
-        inputs = processor(audio=corpus / row.utterance_id, text=texts[row.utterance_id], return_tensors="pt")
-        with torch.no_grad():
-            expected = model(**inputs).logits.softmax(-1)[0].tolist()
-        assert [row.probability_calm, row.probability_tense] == pytest.approx(expected, abs=tolerance)
-    assert table.probability_calm.nunique() > 2
 
 
 def test_encoders_have_a_learning_rate_of_their_own_under_any_schedule(corpus: Path, tmp_path: Path):

@@ -15,8 +15,8 @@ import soundfile
 import soxr
 import torch
 from datasets import Audio, Dataset
-from recognisers import write_ctc_recogniser, write_whisper_recogniser
-from tiny import MULTI_LABEL, perturb, tiny_model, tiny_processor
+from helpers.recognisers import write_ctc_recogniser, write_whisper_recogniser
+from helpers.tiny import MULTI_LABEL, perturb, tiny_model, tiny_processor
 from transformers import AutomaticSpeechRecognitionPipeline, pipeline
 
 from modeling_drkf import DRKFForEmotionClassification

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 import transformers.utils.hub
-from hub_server import TOKEN, Hub
-from test_auto_classes import REMOTE
-from tiny import tiny_model, tiny_processor
-from tones import script, write_recipe, write_tones
+from helpers.hub_server import TOKEN, Hub
+from helpers.remote import REMOTE
+from helpers.tiny import tiny_model, tiny_processor
+from helpers.tones import script, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification, AutoProcessor
 from typer.testing import CliRunner
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from corpora_fixtures import make_iemocap, make_meld
-from hub_server import TOKEN, Hub
-from recognisers import write_whisper_recogniser
-from tiny import AUDIO_ENCODERS, TEXT_ENCODERS, tiny_processor
-from tones import write_recipe, write_tones
+from helpers.corpora import make_iemocap, make_meld
+from helpers.hub_server import TOKEN, Hub
+from helpers.recognisers import write_whisper_recogniser
+from helpers.tiny import AUDIO_ENCODERS, TEXT_ENCODERS, tiny_processor
+from helpers.tones import write_recipe, write_tones
 from transformers import AutoConfig, AutoModel
 
 from train_drkf import main

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas
 import pytest
-from tones import script
+from helpers.tones import script
 
 pytestmark = pytest.mark.slow
 RECIPE = "cpu_study.yaml"

@@ -7,8 +7,8 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from tiny import MULTI_LABEL, TABLE_4, tiny_model, tiny_processor
-from tones import write_recipe, write_tones
+from helpers.tiny import MULTI_LABEL, TABLE_4, tiny_model, tiny_processor
+from helpers.tones import write_recipe, write_tones
 from typer.testing import CliRunner
 
 from drkf_cli import app

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas
 import pytest
-from tones import write_recipe, write_tones
+from helpers.tones import write_recipe, write_tones
 from typer.testing import CliRunner
 
 from drkf_cli import app

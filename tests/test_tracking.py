@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from tones import SPEAKERS, script, write_recipe, write_tones
+from helpers.tones import SPEAKERS, script, write_recipe, write_tones
 
 pytest.importorskip("trackio")
 pytest.importorskip("wandb")

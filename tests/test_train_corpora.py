@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from corpora_fixtures import make_iemocap, make_m3ed, make_meld, own_cache  # noqa: F401
-from tones import write_recipe, write_tones
+from helpers.corpora import make_iemocap, make_m3ed, make_meld, own_cache  # noqa: F401
+from helpers.tones import write_recipe, write_tones
 
 from processing.corpora.partition import find_fold, folds_of, parts_of
 from processing.corpora.protocols import ProtocolError

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas
 import pytest
 import torch
+from helpers.tones import script, write_recipe, write_tones
 from huggingface_hub import ModelCard
-from tones import script, write_recipe, write_tones
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
 from modeling_drkf.experiments.building import CachedFeatures, pad_features

@@ -5,7 +5,6 @@ from pathlib import Path
 from string import ascii_lowercase
 
 import torch
-from tiny import WAVE_ENCODER, perturb
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     GenerationConfig,
@@ -18,6 +17,8 @@ from transformers import (
     WhisperForConditionalGeneration,
     WhisperTokenizer,
 )
+
+from .tiny import WAVE_ENCODER, perturb
 
 TIMES = 1501  # from 0 to 30 s
 WHISPER_SIZES = {
