@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from .errors_drkf import DRKFError
+
 PLAUSIBLE_RATES = (1_000, 1_000_000)  # Hz
 
 
-class AudioError(ValueError):
+class AudioError(DRKFError, ValueError):
     """A recording that cannot be used. The message names the sample, what is wrong and what to do."""
 
 

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from processing.errors_drkf import DRKFError
+
 # Numbers of eSpeak NG's speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
@@ -25,7 +27,7 @@ _SETTINGS = {  # name: (espeak_PARAMETER, lowest, highest)
 }
 
 
-class SpeechSynthesisError(RuntimeError):
+class SpeechSynthesisError(DRKFError, RuntimeError):
     """eSpeak NG is missing or does not start, or a voice, a setting or a text is not for it."""
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HTTPError
 
+from processing.errors_drkf import DRKFError
+
 from ..configuration_drkf import DRKFConfig
 from .card import unscored_card
 
@@ -27,7 +29,7 @@ REPLACED = (*WEIGHTS, *PREDICTIONS, "metrics.json", "README.md")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)/]+)\)")
 
 
-class PublishError(OSError):
+class PublishError(DRKFError, OSError):
     """A folder that cannot be published, or an upload that failed; the message says what to do."""
 
 

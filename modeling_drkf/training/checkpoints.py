@@ -14,13 +14,15 @@ from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
+from processing.errors_drkf import DRKFError
+
 logger = logging.get_logger(__name__)
 
 SEAL = "checkpoint.json"
 CHUNK = 1 << 24
 
 
-class CheckpointError(OSError):
+class CheckpointError(DRKFError, OSError):
     """A checkpoint cannot be written or resumed from. The message names it, what is wrong and what to do."""
 
 

@@ -7,12 +7,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from processing.errors_drkf import DRKFError
+
 from ..gathering_drkf import is_distributed
 
 ADVICE = "earlier checkpoints are intact. Look at these recordings, or lower the learning rate"
 
 
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(DRKFError, FloatingPointError):
     """A loss or a weight is infinite or not a number."""
 
 

@@ -16,13 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..errors_drkf import DRKFError
+
 PARTS = ("train", "validation", "test")
 SPLIT_TRIALS = 200
 
 logger = logging.getLogger(__name__)
 
 
-class ProtocolError(ValueError):
+class ProtocolError(DRKFError, ValueError):
     """Folds that cannot be built as asked for, or that do not hold what they claim."""
 
 

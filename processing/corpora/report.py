@@ -15,6 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ..errors_drkf import DRKFError
+
 
 class ProblemKind(StrEnum):
     """The fixed vocabulary of problems. An `error` makes its row unusable; a `warning` does not."""
@@ -65,7 +67,7 @@ class ProblemKind(StrEnum):
         return self.severity == "error"
 
 
-class CorpusError(ValueError):
+class CorpusError(DRKFError, ValueError):
     """The corpus cannot be used as it is. `report` holds every problem; the message is its table."""
 
     def __init__(self, report: Report):

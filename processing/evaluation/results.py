@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..corpora.facts import corpus_facts
+from ..errors_drkf import DRKFError
 from .metrics import FORMULAS, bootstrap_scores, percentile_interval
 from .records import SELECTED_ON_TEST, Predictions
 
@@ -19,7 +20,7 @@ RECORD = "metrics.json"
 SAME_IN_ALL_RUNS = ("corpus", "protocol", "selection", "label_names", "multi_label", "excluded", "options")
 
 
-class ResultsError(ValueError):
+class ResultsError(DRKFError, ValueError):
     """Runs that cannot be read, or that are not parts of one experiment."""
 
 

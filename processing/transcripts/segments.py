@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors_drkf import DRKFError
+
 Segment = dict[str, Any]
 """`start` and `end` in seconds from the beginning of the recording (floats; an `end` of None is the recording's), and
 `text` (str, "" for no words)."""
@@ -22,7 +24,7 @@ TAGS = re.compile(r"</?[a-zA-Z][^<>]*>|</?[0-9][0-9:.,]*>|\{\\[^{}]*\}")
 VTT_ASIDES = ("NOTE", "STYLE", "REGION")
 
 
-class SegmentError(ValueError):
+class SegmentError(DRKFError, ValueError):
     """Subtitles or a transcript that cannot be read. The message names the file, the line or item, and what to do."""
 
 
