@@ -1,23 +1,26 @@
-"""From raw clips and words to batches and answers: processor, pipeline, collator, corpora, protocols, metrics.
+"""From raw clips and words to batches and answers: processor, pipeline, collator, corpora, evaluation, figures.
 
-What needs torch is imported when it is asked for: the processor and the recognition core work without it.
+Its names are imported when they are used: reading a corpus loads no torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .processing_drkf import DRKFProcessor
-
 if TYPE_CHECKING:
     from .collator import DRKFDataCollator
     from .pipeline_drkf import MultimodalEmotionRecognitionPipeline
-
-_NEEDS_TORCH = {"DRKFDataCollator": "collator", "MultimodalEmotionRecognitionPipeline": "pipeline_drkf"}
+    from .processing_drkf import DRKFProcessor
 
 __all__ = ["DRKFDataCollator", "DRKFProcessor", "MultimodalEmotionRecognitionPipeline"]
 
+_MODULES = {
+    "DRKFDataCollator": "collator",
+    "DRKFProcessor": "processing_drkf",
+    "MultimodalEmotionRecognitionPipeline": "pipeline_drkf",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _NEEDS_TORCH:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_NEEDS_TORCH[name]}", __name__), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
