@@ -1,7 +1,7 @@
 """Configuration of DRKF."""
 
 from copy import deepcopy
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -19,19 +19,6 @@ POSITIVE_FIELDS = (
 )
 SHARE_FIELDS = ("augmentation_dropout", "fusion_dropout", "classifier_dropout", "label_smoothing", "modality_dropout")
 WEIGHT_FIELDS = ("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight")
-
-
-class CheckpointPipelines(dict):
-    """`custom_pipelines` of a checkpoint: in it are the pipelines whose code has to come from the checkpoint.
-
-    `pipeline(...)` asks for trust in the code of those. A task that is registered, as it is where the package is
-    installed, needs none of it; the checkpoint still names the task.
-    """
-
-    def __contains__(self, task: object) -> bool:
-        from transformers.pipelines import PIPELINE_REGISTRY
-
-        return super().__contains__(task) and task not in PIPELINE_REGISTRY.get_supported_tasks()
 
 
 @strict
@@ -70,6 +57,7 @@ class DRKFConfig(PreTrainedConfig):
             Probability with which training blanked one modality of a sample, speech or text at even odds. Above 0 the
             checkpoint is prepared for a missing modality.
         initializer_range (`float`): standard deviation of new embeddings.
+        output_modality_attention (`bool`): whether the model returns attention and modality shares by default.
 
     Raises:
         ValueError: where a field is out of its range; the message names the field.
@@ -86,6 +74,11 @@ class DRKFConfig(PreTrainedConfig):
     """
 
     model_type = "drkf"
+    keys_to_ignore_at_inference = [
+        *("loss_terms", "pooler_output", "speech_summary", "text_summary"),
+        *("speech_attention", "text_attention", "modality_shares", "hidden_states", "attentions"),
+        *("speech_hidden_states", "speech_attentions", "text_hidden_states", "text_attentions"),
+    ]
     sub_configs_defaults = {
         "audio_config": SubConfigSpec(config_class=AutoConfig, model_type="wav2vec2"),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="roberta"),
@@ -120,11 +113,12 @@ class DRKFConfig(PreTrainedConfig):
     discrimination_weight: float | int = 0.2
     modality_dropout: float | int = 0.0
     initializer_range: float = 0.02
+    output_modality_attention: bool = False
 
     def __post_init__(self, **kwargs):
+        if not __name__.startswith("transformers_modules."):  # the installed package has the pipeline registered
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
-        if pipelines := getattr(self, "custom_pipelines", None):
-            self.custom_pipelines = CheckpointPipelines(pipelines)
         self.problem_type = self.problem_type or "single_label_classification"
         self.augmentation_sizes = list(self.augmentation_sizes)
         self.audio_config, self.text_config = deepcopy(self.audio_config), deepcopy(self.text_config)
@@ -135,6 +129,13 @@ class DRKFConfig(PreTrainedConfig):
                 if hasattr(encoder_config, field):
                     setattr(encoder_config, field, 0.0)
         self._validate_ranges()
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As usual; another label set drops the class weights of the old one."""
+        if kwargs.keys() & {"num_labels", "id2label"} and "class_weights" not in kwargs:
+            config_dict = {name: value for name, value in config_dict.items() if name != "class_weights"}
+        return super().from_dict(config_dict, **kwargs)
 
     def _validate_ranges(self) -> None:
         for name in POSITIVE_FIELDS:

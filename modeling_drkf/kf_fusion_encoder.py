@@ -1,8 +1,7 @@
 """FE: the fusion encoder as self-attention (FE_s, Eq. 18) or bidirectional cross-attention (FE_c, Table 4)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +13,33 @@ from .configuration_drkf import DRKFConfig
 from .orl_modality_encoding import Modality, masked_mean
 
 
-@dataclass
-class Fused:
-    """What a fusion encoder returns.
+class Fused(NamedTuple):
+    """What a fusion encoder returns; all but the vector on request.
 
     Attributes:
         vector: X_fusion, (batch, d).
         speech_attention, text_attention: CLS attention to each frame (batch, frames) and token (batch, tokens), mean
-            over layers and heads, or None where it was not asked for or the encoder has no CLS over both (FE_c).
+            over layers and heads; None for FE_c, which has no CLS over both.
+        hidden_states: the embeddings and each layer's output, (batch, length, d); of FE_c speech, then text.
+        attentions: a tensor a layer, (batch, heads, length, length); of FE_c two, speech to text and back.
     """
 
     vector: Tensor
     speech_attention: Tensor | None = None
     text_attention: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class FusionFlags(NamedTuple):
+    """What a fusion encoder returns beside the vector."""
+
+    output_modality_attention: bool = False
+    output_hidden_states: bool = False
+    output_attentions: bool = False
+
+
+VECTOR_ONLY = FusionFlags()
 
 
 def eager_attention_forward(
@@ -38,6 +51,9 @@ def eager_attention_forward(
         weights = weights + attention_mask
     weights = nn.functional.dropout(weights.softmax(-1), p=dropout, training=module.training)
     return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+LAYER_NORM_EPSILON = 1e-12  # BERT's; PyTorch's 1e-5 is 0.8 % of the variance of a new CLS embedding
 
 
 class FusionAttention(nn.Module):
@@ -57,9 +73,11 @@ class FusionAttention(nn.Module):
     def _heads(self, projected: Tensor) -> Tensor:
         return projected.unflatten(-1, (-1, self.head_size)).transpose(1, 2)  # (batch, heads, length, head size)
 
-    def forward(self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        attended, _ = attention(
+        attended, weights = attention(
             self,
             self._heads(self.query(hidden)),
             self._heads(self.key(context)),
@@ -67,8 +85,9 @@ class FusionAttention(nn.Module):
             attention_mask,
             dropout=self.dropout if self.training else 0.0,
             scaling=self.scaling,
+            **({"output_attentions": True} if output_attentions else {}),
         )
-        return self.output(attended.flatten(-2))
+        return self.output(attended.flatten(-2)), weights if output_attentions else None
 
     def cls_attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Attention of the first position, whatever the implementation: mean over heads, (batch, length)."""
@@ -80,8 +99,9 @@ class FusionAttention(nn.Module):
 class FusionLayer(GradientCheckpointingLayer):
     """A post-norm transformer layer; queries come from `hidden`, keys and values from `context`.
 
-    With `cls_mask`, (batch, length), it also returns the attention of `hidden`'s first position, (batch, length). That
-    is computed in here, for the weights of a layer may be whole only while its own `forward` runs.
+    Returns the layer's output, with `output_attentions` its weights, and with `cls_mask`, (batch, length), the
+    attention of `hidden`'s first position, (batch, length). The latter is computed in here, for the weights of a layer
+    may be whole only while its own `forward` runs.
     """
 
     def __init__(self, config: DRKFConfig):
@@ -89,17 +109,23 @@ class FusionLayer(GradientCheckpointingLayer):
         d = config.hidden_size
         inner = config.fusion_intermediate_size or 4 * d
         self.attention = FusionAttention(config)
-        self.attention_norm = nn.LayerNorm(d)
+        self.attention_norm = nn.LayerNorm(d, LAYER_NORM_EPSILON)
         self.feed_forward = nn.Sequential(nn.Linear(d, inner), nn.GELU(), nn.Linear(inner, d))
-        self.output_norm = nn.LayerNorm(d)
+        self.output_norm = nn.LayerNorm(d, LAYER_NORM_EPSILON)
         self.dropout = nn.Dropout(config.fusion_dropout)
 
     def forward(
-        self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None, cls_mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+        self,
+        hidden: Tensor,
+        context: Tensor,
+        attention_mask: Tensor | None,
+        cls_mask: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         cls_attention = None if cls_mask is None else self.attention.cls_attention(hidden, cls_mask)
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, context, attention_mask)))
-        return self.output_norm(hidden + self.dropout(self.feed_forward(hidden))), cls_attention
+        attended, weights = self.attention(hidden, context, attention_mask, output_attentions)
+        hidden = self.attention_norm(hidden + self.dropout(attended))
+        return self.output_norm(hidden + self.dropout(self.feed_forward(hidden))), weights, cls_attention
 
 
 class FusionEmbeddings(nn.Module):
@@ -109,7 +135,7 @@ class FusionEmbeddings(nn.Module):
         super().__init__()
         self.segment = nn.Embedding(2, config.hidden_size)
         self.position = nn.Embedding(config.max_fusion_positions, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, LAYER_NORM_EPSILON)
         self.dropout = nn.Dropout(config.fusion_dropout)
 
     def forward(self, sequence: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
@@ -144,24 +170,31 @@ class SelfAttentionFusion(nn.Module):
         self.embeddings = FusionEmbeddings(config)
         self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_fusion_layers))
 
-    def forward(self, speech: Modality, text: Modality, output_attention: bool = False) -> Fused:
+    def forward(self, speech: Modality, text: Modality, flags: FusionFlags = VECTOR_ONLY) -> Fused:
         batch, frames, _ = speech.sequence.shape
-        cls, sep = self.special_tokens.weight.to(speech.sequence.dtype).expand(batch, 1, -1, -1).unbind(2)
+        device, dtype = speech.sequence.device, speech.sequence.dtype
+        tokens = self.special_tokens(torch.arange(2, device=device)).to(dtype)
+        cls, sep = tokens.expand(batch, 1, -1, -1).unbind(2)
         valid = speech.mask.new_ones(batch, 1)
         sequence = torch.cat([cls, speech.sequence, sep, text.sequence, sep], dim=1)  # (batch, length, d)
         mask = torch.cat([valid, speech.mask, valid, text.mask, valid], dim=1)  # (batch, length)
-        segments = (torch.arange(sequence.shape[1], device=sequence.device) > frames + 1).long()
+        segments = (torch.arange(sequence.shape[1], device=device) > frames + 1).long()
         hidden = self.embeddings(sequence, segments, mask)
         attention_mask = create_bidirectional_mask(self.config, hidden, mask)
-        cls_mask = mask if output_attention else None
-        attentions = []
+        cls_mask = mask if flags.output_modality_attention else None
+        hidden_states, attentions, cls_attentions = [hidden], [], []
         for layer in cast(Iterable[FusionLayer], self.layers):
-            hidden, cls_attention = layer(hidden, hidden, attention_mask, cls_mask)
-            attentions.append(cls_attention)
-        if not output_attention:
-            return Fused(hidden[:, 0])
-        attention = torch.stack(attentions).mean(0)
-        return Fused(hidden[:, 0], attention[:, 1 : frames + 1], attention[:, frames + 2 : -1])
+            hidden, weights, cls_attention = layer(hidden, hidden, attention_mask, cls_mask, flags.output_attentions)
+            hidden_states.append(hidden)
+            attentions.append(weights)
+            cls_attentions.append(cls_attention)
+        attention = torch.stack(cls_attentions).mean(0) if flags.output_modality_attention else None
+        return Fused(
+            hidden[:, 0],
+            None if attention is None else attention[:, 1 : frames + 1],
+            None if attention is None else attention[:, frames + 2 : -1],
+            *_requested(flags, hidden_states, attentions),
+        )
 
 
 class CrossAttentionFusion(nn.Module):
@@ -175,22 +208,41 @@ class CrossAttentionFusion(nn.Module):
         self.text_layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_fusion_layers))
         self.output = nn.Linear(2 * config.hidden_size, config.hidden_size)
 
-    def forward(self, speech: Modality, text: Modality, output_attention: bool = False) -> Fused:
+    def forward(self, speech: Modality, text: Modality, flags: FusionFlags = VECTOR_ONLY) -> Fused:
         speech_hidden = self._embed(speech, segment=0)
         text_hidden = self._embed(text, segment=1)
-        to_text = create_bidirectional_mask(self.config, speech_hidden, text.mask, text_hidden)
-        to_speech = create_bidirectional_mask(self.config, text_hidden, speech.mask, speech_hidden)
+        to_text = create_bidirectional_mask(self.config, speech_hidden, _never_empty(text.mask), text_hidden)
+        to_speech = create_bidirectional_mask(self.config, text_hidden, _never_empty(speech.mask), speech_hidden)
+        hidden_states, attentions = [torch.cat([speech_hidden, text_hidden], dim=1)], []
         for speech_layer, text_layer in zip(self.speech_layers, self.text_layers, strict=True):
-            speech_hidden, text_hidden = (
-                speech_layer(speech_hidden, text_hidden, to_text)[0],
-                text_layer(text_hidden, speech_hidden, to_speech)[0],
+            (speech_hidden, speech_weights, _), (text_hidden, text_weights, _) = (
+                speech_layer(speech_hidden, text_hidden, to_text, None, flags.output_attentions),
+                text_layer(text_hidden, speech_hidden, to_speech, None, flags.output_attentions),
             )
+            if flags.output_hidden_states:
+                hidden_states.append(torch.cat([speech_hidden, text_hidden], dim=1))
+            attentions += [speech_weights, text_weights]
         pooled = [masked_mean(speech_hidden, speech.mask), masked_mean(text_hidden, text.mask)]
-        return Fused(self.output(torch.cat(pooled, dim=-1)))
+        vector = self.output(torch.cat(pooled, dim=-1))
+        return Fused(vector, None, None, *_requested(flags, hidden_states, attentions))
 
     def _embed(self, modality: Modality, segment: int) -> Tensor:
         segments = torch.full((modality.mask.shape[1],), segment, device=modality.mask.device)
         return self.embeddings(modality.sequence, segments, modality.mask)
+
+
+def _never_empty(mask: Tensor) -> Tensor:
+    """Attention over nothing is not a number: a sample without any valid position attends to its first."""
+    first = torch.arange(mask.shape[1], device=mask.device) == 0
+    return mask | (first & ~mask.any(1, keepdim=True))
+
+
+def _requested(flags: FusionFlags, hidden_states: list, attentions: list) -> tuple[tuple | None, tuple | None]:
+    """Hidden states and attentions as outputs; the latter are empty where the implementation computes none."""
+    return (
+        tuple(hidden_states) if flags.output_hidden_states else None,
+        tuple(weights for weights in attentions if weights is not None) if flags.output_attentions else None,
+    )
 
 
 FUSION_ENCODERS = {"self": SelfAttentionFusion, "cross": CrossAttentionFusion}

@@ -16,8 +16,17 @@ def label_distribution(labels: Tensor, num_labels: int, smoothing: float = 0.0) 
         smoothing: share of y that is spread evenly over the classes.
 
     Returns: (M, C), floating point.
+
+    Raises:
+        ValueError: a class id is none of 0 to C - 1; -100 is none.
     """
     if labels.ndim == 1:
+        if not torch.compiler.is_compiling() and bool(((labels < 0) | (labels >= num_labels)).any()):
+            row = int(((labels < 0) | (labels >= num_labels)).int().argmax())
+            raise ValueError(
+                f"label {int(labels[row])} of sample {row} is none of the classes 0 to {num_labels - 1}: "
+                "leave samples without a label out of the batch"
+            )
         labels = F.one_hot(labels, num_labels)
     if not labels.is_floating_point():
         labels = labels.to(torch.get_default_dtype())
@@ -43,11 +52,11 @@ def sequence_mse(original: Tensor, augmented: Tensor, mask: Tensor) -> Tensor:
     """Squared error between two sequences: mean over a sample's valid positions and features, then over samples.
 
     Args:
-        original, augmented: (M, length, d). mask: (M, length), true where valid; at least one position a sample.
+        original, augmented: (M, length, d). mask: (M, length), true where valid. A sample without any counts 0.
     """
     mask = mask.to(original.dtype)
     per_position = (original - augmented).pow(2).mean(-1)
-    return ((per_position * mask).sum(1) / mask.sum(1)).mean()
+    return ((per_position * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
 
 
 def reconstruction_loss(
@@ -93,8 +102,11 @@ def club_bound(scores: Tensor) -> Tensor:
 
 
 def cosine_scores(left: Tensor, right: Tensor, temperature: Tensor) -> Tensor:
-    """sim(left_i, right_j) / tau: (M, d) and (N, d) to (M, N)."""
-    return F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T / temperature
+    """sim(left_i, right_j) / tau, in float32 or better: (M, d) and (N, d) to (M, N)."""
+    with torch.autocast(left.device.type, enabled=False):
+        left, right = (F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
+                       for vectors in (left, right))  # fmt: skip
+        return left @ right.T / temperature
 
 
 def intra_modality_mi_loss(projected: Tensor, projected_augmented: Tensor, temperature: Tensor) -> Tensor:
@@ -137,6 +149,16 @@ def discrimination_loss(logits: Tensor, same: Tensor, pair_weights: Tensor | Non
     """
     per_pair = F.binary_cross_entropy_with_logits(logits, same.to(logits.dtype), reduction="none")
     return per_pair.mean() if pair_weights is None else (per_pair * pair_weights.to(per_pair.dtype)).sum()
+
+
+def present_weights(weights: Tensor, present: Tensor) -> Tensor:
+    """The weights of the pairs whose halves are both there, scaled to the sum of all; 0 for every other pair.
+
+    Args:
+        weights: each pair's share, (P,). present: 1 or true where both halves of the pair are there, (P,).
+    """
+    kept = weights * present
+    return kept * (weights.sum() / kept.sum().clamp(min=torch.finfo(kept.dtype).tiny))
 
 
 def classification_loss(

@@ -5,6 +5,7 @@ both (FE), judges whether they bear the same emotion (ED) and classifies it (EC)
 """
 
 import os
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_drkf import DRKFConfig
 from .gathering_drkf import batch_offset, gather_rows, is_distributed
 from .kf_emotion_heads import EmotionHead
-from .kf_fusion_encoder import FUSION_ENCODERS, Fused
+from .kf_fusion_encoder import FUSION_ENCODERS, Fused, FusionFlags
 from .losses_drkf import (
     classification_loss,
     composite_loss,
@@ -28,6 +30,7 @@ from .losses_drkf import (
     discrimination_loss,
     label_distribution,
     label_divergence_loss,
+    present_weights,
     reconstruction_loss,
     same_labels,
 )
@@ -44,6 +47,7 @@ AUTO_MAP = {
     "AutoModel": "modeling_drkf.DRKFModel",
     "AutoModelForAudioClassification": "modeling_drkf.DRKFForEmotionClassification",
 }
+OUTPUT_ARGUMENTS = ("output_hidden_states", "output_attentions", "return_dict")
 ENDPOINT_PACKAGES = ("torch", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5")
 CUSTOM_PIPELINES = {  # the file comes with the processor
     "multimodal-emotion-recognition": {
@@ -58,11 +62,20 @@ CUSTOM_PIPELINES = {  # the file comes with the processor
 class DRKFModelOutput(ModelOutput):
     """
     Attributes:
-        pooler_output: the fused vector, (batch, d).
-        speech_hidden_state: (batch, frames, d). speech_mask: (batch, frames), true where valid.
-        text_hidden_state: (batch, tokens, d). text_mask: (batch, tokens).
-        speech_summary, text_summary: each modality alone, (batch, d).
-        speech_attention, text_attention, modality_shares: see [`DRKFClassifierOutput`].
+        pooler_output: X_fusion, the fused vector, (batch, d).
+        speech_hidden_state: S_seq, (batch, frames, d). speech_mask: (batch, frames), true where valid.
+        text_hidden_state: T_seq, (batch, tokens, d), valid tokens first. text_mask: (batch, tokens).
+        speech_summary, text_summary: S_cls and T_cls, each modality alone, (batch, d).
+        speech_attention, text_attention: with `output_modality_attention`, CLS attention to each frame
+            (batch, frames) and token (batch, tokens), mean over layers and heads. None for FE_c, which has no CLS over
+            both.
+        modality_shares: with `output_modality_attention`, the share of that attention on speech and on text,
+            (batch, 2); the larger one is the dominant modality (sec. 3.2).
+        hidden_states: with `output_hidden_states`, the fusion encoder's embeddings and each layer's output,
+            (batch, 3 + frames + tokens, d); FE_c's without CLS and SEP.
+        attentions: with `output_attentions` and `attn_implementation="eager"`, the fusion encoder's weights, a tensor
+            (batch, heads, length, length) a layer; FE_c's two a layer, from speech to text and back.
+        speech_hidden_states, speech_attentions, text_hidden_states, text_attentions: likewise, of the encoders.
     """
 
     pooler_output: Tensor | None = None
@@ -75,6 +88,18 @@ class DRKFModelOutput(ModelOutput):
     speech_attention: Tensor | None = None
     text_attention: Tensor | None = None
     modality_shares: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    speech_hidden_states: tuple[Tensor, ...] | None = None
+    speech_attentions: tuple[Tensor, ...] | None = None
+    text_hidden_states: tuple[Tensor, ...] | None = None
+    text_attentions: tuple[Tensor, ...] | None = None
+
+    def modalities(self) -> tuple[Modality, Modality]:
+        """Speech and text as the modules read them."""
+        names = ("hidden_state", "mask", "summary")
+        speech, text = ([self[f"{half}_{name}"] for name in names] for half in ("speech", "text"))
+        return Modality(*speech), Modality(*text)
 
 
 @dataclass
@@ -83,22 +108,28 @@ class DRKFClassifierOutput(ModelOutput):
     Attributes:
         loss: Eq. 21, where labels were given.
         logits: EC, (batch, classes).
-        consistency_logits: ED, (batch,); its sigmoid is the probability that voice and words bear the same emotion.
-            None without `emotion_discrimination`.
+        consistency_logits: ED, (batch,): do voice and words bear the same emotion? None without
+            `emotion_discrimination`.
         loss_terms: each unweighted term of Eq. 21 by name, detached.
-        speech_attention, text_attention: on request, CLS attention to each frame (batch, frames) and token
-            (batch, tokens), mean over layers and heads. None for FE_c, which has no CLS over both.
-        modality_shares: on request, the share of that attention on speech and on text, (batch, 2); the larger one is
-            the dominant modality (sec. 3.2).
+        pooler_output and what follows it: see [`DRKFModelOutput`].
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     consistency_logits: Tensor | None = None
     loss_terms: dict[str, Tensor] | None = None
+    pooler_output: Tensor | None = None
+    speech_summary: Tensor | None = None
+    text_summary: Tensor | None = None
     speech_attention: Tensor | None = None
     text_attention: Tensor | None = None
     modality_shares: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    speech_hidden_states: tuple[Tensor, ...] | None = None
+    speech_attentions: tuple[Tensor, ...] | None = None
+    text_hidden_states: tuple[Tensor, ...] | None = None
+    text_attentions: tuple[Tensor, ...] | None = None
 
 
 class DRKFPreTrainedModel(PreTrainedModel):
@@ -110,6 +141,7 @@ class DRKFPreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = False
     _supports_sdpa = True
     _supports_flash_attn = True
+    _supports_flex_attn = True
     _no_split_modules = ["FusionLayer", "AutoencoderBlock"]
 
     @torch.no_grad()
@@ -126,6 +158,10 @@ class DRKFPreTrainedModel(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         """The text encoder's."""
         return cast(Any, self.base_model).modality_encoding.text_encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the text encoder's."""
+        cast(Any, self.base_model).modality_encoding.text_encoder.set_input_embeddings(value)
 
     def freeze_feature_encoder(self) -> None:
         """Freezes the speech encoder's convolutions; ValueError where it has none."""
@@ -168,18 +204,31 @@ class DRKFModel(DRKFPreTrainedModel):
         input_ids: Tensor,
         audio_attention_mask: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        output_modality_attention: bool = False,
+        output_modality_attention: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> DRKFModelOutput:
         """
         Args:
             input_values: what the speech encoder reads, (batch, samples) or (batch, input frames, bins).
             input_ids: (batch, tokens).
-            audio_attention_mask: 1 where valid, (batch, samples) or (batch, input frames); all, if not given.
-            attention_mask: 1 where valid, (batch, tokens); all, if not given.
-            output_modality_attention: also return attention and modality shares.
+            audio_attention_mask: 1 or true where valid, (batch, samples) or (batch, input frames); all, if not given.
+            attention_mask: 1 or true where valid, (batch, tokens), padded on either side; all, if not given.
+            output_modality_attention: also return attention and modality shares; the configuration's, if not given.
+            kwargs: `output_hidden_states`, `output_attentions`, `return_dict`, as for every model.
+
+        Raises:
+            TypeError: another keyword argument is not None.
         """
-        speech, text = self.modality_encoding(input_values, audio_attention_mask, input_ids, attention_mask)
-        fused = self.fusion_encoder(speech, text, output_modality_attention)
+        flags = _flags(cast(DRKFConfig, self.config), output_modality_attention, kwargs)
+        speech, text = self.modality_encoding(
+            input_values,
+            audio_attention_mask,
+            input_ids,
+            attention_mask,
+            output_hidden_states=flags.output_hidden_states,
+            output_attentions=flags.output_attentions,
+        )
+        fused = self.fusion_encoder(speech, text, flags)
         return DRKFModelOutput(
             pooler_output=fused.vector,
             speech_hidden_state=speech.sequence,
@@ -191,6 +240,12 @@ class DRKFModel(DRKFPreTrainedModel):
             speech_attention=fused.speech_attention,
             text_attention=fused.text_attention,
             modality_shares=modality_shares(fused),
+            hidden_states=fused.hidden_states,
+            attentions=fused.attentions,
+            speech_hidden_states=speech.hidden_states,
+            speech_attentions=speech.attentions,
+            text_hidden_states=text.hidden_states,
+            text_attentions=text.attentions,
         )
 
 
@@ -222,37 +277,58 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         audio_attention_mask: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        output_modality_attention: bool = False,
+        speech_present: Tensor | None = None,
+        text_present: Tensor | None = None,
+        output_modality_attention: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> DRKFClassifierOutput:
         """
         Args:
-            input_values, input_ids, audio_attention_mask, attention_mask, output_modality_attention:
+            input_values, input_ids, audio_attention_mask, attention_mask, output_modality_attention, kwargs:
                 see [`DRKFModel.forward`].
             labels: class ids (batch,), or soft labels or multi-hot vectors (batch, classes). With labels, the loss is
                 computed; PA and Emodality shuffling run only then.
+            speech_present, text_present: false where modality dropout has blanked a half, (batch,); such halves stay
+                out of Eq. 19, whose target they do not determine. All are present, if not given.
+
+        Raises:
+            ValueError: a label is none of the classes.
         """
-        speech, text = self.drkf.modality_encoding(input_values, audio_attention_mask, input_ids, attention_mask)
-        fused = self.drkf.fusion_encoder(speech, text, output_modality_attention)
-        logits = self.emotion_classifier(fused.vector)
-        consistency_logits = self._discriminate(fused)
-        terms = None if labels is None else self._loss_terms(speech, text, logits, consistency_logits, labels)
+        encoded = self.drkf(
+            input_values,
+            input_ids,
+            audio_attention_mask,
+            attention_mask,
+            output_modality_attention,
+            **{**kwargs, "return_dict": True},
+        )
+        logits = self.emotion_classifier(encoded.pooler_output)
+        consistency_logits = self._discriminate(encoded.pooler_output)
+        terms = None
+        if labels is not None:
+            present = speech_present, text_present
+            terms = self._loss_terms(encoded, logits, consistency_logits, labels, present)
         return DRKFClassifierOutput(
             loss=None if terms is None else composite_loss(terms, self.config.loss_weights),
             logits=logits,
             consistency_logits=consistency_logits,
             loss_terms=None if terms is None else {name: term.detach() for name, term in terms.items()},
-            speech_attention=fused.speech_attention,
-            text_attention=fused.text_attention,
-            modality_shares=modality_shares(fused),
+            **{name: value for name, value in encoded.items() if name in DRKFClassifierOutput.__dataclass_fields__},
         )
 
-    def _discriminate(self, fused: Fused) -> Tensor | None:
-        return None if self.emotion_discriminator is None else self.emotion_discriminator(fused.vector).squeeze(-1)
+    def _discriminate(self, fused: Tensor) -> Tensor | None:
+        return None if self.emotion_discriminator is None else self.emotion_discriminator(fused).squeeze(-1)
 
     def _loss_terms(
-        self, speech: Modality, text: Modality, logits: Tensor, consistency_logits: Tensor | None, labels: Tensor
+        self,
+        encoded: DRKFModelOutput,
+        logits: Tensor,
+        consistency_logits: Tensor | None,
+        labels: Tensor,
+        present: tuple[Tensor | None, Tensor | None],
     ) -> dict[str, Tensor]:
         config = self.config
+        speech, text = encoded.modalities()
         target = label_distribution(labels, logits.shape[-1], config.label_smoothing).float()
         weights = None if config.class_weights is None else target.new_tensor(config.class_weights)
         terms = {"classification_loss": classification_loss(logits.float(), target, config.is_multi_label, weights)}
@@ -262,7 +338,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             projected = self._gather(*self.mutual_information.project(speech, text), target)
             terms["contrastive_loss"], terms["critic_loss"] = self.mutual_information(*projected)
         if consistency_logits is not None:
-            terms["discrimination_loss"] = self._discrimination_term(speech, text, consistency_logits, target)
+            terms["discrimination_loss"] = self._discrimination_term(speech, text, consistency_logits, target, present)
         return terms
 
     def _pcmi_terms(self, speech: Modality, text: Modality, target: Tensor) -> dict[str, Tensor]:
@@ -281,8 +357,16 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             ),
         }  # fmt: skip
 
-    def _discrimination_term(self, speech: Modality, text: Modality, matched_logits: Tensor, labels: Tensor) -> Tensor:
-        sequence, mask, text_labels = self._gather(text.sequence, text.mask.long(), labels)
+    def _discrimination_term(
+        self,
+        speech: Modality,
+        text: Modality,
+        matched_logits: Tensor,
+        labels: Tensor,
+        present: tuple[Tensor | None, Tensor | None],
+    ) -> Tensor:
+        here = [labels.new_ones(len(labels)) if half is None else half.to(labels.dtype) for half in present]
+        sequence, mask, text_labels, text_here = self._gather(text.sequence, text.mask.long(), labels, here[1])
         gathers = self.gather_across_processes and is_distributed()
         pairs = shuffle_emodalities(
             len(labels),
@@ -292,14 +376,17 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             sample=self.training,
             device=labels.device,
         )
+        i, j = pairs.speech_index, pairs.text_index
         logits, same = [matched_logits], [torch.ones_like(matched_logits)]
-        if len(pairs.speech_index):
-            i, j = pairs.speech_index, pairs.text_index
-            texts = Modality(sequence, mask.bool(), text.summary)
+        if len(i):
+            texts = Modality(sequence, mask.bool(), sequence[:, 0])
             shuffled = self.drkf.fusion_encoder(speech.select(i), texts.select(j))
-            logits.append(cast(Tensor, self._discriminate(shuffled)))
+            logits.append(cast(Tensor, self._discriminate(shuffled.vector)))
             same.append(same_labels(labels[i], text_labels[j], self.config.is_multi_label))
-        return discrimination_loss(torch.cat(logits).float(), torch.cat(same).float(), pairs.weights)
+        weights = pairs.weights
+        if any(half is not None for half in present):
+            weights = present_weights(weights, torch.cat([here[0] * here[1], here[0][i] * text_here[j]]))
+        return discrimination_loss(torch.cat(logits).float(), torch.cat(same).float(), weights)
 
     def _gather(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         if self.gather_across_processes and is_distributed():
@@ -340,6 +427,18 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             if isinstance(name, str):
                 load_pretrained_encoder(encoder, name)
         return model
+
+
+def _flags(config: DRKFConfig, modality_attention: bool | None, kwargs: Mapping[str, Any]) -> FusionFlags:
+    """The outputs requested by arguments, or where those are None by the configuration."""
+    if unknown := [name for name, value in kwargs.items() if name not in OUTPUT_ARGUMENTS and value is not None]:
+        raise TypeError(f"DRKF's forward has no argument {', '.join(map(repr, unknown))}")
+    requested = {"output_modality_attention": modality_attention, **kwargs}
+    chosen = {}
+    for name in FusionFlags._fields:
+        value = requested.get(name)
+        chosen[name] = bool(getattr(config, name) if value is None else value)
+    return FusionFlags(**chosen)
 
 
 def modality_shares(fused: Fused) -> Tensor | None:

@@ -23,7 +23,7 @@ class AutoencoderBlock(nn.Sequential):
 
 
 class ResidualAutoencoder(nn.Module):
-    """f_AE of Eq. 8-9: block b + 1 reads x plus the output of block b; a two-layer transition ends it.
+    """f_AE of Eq. 8-9: each block adds its output to what it reads; a two-layer transition ends the sum.
 
     The cascade residual autoencoder of MMIN (Zhao et al., ACL 2021).
     """
@@ -39,10 +39,9 @@ class ResidualAutoencoder(nn.Module):
 
     def forward(self, sequence: Tensor) -> Tensor:
         """(batch, length, d) to (batch, length, d)."""
-        output = self.blocks[0](sequence)
-        for block in self.blocks[1:]:
-            output = block(sequence + output)
-        return self.transition(output)
+        for block in self.blocks:
+            sequence = sequence + block(sequence)
+        return self.transition(sequence)
 
 
 class ProgressiveAugmentation(nn.Module):

@@ -10,6 +10,8 @@ import torch
 
 from .processing_drkf import DRKFProcessor
 
+PRESENT = ("speech_present", "text_present")
+
 
 @dataclass
 class DRKFDataCollator:
@@ -17,8 +19,8 @@ class DRKFDataCollator:
 
     A row has `audio` (anything that `DRKFProcessor` takes), `text`, and at most one of `label` (an integer class) and
     `labels` (one number in [0, 1] per class, multi-hot or soft). Either every row of a batch is labelled in the same
-    way or none is; None counts as absent. `utterance_id`, where present, names the row in messages. Other columns are
-    ignored.
+    way or none is; None counts as absent. `utterance_id`, where present, names the row in messages; `speech_present`
+    and `text_present` say which half modality dropout has blanked. Other columns are ignored.
 
     Args:
         processor: makes the model inputs.
@@ -51,8 +53,8 @@ class DRKFDataCollator:
         """Collate rows.
 
         Returns:
-            the tensors of `DRKFProcessor`, and labels (batch,) int64 or (batch, classes) float32 where the rows have
-            any.
+            the tensors of `DRKFProcessor`; labels, (batch,) int64 or (batch, classes) float32, and `speech_present`
+            and `text_present`, (batch,) bool, where the rows have any.
 
         Raises:
             AudioError, TypeError: the audio or text of a row is unusable.
@@ -74,7 +76,10 @@ class DRKFDataCollator:
             sample_names=names,
             return_tensors="pt",
         )
-        return {**inputs} if labels is None else {**inputs, "labels": labels}
+        present = {
+            name: torch.tensor([bool(row[name]) for row in features]) for name in PRESENT if name in features[0]
+        }
+        return {**inputs, **present} if labels is None else {**inputs, **present, "labels": labels}
 
     def _labels(self, features: Sequence[Mapping[str, Any]], names: list[str]) -> torch.Tensor | None:
         kinds = [_label_kind(row, name) for row, name in zip(features, names, strict=True)]

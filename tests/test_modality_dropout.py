@@ -43,6 +43,8 @@ def test_at_most_one_modality_is_blanked_and_as_often_as_asked_for():
     assert (True, True) not in kinds
     for blanked in ((True, False), (False, True)):
         assert kinds.count(blanked) / len(kinds) == pytest.approx(0.2, abs=0.02)
+    for row in drawn:
+        assert (row["speech_present"], row["text_present"]) == (row["audio"] != "silence", row["text"] != "")
     assert {row["label"] for row in drawn} == {1}
     assert [dropout[index] for index in range(2000)] == epochs[1]  # whatever was drawn before
     assert rows[0] == {"audio": "a.wav", "text": "words", "label": 1}

@@ -210,10 +210,10 @@ def test_outputs_as_a_tuple():
     batch = tiny_batch(labels=LABELS)
     named, plain = model(**batch), model(**batch, return_dict=False)
     assert isinstance(plain, tuple)
-    assert len(plain) == 4  # loss, logits, consistency logits, loss terms
-    for value, expected in zip(plain[:3], (named.loss, named.logits, named.consistency_logits), strict=True):
-        assert torch.equal(value, expected)
-    assert plain[3].keys() == named.loss_terms.keys()
+    names = ["loss", "logits", "consistency_logits", "loss_terms", "pooler_output", "speech_summary", "text_summary"]
+    assert list(named) == names
+    for name, value in zip(names, plain, strict=True):
+        assert value.keys() == named[name].keys() if name == "loss_terms" else torch.equal(value, named[name])
 
 
 @pytest.mark.parametrize("fusion", ["self", "cross"])

@@ -463,11 +463,12 @@ def test_the_core_runs_without_torch(checkpoint, tmp_path):
     assert len(answers[0]["timeline"]) == 3
 
 
-def test_with_the_package_no_trust_is_asked_for_and_the_task_is_told_by_the_folder(checkpoint):
-    for pipe in (pipeline(TASK, model=str(checkpoint)), pipeline(model=str(checkpoint), trust_remote_code=True)):
-        assert type(pipe) is MultimodalEmotionRecognitionPipeline
-        assert type(pipe.model) is DRKFForEmotionClassification
-        assert type(pipe.processor) is DRKFProcessor
+@pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}])
+def test_with_the_package_its_own_classes_are_used_and_no_trust_is_needed(checkpoint, options):
+    pipe = pipeline(TASK, model=str(checkpoint), **options)
+    assert type(pipe) is MultimodalEmotionRecognitionPipeline
+    assert type(pipe.model) is DRKFForEmotionClassification
+    assert type(pipe.processor) is DRKFProcessor
 
 
 def test_a_loaded_checkpoint_saves_the_same_configuration(checkpoint, tmp_path):

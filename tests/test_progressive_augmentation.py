@@ -65,11 +65,10 @@ def naive_block(block: nn.Module, x: Tensor) -> Tensor:
 
 def naive_autoencoder(autoencoder: ResidualAutoencoder, x: Tensor) -> Tensor:
     """One position, (d,)."""
-    output = torch.zeros_like(x)
     for block in autoencoder.blocks:
-        output = naive_block(block, x + output)
+        x = x + naive_block(block, x)
     first, second = linear_layers(autoencoder.transition)
-    hidden = first.weight @ output + first.bias
+    hidden = first.weight @ x + first.bias
     return second.weight @ torch.where(hidden > 0, hidden, 0 * hidden) + second.bias
 
 
@@ -107,17 +106,35 @@ def test_augmented_sequences_and_summaries_equal_the_rebuilt_autoencoder() -> No
     assert all(gradient.count_nonzero() > 0 for gradient in gradients)
 
 
-def test_each_block_reads_the_input_plus_the_output_of_the_one_before() -> None:
+def test_each_block_adds_its_output_to_what_it_reads() -> None:
     autoencoder = ResidualAutoencoder(config(num_augmentation_blocks=2, augmentation_sizes=[D, D, D])).double()
     with torch.no_grad():
         for layer in linear_layers(autoencoder):
             layer.weight.copy_(torch.eye(D))
             layer.bias.zero_()
-    # Identity layers pass a positive x unchanged: block 1 gives x, block 2 reads x + x and gives 2 x.
+        for layer in linear_layers(autoencoder.transition):
+            layer.bias.fill_(0.5)
+    # Identity layers pass a positive x unchanged: x + x = 2 x after block 1, 4 x after block 2, then twice 0.5.
     x = numbers([[[1.0, 2.0, 0.5, 3.0, 4.0, 0.1, 7.0, 1.0]]])
-    torch.testing.assert_close(autoencoder(x), 2 * x)
-    # x < 0: LeakyReLU twice on the way down (1e-4), ReLU on the way up cuts it to 0.
-    assert autoencoder(-x).tolist() == [[[0.0] * D]]
+    torch.testing.assert_close(autoencoder(x), 4 * x + 1)
+    # Of x < 0 each block passes nothing (its ReLU cuts 1e-4 x), so -x itself arrives: the transition's ReLU leaves
+    # 0.5 - 0.1 of the sixth entry, nothing of the fifth, and adds 0.5.
+    arrived = autoencoder(-x)[0, 0]
+    assert arrived.tolist() == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.5, 0.9, 0.5, 0.5])
+
+
+def test_data_of_fewer_dimensions_than_the_sum_but_more_than_a_bottleneck_are_reconstructed() -> None:
+    """Twelve latent dimensions through bottlenecks of four: only the residual path can carry them."""
+    torch.manual_seed(0)
+    autoencoder = ResidualAutoencoder(config(hidden_size=16, augmentation_sizes=[12, 8, 4]))
+    data = torch.randn(256, 12) @ torch.randn(12, 16) / 12**0.5
+    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
+    for _ in range(600):
+        optimizer.zero_grad()
+        error = (autoencoder(data) - data).pow(2).mean()
+        error.backward()
+        optimizer.step()
+    assert error / data.var() < 0.05
 
 
 @settings(deadline=None, max_examples=20)

@@ -213,6 +213,8 @@ def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor
 class ModalityDropout(torch.utils.data.Dataset):
     """Blanks one modality of a sample with a given probability, speech or text at even odds, never both.
 
+    Each sample says in `speech_present` and `text_present` what is left: Eq. 19 leaves blanked halves out.
+
     It is drawn anew for each epoch, from the seed, the epoch and the sample alone: a resumed run draws the same.
 
     Args:
@@ -238,9 +240,14 @@ class ModalityDropout(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         drawn = np.random.default_rng((self.seed, self.epoch, index)).random()
-        if drawn >= self.probability:
-            return self.rows[index]
-        return {**self.rows[index], **self.blanks["speech" if drawn < self.probability / 2 else "text"]}
+        present = {
+            "speech": drawn >= self.probability / 2,
+            "text": not self.probability / 2 <= drawn < self.probability,
+        }
+        sample = {**self.rows[index], **{f"{name}_present": torch.tensor(there) for name, there in present.items()}}
+        for name in (name for name, there in present.items() if not there):
+            sample |= self.blanks[name]
+        return sample
 
 
 class SingleModalityCollator:

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy.special import expit, softmax
-from torch import Tensor
 from transformers import Trainer
 from transformers.utils import logging
 
@@ -30,6 +28,8 @@ from ..release.card import cross_validation_card, model_card
 logger = logging.get_logger(__name__)
 
 RECORDED = ("corpus", "modality", "label_names", "protocol", "folds", "selection", "seed")
+SUMMARIES = ("pooler_output", "speech_summary", "text_summary")
+RECORDED_OUTPUTS = ("logits", "consistency_logits", *SUMMARIES, "modality_shares")
 PACKAGES = ("drkf", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "soundfile", "soxr")
 
 
@@ -55,13 +55,16 @@ def evaluate_split(
     """
     config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
     prefix = "eval" if split == "validation" else split  # what trackers call it
-    with recording(trainer.model):  # type: ignore[arg-type]
-        output = trainer.predict(dataset, ignore_keys=["loss_terms"], metric_key_prefix=prefix)  # type: ignore[arg-type]
-    outputs: Any = output.predictions
+    ignored = [name for name in config.keys_to_ignore_at_inference if name not in RECORDED_OUTPUTS]
+    with modality_attention(config):
+        output = trainer.predict(dataset, ignore_keys=ignored, metric_key_prefix=prefix)  # type: ignore[arg-type]
     references: Any = np.asarray(output.label_ids)
     if references.ndim == 2 and not config.is_multi_label:  # soft labels
         references = references.argmax(axis=-1)
-    logits, consistency_logits, shares, embeddings = outputs
+    outputs = dict(zip(_recorded(config), output.predictions, strict=True))
+    logits = outputs["logits"]
+    unknown = np.full((len(logits), 2), np.nan)
+    embeddings = np.stack([outputs[name] for name in SUMMARIES], axis=1).astype(np.float32)
     predicted = predictions_from_logits(logits, config.problem_type or "")
     probabilities = expit(logits) if config.is_multi_label else softmax(logits, axis=-1)
     metrics = emotion_metrics(predicted, references, config.label_names)
@@ -81,8 +84,8 @@ def evaluate_split(
             references=references,
             predictions=predicted,
             probabilities=probabilities,
-            consistency=expit(consistency_logits),
-            modality_shares=shares,
+            consistency=expit(outputs.get("consistency_logits", unknown[:, 0])),
+            modality_shares=outputs.get("modality_shares", unknown),
             selection=selection,
         )
         predictions.write(folder / f"{split}_predictions.csv")
@@ -90,48 +93,22 @@ def evaluate_split(
     return metrics
 
 
+def _recorded(config: DRKFConfig) -> list[str]:
+    """The recorded ones of a model's outputs, in its order; FE_c has no modality shares."""
+    absent = {"modality_shares"} if config.fusion == "cross" else set()
+    if not config.emotion_discrimination:
+        absent.add("consistency_logits")
+    return [name for name in RECORDED_OUTPUTS if name not in absent]
+
+
 @contextmanager
-def recording(model: torch.nn.Module) -> Iterator[None]:
-    """Meanwhile the model returns `loss`, `loss_terms`, `logits`, `consistency_logits` (batch,), `modality_shares`
-    (batch, 2), both NaN where it has none, and `embeddings` (batch, 3, d): fused vector, speech and text summary.
-    """
-    seen = threading.local()  # replicas of torch's DataParallel share these hooks
-
-    def ask_for_shares(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return args, {**kwargs, "output_modality_attention": True}
-
-    def keep_summaries(module: Any, args: Any, modalities: Any) -> None:
-        seen.vectors = [modality.summary for modality in modalities]
-
-    def keep_fused(module: Any, args: Any, fused: Any) -> None:
-        if len(seen.vectors) == 2:  # the first fusion is that of the clips themselves
-            seen.vectors.insert(0, fused.vector)
-
-    def extend(module: Any, args: Any, output: Any) -> dict[str, Any]:
-        unknown = output["logits"].new_full((len(output["logits"]), 2), float("nan"))
-        return {
-            **{name: output[name] for name in ("loss", "loss_terms", "logits") if name in output},
-            "consistency_logits": _or(output.get("consistency_logits"), unknown[:, 0]),
-            "modality_shares": _or(output.get("modality_shares"), unknown),
-            "embeddings": torch.stack(seen.vectors, dim=1).float(),
-        }
-
-    drkf: Any = model.drkf
-    handles = [
-        model.register_forward_pre_hook(ask_for_shares, with_kwargs=True),
-        drkf.modality_encoding.register_forward_hook(keep_summaries),
-        drkf.fusion_encoder.register_forward_hook(keep_fused),
-        model.register_forward_hook(extend),
-    ]
+def modality_attention(config: DRKFConfig) -> Iterator[None]:
+    """Meanwhile the model returns modality shares."""
+    config.output_modality_attention, before = True, config.output_modality_attention
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _or(known: Tensor | None, unknown: Tensor) -> Tensor:
-    return unknown if known is None else known
+        config.output_modality_attention = before
 
 
 def write_report(trainer: Trainer, results: Mapping[str, Any], folder: Path, encoders: Mapping[str, str]) -> None:

@@ -267,9 +267,9 @@ class DRKFTrainer(Trainer):
         # A batch of nothing but filling is of no weight. Processes that share the weights must compute alike.
         kept = rows if self.is_fsdp_enabled else self._counted_rows or rows
         own = {name: value[:kept] for name, value in inputs.items()}
-        loss, logits, labels = super().prediction_step(
-            model, own, prediction_loss_only, [*(ignore_keys or ()), "loss_terms"]
-        )
+        if ignore_keys is None:
+            ignore_keys = self.accelerator.unwrap_model(self.model).config.keys_to_ignore_at_inference
+        loss, logits, labels = super().prediction_step(model, own, prediction_loss_only, [*ignore_keys, "loss_terms"])
         return loss, filled_up(logits, rows), filled_up(labels, rows)
 
     def _own_rows(self, rows: int) -> int:
