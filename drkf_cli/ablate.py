@@ -2,11 +2,11 @@
 
 import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +16,7 @@ from modeling_drkf.experiments.options import TRAINING_DEFAULTS, parse_arguments
 from modeling_drkf.training.arguments import DRKFTrainingArguments
 from processing.evaluation.metrics import FORMULAS
 from processing.evaluation.paper import TABLE_4, TABLE_4_COLUMNS, AblationRow
-from processing.evaluation.results import SELECTED_ON_TEST, ResultsError, find_runs, is_finished, merge_runs
+from processing.evaluation.results import SELECTED_ON_TEST, find_runs, is_finished, merge_runs
 from train_drkf import main
 
 DEFAULT_OUTPUT = "runs/ablation"
@@ -37,8 +37,7 @@ def run_ablation(arguments: Sequence[str]) -> int:
     for row in TABLE_4:
         model, _, _ = parse_arguments(commands[row.name])
         if model.modality != "both" or not row.switches.items() <= model.drkf.items():  # type: ignore[union-attr]
-            print("error: leave --modality and the switches of Table 4 in --drkf to its rows", file=sys.stderr)
-            return 2
+            raise typer.BadParameter("leave --modality and the switches of Table 4 in --drkf to its rows")
     console = Console()
     for number, row in enumerate(TABLE_4, 1):
         console.rule(f"Table 4, row {number}: {row.title}")
@@ -48,11 +47,7 @@ def run_ablation(arguments: Sequence[str]) -> int:
             continue
         if (status := main(commands[row.name])) != 0:
             return status
-    try:
-        results = {row.name: merge_runs(find_runs([folder / row.name])) for row in TABLE_4}
-    except ResultsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    results = {row.name: merge_runs(find_runs([folder / row.name])) for row in TABLE_4}
     _write(results, folder)
     console.print(ablation_table(results))
     print(f"Runs, ablation.json and ablation.csv: {folder}")

@@ -1,16 +1,14 @@
 """Opening a checkpoint, as every verb that uses one does."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-from transformers import pipeline
+from .errors import ModelError
 
-import modeling_drkf  # noqa: F401  (registers the classes)
-from modeling_drkf.release.licences import HUB_ID
-from processing.onnx_recognizer import GRAPH_FILE, OnnxEmotionRecognizer
-from processing.pipeline_drkf import TASK
-
-from . import DEMO_CHECKPOINT
+DEMO_CHECKPOINT = "runs/demo/both"
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
@@ -18,20 +16,70 @@ def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
     `drkf export onnx` wrote. Both take the same inputs and options.
 
     Raises:
-        ValueError, OSError: there is no such checkpoint, or it is none of DRKF's.
+        ModelError: there is no such checkpoint, or it cannot be loaded.
     """
-    if model == DEMO_CHECKPOINT and not Path(model).is_dir():
-        raise ValueError(f"there is no {model} yet: run `drkf demo`, or name a checkpoint with --model")
-    check_name(model)
-    if (Path(model) / GRAPH_FILE).is_file():
-        return OnnxEmotionRecognizer.from_pretrained(model, **options)
-    return pipeline(TASK, model=model, device=device, **options)  # type: ignore[call-overload]
+    require_checkpoint(model)
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+    from transformers import pipeline
+    from transformers.utils import logging
+
+    import modeling_drkf  # noqa: F401  (registers the classes)
+    from processing.onnx_recognizer import OnnxEmotionRecognizer
+    from processing.pipeline_drkf import TASK
+
+    logging.disable_progress_bar()  # of loading weights: a second, and no news
+    try:
+        if _is_graph(Path(model)):
+            return OnnxEmotionRecognizer.from_pretrained(model, **options)
+        return pipeline(TASK, model=model, device=device, **options)  # type: ignore[call-overload]
+    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
+        raise ModelError(f"{model} cannot be loaded: {error}") from error
 
 
-def check_name(model: str) -> None:
-    """ValueError if `model` is neither a folder nor of the form of a Hub id."""
-    if not Path(model).is_dir() and not HUB_ID.fullmatch(model):
-        raise ValueError(f"{model} is neither the folder of a checkpoint nor a Hub id (owner/name)")
+def require_checkpoint(model: str, graph: bool = True) -> None:
+    """Checks what `--model` names before anything heavy is imported, and loads no weights.
+
+    Args:
+        graph: whether a folder that `drkf export onnx` wrote will do.
+
+    Raises:
+        ModelError: it is neither the folder of a DRKF checkpoint or of an exported graph, nor of the form of a Hub id.
+    """
+    from modeling_drkf.release.licences import HUB_ID
+
+    folder = Path(model)
+    if model == DEMO_CHECKPOINT and not folder.is_dir():
+        raise ModelError(f"there is no {model} yet: run `drkf demo`, or name a checkpoint with --model")
+    if folder.is_file():
+        raise ModelError(f"{model} is a file: --model takes the folder that holds a checkpoint")
+    if folder.is_dir():
+        if not _is_graph(folder):
+            _require_files(folder)
+        elif not graph:
+            raise ModelError(f"{model} is an exported graph: name the checkpoint that it was made from")
+    elif not HUB_ID.fullmatch(model):
+        raise ModelError(f"{model} is neither the folder of a checkpoint nor a Hub id (owner/name)")
+
+
+def _is_graph(folder: Path) -> bool:
+    return any(folder.glob("*.onnx"))
+
+
+def _require_files(folder: Path) -> None:
+    if not (folder / CONFIG).is_file():
+        inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+        hint = f"; there is one in {', '.join(map(str, inside[:3]))}" if inside else ""
+        raise ModelError(f"{folder} is not the folder of a checkpoint: it has no {CONFIG}{hint}")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / CONFIG} cannot be read: {error}") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != "drkf":
+        raise ModelError(f"{folder} is not a DRKF checkpoint: model_type in its {CONFIG} is {json.dumps(kind)}")
+    if not any((folder / name).is_file() for name in WEIGHTS):
+        raise ModelError(f"{folder} has no weights ({WEIGHTS[0]}): the checkpoint is incomplete")
 
 
 def renamed(answer: dict[str, Any], number: int, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`drkf evaluate`: a checkpoint scored on a corpus, and whether it knows what it is asked."""
+"""`drkf evaluate`: a checkpoint scored on a corpus, and whether it was trained on what it is scored on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from processing.corpora.corpus import Corpus
 from processing.corpora.registry import read_corpus
-from processing.corpora.report import CorpusError
 from processing.evaluation.calibration import brier_score, calibration
 from processing.evaluation.metrics import (
     FORMULAS,
@@ -30,6 +29,7 @@ from processing.evaluation.metrics import (
 from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
 
 from .checkpoint import open_pipeline
+from .errors import CommandError, ModelError, writing
 
 PARTS = ("train", "validation", "test")
 EVERYTHING = "all"
@@ -86,15 +86,10 @@ def run_evaluate(
     skip_damaged: Sequence[str] = (),
 ) -> int:
     """Scores, prints and writes; returns the exit status."""
-    try:
-        pipe = open_pipeline(model)
-        mapped = parse_label_map(label_map) if label_map else None
-        corpus = read_corpus(corpus_name, data_dir, skip_damaged=skip_damaged, label_map=mapped)
-        record, predictions = evaluate(pipe, corpus, _fold_of(model), split, modality, batch_size)
-        selection = _selection_of(model)
-    except (CorpusError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    mapped = parse_label_map(label_map) if label_map else None
+    corpus = read_corpus(corpus_name, data_dir, skip_damaged=skip_damaged, label_map=mapped)
+    pipe, fold, selection = open_pipeline(model), _fold_of(model), _selection_of(model)
+    record, predictions = evaluate(pipe, corpus, fold, split, modality, batch_size)
     record, predictions = {"model": model, "selection": selection, **record}, replace(predictions, selection=selection)
     Console().print(_shown(record))
     if selection == "test" and record["split"] != "train":
@@ -102,9 +97,10 @@ def run_evaluate(
     if text := str(Leaks(**record["leaks"])):
         print(f"{'warning' if record['leaks']['known'] else 'note'}: {text}", file=sys.stderr)
     if output_dir is not None:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / "metrics.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        predictions.write(output_dir / f"{record['split']}_predictions.csv")
+        with writing(output_dir):
+            output_dir.mkdir(parents=True, exist_ok=True)
+            (output_dir / "metrics.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            predictions.write(output_dir / f"{record['split']}_predictions.csv")
         print(f"Metrics and predictions: {output_dir}")
     return 0
 
@@ -128,17 +124,17 @@ def evaluate(
         their 95 % bootstrap `intervals`, `calibration`), and the predictions.
 
     Raises:
-        ValueError: the corpus has a class that the checkpoint does not know, or no such split.
+        CommandError: the corpus has a class that the checkpoint does not know, or no such split.
         AudioError: a clip is unusable.
     """
     labels, problem_type = pipe.label_names, PROBLEM_TYPES[pipe.is_multi_label]
     if unknown := sorted(set(corpus.label_names) - set(labels)):
-        raise ValueError(
+        raise CommandError(
             f"the corpus has the classes {', '.join(unknown)}, which the checkpoint does not know; it knows "
             f"{', '.join(labels)}. Map them with --label-map"
         )
     if corpus.problem_type != problem_type:
-        raise ValueError(f"the corpus is for {corpus.problem_type}, the checkpoint for {problem_type}")
+        raise CommandError(f"the corpus is for {corpus.problem_type}, the checkpoint for {problem_type}")
     everything = concatenate_datasets(list(corpus.dataset.values()))
     split, rows = choose_rows(corpus, everything, fold, split)
     inputs = ({"audio": row["audio"], "text": row["text"]} | BLANKS[modality] for row in rows)
@@ -177,7 +173,7 @@ def choose_rows(
     if split is None:
         split = "test" if "test" in found else EVERYTHING
     if split not in found:
-        raise ValueError(f"there is no split {split!r}; there are {', '.join(found)}")
+        raise CommandError(f"there is no split {split!r}; there are {', '.join(found)}")
     return split, found[split]
 
 
@@ -196,26 +192,42 @@ def find_leaks(fold: Mapping[str, Any] | None, everything: Dataset, rows: Datase
 
 
 def parse_label_map(text: str) -> dict[str, str]:
-    """A JSON object of names; ValueError if it is none."""
+    """A JSON object of names.
+
+    Raises:
+        CommandError: it is none.
+    """
     try:
         mapped = json.loads(text)
     except ValueError:
         mapped = None
     if not isinstance(mapped, dict) or not all(isinstance(name, str) for name in mapped.values()):
-        raise ValueError(f"""--label-map {text!r} is not of the form '{{"corpus' label": "checkpoint's label"}}'""")
+        raise CommandError(f"""--label-map {text!r} is not of the form '{{"corpus' label": "checkpoint's label"}}'""")
     return mapped
 
 
 def _fold_of(model: str) -> dict[str, Any] | None:
-    path = Path(model) / "fold.json"
-    return json.loads(path.read_text(encoding="utf-8"))["folds"][0] if path.is_file() else None
+    record = _record(Path(model) / "fold.json")
+    try:
+        return record["folds"][0] if record else None
+    except (KeyError, IndexError, TypeError) as error:
+        raise ModelError(f"{model}/fold.json holds no fold") from error
 
 
 def _selection_of(model: str) -> str:
     """The part on which the checkpoint's epoch was chosen, as far as it tells."""
-    path = Path(model) / "metrics.json"
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return record.get("selection", "validation")
+    return _record(Path(model) / "metrics.json").get("selection", "validation")
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What a JSON file of the checkpoint's folder holds; nothing where there is no such file."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    if not isinstance(record, dict):
+        raise ModelError(f"{path} holds no JSON object")
+    return record
 
 
 def _references(rows: Dataset, corpus_labels: Sequence[str], labels: Sequence[str], multi_label: bool) -> np.ndarray:

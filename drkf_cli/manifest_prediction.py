@@ -24,17 +24,17 @@ from tqdm import tqdm
 
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
-from processing.transcripts.timelines import answer_columns, answer_row, check_output, write_table
+from processing.transcripts.timelines import answer_columns, answer_row, write_table
 
 from .checkpoint import renamed
+from .errors import CommandError, writing
 
-TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
 SLOWEST_PROCESS = timedelta(days=30)  # how long the others wait for it
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for.
+    """One manifest to answer, and how.
 
     Attributes:
         manifest: a CSV, TSV, JSON Lines or Parquet file with the columns `audio` (paths
@@ -86,26 +86,25 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
         open_pipeline: device -> pipeline.
 
     Raises:
-        ValueError: the manifest cannot be read or has a column of `answer_columns`, the output exists, or the shards
-            beside it are of another job.
-        OSError: the output cannot be written.
+        CommandError: the manifest cannot be read or has a column of `answer_columns`, the output exists, or the
+            shards beside it are of another job.
+        WriteError: the output cannot be written.
     """
-    check_output(job.output, TABLE_OUTPUTS)
     columns, entries = read_entries(job.manifest)
     if job.output.exists() and not job.shards.exists():
-        raise ValueError(f"{job.output} exists; remove it, or name another --output")
+        raise CommandError(f"{job.output} exists; remove it, or name another --output")
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=SLOWEST_PROCESS)
     pipe = open_pipeline(state.device)
     outcome = answer_columns(pipe.label_names)
     if clash := [name for name in columns if name in outcome]:
-        raise ValueError(
+        raise CommandError(
             f"{job.manifest} already has the columns {', '.join(clash)}, which the answers need: rename them"
         )
     if state.is_main_process:
         _open_shards(job, len(entries))
     state.wait_for_everyone()
     if not job.shards.is_dir():
-        raise ValueError(f"{job.shards}: this process does not see it; all machines must share the output's folder")
+        raise CommandError(f"{job.shards}: this process does not see it; all machines must share the output's folder")
     numbers = range(-(-len(entries) // job.rows_per_shard))
     missing = [number for number in numbers if not _shard(job, number).exists()]
     if state.is_main_process and len(missing) < len(numbers):
@@ -132,9 +131,9 @@ def read_entries(manifest: Path) -> tuple[list[str], list[Entry]]:
     columns, rows = read_rows(manifest, report)
     broken = {p.row: p.detail for p in report.problems if p.kind is ProblemKind.MALFORMED_ROW and p.row is not None}
     if not columns and not broken:
-        raise ValueError("; ".join(map(str, report.problems)) or f"{manifest}: no row in it")
+        raise CommandError("; ".join(map(str, report.problems)) or f"{manifest}: no row in it")
     if not {"audio", "text"} & set(columns):
-        raise ValueError(f"{manifest}: no column audio or text; it has {', '.join(columns)}")
+        raise CommandError(f"{manifest}: no column audio or text; it has {', '.join(columns)}")
     entries = [Entry(line, cells) for line, cells in rows]
     entries += [Entry(line, {}, f"line {line}: {detail}") for line, detail in broken.items()]
     return columns, sorted(entries, key=lambda entry: entry.line)
@@ -170,22 +169,23 @@ def _open_shards(job: Job, rows: int) -> None:
     if described.exists():
         earlier = json.loads(described.read_text(encoding="utf-8"))
         if changed := [name for name, value in fingerprint.items() if earlier.get(name) != value]:
-            raise ValueError(
+            raise CommandError(
                 f"{job.shards} holds the beginning of another job: {', '.join(changed)} differ. Remove that folder to "
                 "begin anew, or name another --output"
             )
         return
-    job.shards.mkdir(parents=True, exist_ok=True)
     _write_atomically(described, lambda path: path.write_text(json.dumps(fingerprint, indent=1), encoding="utf-8"))
 
 
 def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Writes beside `path`, then renames: the file is there whole or not at all, even after a loss of power."""
     unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    write(unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    with writing(path, "free some space; then the same command goes on"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
 
 
 def _join(

@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from processing.figures.timeline import clock, plot_timeline
 from processing.transcripts.segments import SegmentError, read_segments
 from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
 
-from .checkpoint import open_pipeline, renamed
+from .checkpoint import open_pipeline, renamed, require_checkpoint
+from .errors import CommandError, printable, require_extra, require_file, writing
 
 INTERRUPTED = 130
+TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,22 @@ def requests_of(
     """Files with their words; each of the three may be empty, or hold one for every file.
 
     Raises:
-        ValueError: their number differs from that of the files, more than one of them is given, or a text file is
-            not UTF-8.
-        OSError: a text file cannot be read.
+        CommandError: their number differs from that of the files, more than one of them is given, a text file cannot
+            be read or is not UTF-8, or none of the files exists.
     """
     given = {"--text": texts, "--text-file": text_files, "--segments": segments}
     given = {name: values for name, values in given.items() if values}
     if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)}: give the words in one way")
+        raise CommandError(f"{' and '.join(given)}: give the words in one way")
     for name, values in given.items():
         if len(values) != len(files):
-            raise ValueError(
+            raise CommandError(
                 f"{name} is given {len(values)} times for {len(files)} files; give one for each, in order"
             )
+    if missing := [str(path) for path in [*text_files, *segments] if not path.exists()]:
+        raise CommandError(f"no such file: {', '.join(missing)}")
+    if not any(file.exists() for file in files):
+        raise CommandError(f"no such file: {', '.join(map(str, files))}")
     if text_files:
         texts = [_read_words(path) for path in text_files]
     return [
@@ -72,7 +76,9 @@ def _read_words(path: Path) -> str:
     try:
         return " ".join(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8; save the file as UTF-8") from error
+        raise CommandError(f"{path}: not UTF-8; save the file as UTF-8") from error
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> list[Result]:
@@ -108,33 +114,32 @@ def run_predict(
     Args:
         words: of `requests_of`. options: of the pipeline's call.
     """
-    try:
-        requests = requests_of(files, **words)
-        _check_destinations(requests, options.get("chunk_length_s") is not None, output, picture)
-        pipe = open_pipeline(model, transcriber=transcriber)
-        results = answer_requests(pipe, requests, **options)
-    except (ImportError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    requests = requests_of(files, **words)
+    _check_destinations(requests, options.get("chunk_length_s") is not None, output, picture)
+    require_checkpoint(model)
+    pipe = open_pipeline(model, transcriber=transcriber)
+    results = answer_requests(pipe, requests, **options)
     good = [result for result in results if "error" not in result]
-    for result in results:
-        if "error" in result:
-            print(f"error: {_placed(result)}", file=sys.stderr)
     if as_json:
         print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
     else:
+        for result in results:
+            if "error" in result:
+                print(f"error: {printable(_placed(result))}", file=sys.stderr)
         _show(good, pipe)
-    told = [result.get("warning") for result in good] + [answer.get("warning") for answer in _answers(good)]
-    for warning in dict.fromkeys(filter(None, told)):
-        print(f"note: {warning}", file=sys.stderr)
-    try:  # last: an answer that was long in coming is shown, whatever becomes of the files
-        if output is not None and (good or output.suffix.lower() != ".srt"):
+    warnings = [result.get("warning") for result in good] + [answer.get("warning") for answer in _answers(good)]
+    for warning in dict.fromkeys(filter(None, warnings)):
+        print(f"note: {printable(warning)}", file=sys.stderr)
+    # Last: an answer that took long is shown, whatever becomes of the files.
+    if output is not None and (good or output.suffix.lower() != ".srt"):
+        with writing(output):
             write_results(results, output, pipe.label_names, pipe.is_multi_label)
-        if picture is not None and good:
-            plot_timeline(good[0], pipe.label_names, picture, Path(good[0]["audio"]).name, pipe.is_multi_label)
-    except (ImportError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if picture is not None and good:
+        from processing.figures.timeline import plot_timeline
+
+        name = printable(Path(good[0]["audio"]).name)
+        with writing(picture):
+            plot_timeline(good[0], pipe.label_names, picture, name, pipe.is_multi_label)
     return int(len(good) < len(results))
 
 
@@ -147,6 +152,9 @@ def run_manifest(
     transcriber: str | None = None,
 ) -> int:
     """Answers a manifest's rows; returns the exit status."""
+    check_output(output, TABLE_OUTPUTS)
+    require_file(manifest)
+    require_checkpoint(model)
     from .manifest_prediction import Job, predict_manifest
 
     job = Job(manifest, output, model, rows_per_shard, {**options, "transcriber": transcriber})
@@ -155,18 +163,17 @@ def run_manifest(
     except KeyboardInterrupt:
         print(f"Stopped. The same command goes on ({job.shards}).", file=sys.stderr)
         return INTERRUPTED
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     return 0
 
 
 def _check_destinations(requests: Sequence[Request], windows: bool, output: Path | None, picture: Path | None) -> None:
-    """ValueError where the answers could not be written so; told before they are computed."""
+    """Raises where the answers could not be written so, before they are computed."""
+    if picture is not None:
+        require_extra("matplotlib", "plots", "--picture needs matplotlib")
     is_timeline = len(requests) == 1 and (windows or requests[0].segments is not None)
     for path, endings, what in ((output, OUTPUTS, "subtitles are"), (picture, PICTURES, "the picture is")):
         if path is not None and check_output(path, endings) in (".srt", *PICTURES) and not is_timeline:
-            raise ValueError(f"{path}: {what} of one long recording, cut by --chunk-length-s or --segments")
+            raise CommandError(f"{path}: {what} of one long recording, cut by --chunk-length-s or --segments")
 
 
 def _placed(result: Result) -> str:
@@ -179,18 +186,20 @@ def _answers(results: Sequence[Result]) -> list[Mapping[str, Any]]:
 
 
 def _show(results: Sequence[Result], pipe: Any) -> None:
+    from processing.figures.timeline import clock
+
     console = Console()
     clips = [result for result in results if "timeline" not in result]
     if len(clips) == 1:
-        console.print(answers_table(clips, [escape(Path(clips[0]["audio"]).name)], pipe.label_names))
+        console.print(answers_table(clips, [escape(printable(Path(clips[0]["audio"]).name))], pipe.label_names))
     elif clips:
-        names = [Path(clip["audio"]).name for clip in clips]
+        names = [printable(Path(clip["audio"]).name) for clip in clips]
         console.print(rows_table("file", names, clips, pipe.is_multi_label))
     for result in results:
         if "timeline" in result:
             times = [f"{clock(a['start'], decimals=1)} - {clock(a['end'], decimals=1)}" for a in result["timeline"]]
             table = rows_table("time", times, result["timeline"], pipe.is_multi_label)
-            table.title = escape(Path(result["audio"]).name)
+            table.title = escape(printable(Path(result["audio"]).name))
             console.print(table)
 
 
@@ -220,7 +229,7 @@ def rows_table(what: str, names: Sequence[str], answers: Sequence[Mapping[str, A
         scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
         emotion = ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
         cells = (name, emotion, _agreement(answer), _dominant(answer), answer["text"] or "-")
-        table.add_row(*map(escape, cells))
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     return table
 
 

@@ -2,18 +2,17 @@
 
 import csv
 import shutil
-import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import soundfile
 import yaml
 from huggingface_hub import ModelCard
-from transformers import AutoModelForAudioClassification, AutoProcessor
 
-from .checkpoint import check_name
-from .web.clips import Example, read_examples
+from .checkpoint import open_pipeline, require_checkpoint
+from .errors import WriteError, require_extra
+from .web.clips import Example
 
 PAGE_FOLDER = "drkf_web"
 REQUIREMENTS = ("torch>=2.9", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5")
@@ -54,37 +53,27 @@ The page's code is Apache-2.0. The model has the licence of what it was trained 
 """
 
 
-def run_export_space(model: str, output_dir: Path, examples: Path | None) -> int:
-    """Writes the Space; returns the exit status."""
-    try:
-        write_space(model, output_dir, [] if examples is None else read_examples(examples))
-    except PackageNotFoundError:
-        print("error: a Space names the version of Gradio that it runs: pip install 'drkf[app]'", file=sys.stderr)
-        return 1
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{output_dir} holds the Space. Try it: python {output_dir / 'app.py'}")
-    return 0
-
-
 def write_space(model: str, output_dir: Path, examples: Sequence[Example] = ()) -> None:
-    """
+    """Writes the page and the checkpoint, or the Hub id that it loads, with requirements and card.
+
     Args:
         model: the folder of a checkpoint, which is copied with the code that it needs, or a Hub id, which the Space
             loads.
         output_dir: must not exist yet.
 
     Raises:
-        FileExistsError: it exists.
-        OSError, ValueError: the model is neither a checkpoint nor of the form of a Hub id; nothing is written then.
-        PackageNotFoundError: Gradio is not installed, so its version is not known.
+        WriteError: it exists, or cannot be written.
+        ModelError: the model is neither a checkpoint nor of the form of a Hub id; nothing is written then.
+        MissingExtraError: Gradio is not installed, so its version is not known.
     """
-    check_name(model)
+    require_extra("gradio", "app", "a Space names the version of Gradio that it runs")
+    require_checkpoint(model, graph=False)
+    if output_dir.exists():
+        raise WriteError(f"{output_dir} exists; name a new folder")
     folder = Path(model) if Path(model).is_dir() else None
     gradio, title = version("gradio"), Path(model).resolve().name
-    classes = (AutoModelForAudioClassification, AutoProcessor)
-    parts = [part.from_pretrained(folder) for part in classes] if folder is not None else []
+    pipe = open_pipeline(model) if folder is not None else None
+    parts = [pipe.model, pipe.recognizer.processor] if pipe is not None else []
     output_dir.mkdir(parents=True)
     for part in parts:
         part.save_pretrained(output_dir / "model")

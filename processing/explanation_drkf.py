@@ -9,6 +9,11 @@ import numpy as np
 import torch
 
 from .audio_drkf import load_audio
+from .errors_drkf import DRKFError
+
+
+class ExplanationError(DRKFError, ValueError):
+    """A checkpoint has no attention over both modalities."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,13 @@ def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | No
 
     Raises:
         AudioError: the clip is unusable.
-        ValueError: the checkpoint fuses by cross-attention (FE_c), which has no attention over both modalities.
+        ExplanationError: the checkpoint fuses by cross-attention (FE_c), which has no attention over both modalities.
     """
     model, processor = pipe.model, pipe.processor
     if model.config.fusion != "self":
-        raise ValueError(
+        raise ExplanationError(
             "this checkpoint fuses by cross-attention (FE_c), which has no CLS that attends to both voice and words: "
-            "there is no attention to show; `drkf predict` tells what it says"
+            "there is no attention to show; `drkf predict` gives its answer"
         )
     answer = answer or pipe({"audio": audio, "text": text})
     words = answer["text"] or ""

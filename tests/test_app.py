@@ -153,10 +153,10 @@ def test_a_clip_and_its_words_give_what_the_pipeline_gives(page, clips, expected
     page.get_by_label("Words that are said in it").fill(WORDS)
     page.get_by_role("button", name="Recognise").click()
     assert scores_shown(page) == {item["label"]: f"{100 * item['score']:.1f} %" for item in expected["scores"]}
-    told = page.locator(ANSWER).inner_text()
-    assert told.startswith(f"{expected['scores'][0]['label']}, ")
-    assert f"the same emotion is {100 * expected['consistency']:.1f} %" in told
-    assert f"{100 * expected['modality_shares']['speech']:.1f} % of the model's attention lies on the voice" in told
+    shown = page.locator(ANSWER).inner_text()
+    assert shown.startswith(f"{expected['scores'][0]['label']}, ")
+    assert f"the same emotion is {100 * expected['consistency']:.1f} %" in shown
+    assert f"{100 * expected['modality_shares']['speech']:.1f} % of the model's attention lies on the voice" in shown
     picture = page.locator("#attention")
     assert picture.locator(".words span").all_inner_texts() == WORDS.split()
     assert picture.locator(".wave span").count() > 100
@@ -238,12 +238,12 @@ def test_words_that_are_left_out_are_written_down(browser, checkpoint, clips, tm
         upload(page, clips / "good.wav")
         page.get_by_role("button", name="Recognise").click()
         scores = scores_shown(page)
-        told = page.locator(ANSWER).inner_text()
+        shown = page.locator(ANSWER).inner_text()
         page.close()
     pipe = pipeline("multimodal-emotion-recognition", model=str(checkpoint))
     expected = pipe({"audio": str(clips / "good.wav")}, transcriber=str(recogniser))
     assert expected["text"]
-    assert f"seconds of voice, with the words “{expected['text']}”" in told
+    assert f"seconds of voice, with the words “{expected['text']}”" in shown
     assert scores == {item["label"]: f"{100 * item['score']:.1f} %" for item in expected["scores"]}
 
 
@@ -374,10 +374,10 @@ def test_attention_on_frames_keeps_its_sum_and_place(frames):
 def test_a_taken_port_is_told(checkpoint):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        told = subprocess.run([*DRKF, "app", "--model", str(checkpoint), "--port", port], capture_output=True,
+        shown = subprocess.run([*DRKF, "app", "--model", str(checkpoint), "--port", port], capture_output=True,
                               text=True, check=False)  # fmt: skip
-    assert told.returncode == 1
-    assert told.stderr.splitlines()[-1].startswith(f"error: port {port} of 127.0.0.1 is taken")
+    assert shown.returncode == 1
+    assert shown.stderr.splitlines()[-1].startswith(f"error: port {port} of 127.0.0.1 is taken")
 
 
 def test_without_gradio_the_extra_is_named(checkpoint):
@@ -416,8 +416,8 @@ def test_a_space_answers_without_the_package(checkpoint, clips, expected, tmp_pa
 
 
 def test_what_is_no_checkpoint_leaves_no_space(clips, tmp_path):
-    told = export_space(clips, tmp_path / "space")
-    assert (told.exit_code, "error: " in told.stderr) == (1, True)
+    shown = export_space(clips, tmp_path / "space")
+    assert (shown.exit_code, "error: " in shown.stderr) == (1, True)
     assert not (tmp_path / "space").exists()
 
 

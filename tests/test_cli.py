@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import soundfile
 import torch
 from helpers.tiny import tiny_model, tiny_processor
 from helpers.tones import write_tones
+from typer import Typer
 from typer.testing import CliRunner
 
 from drkf_cli import app
+from drkf_cli.command import Verbs
+from drkf_cli.errors import CommandError
 
 
 def drkf(*arguments: object) -> tuple[int, str, str]:
@@ -62,7 +66,7 @@ def test_predict_shows_every_class(checkpoint: Path):
 
 
 @pytest.mark.parametrize("content", [b"", b"this is a text, not a sound", b"RIFF\x00\x00\x00\x00WAVE"])
-def test_a_file_that_is_no_sound_is_told(checkpoint: Path, tmp_path: Path, content: bytes):
+def test_a_file_that_is_no_sound_is_an_error(checkpoint: Path, tmp_path: Path, content: bytes):
     (tmp_path / "fake.wav").write_bytes(content)
     status, _, err = drkf("predict", tmp_path / "fake.wav", "--text", "hm", "--model", checkpoint)
     assert status == 1
@@ -76,14 +80,14 @@ def test_an_empty_text_is_answered_with_a_note(checkpoint: Path):
     assert "rests on the voice alone" in err
 
 
-def test_missing_files_are_told(checkpoint: Path, tmp_path: Path):
+def test_missing_files_are_errors(checkpoint: Path, tmp_path: Path):
     status, _, err = drkf("predict", tmp_path / "none.wav", "--text", "hm", "--model", checkpoint)
     assert (status, "none.wav" in err) == (1, True)
     status, _, err = drkf("predict", checkpoint / "clip.wav", "--text", "hm", "--model", tmp_path)
     assert (status, "error: " in err) == (1, True)
 
 
-def test_doctor_tells_a_sound_copy_from_a_damaged_one(tmp_path: Path):
+def test_doctor_distinguishes_a_sound_copy_from_a_damaged_one(tmp_path: Path):
     manifest = write_tones(tmp_path)
     status, out, _ = drkf("doctor", "--data-dir", manifest, "--output-dir", tmp_path / "report")
     assert status == 0
@@ -110,7 +114,7 @@ def test_prepare_writes_a_manifest_that_reads_the_same(tmp_path: Path):
     np.testing.assert_allclose(flac, wave, atol=1e-4)
 
 
-def test_unknown_corpora_are_told():
+def test_unknown_corpora_are_errors():
     status, _, err = drkf("doctor", "--corpus", "iemocapp", "--data-dir", ".")
     assert status == 1
     assert "iemocap" in err
@@ -122,3 +126,99 @@ def test_help_imports_nothing_heavy():
     assert "demo" in out
     for module in ("'torch'", "'transformers'", "'datasets'"):
         assert module not in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "none.wav"],
+        ["predict", "clip.wav", "--text-file", "none.txt"],
+        ["predict", "clip.wav", "--segments", "none.srt"],
+        ["predict", "clip.wav", "--model", "none"],
+        ["predict", "clip.wav", "--model", "clip.wav"],
+        ["predict", "clip.wav", "--model", "empty"],
+        ["predict", "--manifest", "none.csv", "--output", "out.csv"],
+        ["predict", "--manifest", "table.csv", "--output", "out.csv", "--model", "empty"],
+        ["explain", "none.wav"],
+        ["explain", "clip.wav", "--model", "empty"],
+        ["evaluate", "--manifest", "table.csv", "--model", "empty"],
+        ["app", "--model", "empty"],
+        ["export", "onnx", "empty", "graph"],
+        ["export", "space", "empty", "space"],
+    ],
+    ids=" ".join,
+)
+def test_missing_files_and_checkpoints_are_errors_before_torch_is_imported(tmp_path: Path, arguments: list[str]):
+    (tmp_path / "clip.wav").write_bytes(b"")
+    (tmp_path / "table.csv").write_text("audio,text,label\nclip.wav,oh,calm\n")
+    (tmp_path / "empty").mkdir()
+    code = f"import sys; from drkf_cli import app\ntry: app({arguments!r})\n"
+    code += "finally: print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (1, "[]\n"), run.stderr
+    assert run.stderr.startswith("error: ")
+    assert run.stderr.count("\n") == 1
+    assert any(word in run.stderr for word in ("none", "empty", "clip.wav"))
+
+
+def test_a_folder_that_is_no_checkpoint_is_described(checkpoint: Path, tmp_path: Path):
+    def error(model: Path) -> str:
+        status, _, err = drkf("predict", checkpoint / "clip.wav", "--model", model)
+        assert (status, err.count("\n")) == (1, 1), err
+        return err
+
+    assert "has no config.json" in error(tmp_path)
+    inner = tmp_path / "run" / "best"
+    inner.mkdir(parents=True)
+    (inner / "config.json").write_text("{}")
+    assert f"there is one in {inner}" in error(tmp_path / "run")
+    assert "model_type in its config.json is null" in error(inner)
+    (inner / "config.json").write_text("null")
+    assert "not a DRKF checkpoint" in error(inner)
+    (inner / "config.json").write_text("{")
+    assert f"{inner / 'config.json'} cannot be read" in error(inner)
+    config = (checkpoint / "config.json").read_text()
+    (inner / "config.json").write_text(config)
+    assert "has no weights (model.safetensors)" in error(inner)
+    (inner / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:-100])
+    assert f"{inner} cannot be loaded: " in error(inner)
+
+
+def test_errors_of_the_package_are_one_line_and_bugs_keep_their_traceback():
+    verbs = Typer(cls=Verbs)
+
+    @verbs.command()
+    def mistaken() -> None:
+        raise CommandError("no such file: \x1b[2Jclip.wav")
+
+    @verbs.command()
+    def wrong() -> None:
+        raise ValueError("a bug")
+
+    run = CliRunner().invoke(verbs, ["mistaken"])
+    assert (run.exit_code, run.stderr) == (1, "error: no such file: \\x1b[2Jclip.wav\n")
+    run = CliRunner().invoke(verbs, ["wrong"])
+    assert isinstance(run.exception, ValueError)
+    assert run.stderr == ""
+
+
+def test_json_holds_a_files_error_and_stderr_does_not_repeat_it(checkpoint: Path, tmp_path: Path):
+    (tmp_path / "bad.wav").write_text("no sound")
+    status, out, err = drkf("predict", tmp_path / "bad.wav", "--model", checkpoint, "--json")
+    assert (status, err) == (1, "")
+    assert "bad.wav" in json.loads(out)["error"]
+
+
+def test_file_names_do_not_control_the_terminal(checkpoint: Path, tmp_path: Path):
+    for content, name in (
+        (b"bad", "bad\x1b[2J.wav"),
+        ((checkpoint / "clip.wav").read_bytes(), "good\x1b]0;x\x07.wav"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        for files in ([tmp_path / name], [tmp_path / name, checkpoint / "clip.wav"]):
+            _, out, err = drkf("predict", *files, "--model", checkpoint)
+            assert not {"\x1b", "\x07"} & set(out + err)
+
+
+def test_the_version_is_that_of_the_package():
+    assert drkf("--version") == (0, f"drkf {version('drkf')}\n", "")

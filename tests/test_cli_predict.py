@@ -86,6 +86,9 @@ def test_many_files_are_answered_and_the_bad_ones_reported_beside_them(folder, c
         assert scores(answers[number]) == pytest.approx(scores(expected), abs=1e-6)
         assert answers[number]["text"] == TEXTS[number]
     assert answers[1]["error"].startswith(f"file 2 ({files[1]}): cannot be decoded")
+    assert answers[3]["error"].startswith(f"file 4 ({files[3]}): no such file")
+    assert err == ""
+    status, _, err = drkf("predict", *files, *texts, "--model", checkpoint)
     assert f"error: file 4 ({files[3]}): no such file" in err
     rows = parquet.read_table(tmp_path / "out.parquet").to_pylist()
     assert [row["error"] for row in rows] == [answer.get("error") for answer in answers]
@@ -109,7 +112,7 @@ def test_labels_are_shown_as_they_are(folder, tmp_path):
     assert all(name in out for name in names)
 
 
-def test_a_model_that_is_no_folder_is_told(folder, tmp_path):
+def test_a_model_that_is_no_folder_is_an_error(folder, tmp_path):
     for verb in (
         ["predict", folder / "0.wav", "--model"],
         ["explain", folder / "0.wav", "--model"],
@@ -181,14 +184,14 @@ def test_windows_give_a_timeline(folder, checkpoint, tmp_path):
         (["--manifest", "m.csv", "--output", "o.srt"], "the ending says how to write it"),
     ],
 )
-def test_what_cannot_be_meant_is_told(folder, checkpoint, tmp_path, monkeypatch, options, message):
+def test_invalid_options_are_errors(folder, checkpoint, tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(folder)
     status, _, err = drkf("predict", *options, "--model", checkpoint)
     assert status != 0
     assert message in " ".join(err.split())
 
 
-def test_what_cannot_be_written_is_told_before_the_work(folder, tmp_path):
+def test_outputs_that_cannot_be_written_are_errors_before_the_work(folder, tmp_path):
     options = ["predict", folder / "0.wav", "--model", tmp_path / "no-checkpoint", "--chunk-length-s", 1]
     for option, name in (("--picture", "a.txt"), ("--output", "a.xls")):
         status, _, err = drkf(*options, option, tmp_path / name)
@@ -437,7 +440,7 @@ def test_evaluation_withholds_a_modality(corpus, pipe):
     assert np.isnan(predictions.modality_shares).all()
 
 
-def test_classes_that_the_checkpoint_does_not_know_are_told(corpus, checkpoint, tmp_path):
+def test_classes_that_the_checkpoint_does_not_know_are_errors(corpus, checkpoint, tmp_path):
     corpus.write_text(corpus.read_text().replace("LABEL_0", "joy").replace("LABEL_1", "joy").replace("LABEL_2", "joy"))
     status, _, err = drkf("evaluate", "--model", checkpoint, "--manifest", corpus)
     assert status == 1
@@ -468,17 +471,17 @@ def test_an_explanation_is_the_models_attention(folder, checkpoint, pipe, tmp_pa
     picture = tmp_path / "e.png"
     status, out, err = drkf("explain", clip, "--text", text, "--model", checkpoint, "--json", "--output", picture)
     assert status == 0, err
-    told = json.loads(out)
+    shown = json.loads(out)
     inputs = pipe.processor(audio=clip, text=text, return_tensors="pt")
     output = pipe.model(**inputs, output_modality_attention=True)
-    assert told["frame_attention"] == pytest.approx(output.speech_attention[0].tolist())
-    assert [word["text"] for word in told["words"]] == ["<s>", *text.split(), "</s>"]
-    assert [word["attention"] for word in told["words"]] == pytest.approx(output.text_attention[0].tolist())
-    assert told["frame_seconds"] * len(told["frame_attention"]) == pytest.approx(4700 / RATE)
-    assert told["modality_shares"]["speech"] == pytest.approx(output.modality_shares[0, 0].item())
+    assert shown["frame_attention"] == pytest.approx(output.speech_attention[0].tolist())
+    assert [word["text"] for word in shown["words"]] == ["<s>", *text.split(), "</s>"]
+    assert [word["attention"] for word in shown["words"]] == pytest.approx(output.text_attention[0].tolist())
+    assert shown["frame_seconds"] * len(shown["frame_attention"]) == pytest.approx(4700 / RATE)
+    assert shown["modality_shares"]["speech"] == pytest.approx(output.modality_shares[0, 0].item())
     assert picture.stat().st_size > 20_000
     status, out, _ = drkf("explain", clip, "--text", text, "--model", checkpoint)
-    strongest = max(told["words"][1:-1], key=lambda word: word["attention"])
+    strongest = max(shown["words"][1:-1], key=lambda word: word["attention"])
     assert f"words most attended to: {strongest['text']} ({strongest['attention']:.1%})" in out
     assert "Shares of the attention" in out  # a multiple of an even spread is what the picture shows
     assert "not an explanation of cause" in " ".join(out.split())

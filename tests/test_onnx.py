@@ -30,7 +30,6 @@ from typer.testing import CliRunner
 
 from drkf_cli import app
 from drkf_cli.checkpoint import open_pipeline
-from drkf_cli.export import run_export_onnx
 from modeling_drkf import DRKFForEmotionClassification
 from modeling_drkf.release.onnx_export import InferenceGraph, _check_graph, _finish, _metadata, export_onnx
 from processing import DRKFProcessor
@@ -206,19 +205,19 @@ def test_a_graph_that_is_not_the_models_is_refused(exported, checkpoint):
         _check_graph(InferenceGraph(other), [tiny_batch()], exported / "model.onnx")
 
 
-def test_what_is_no_checkpoint_is_an_error_and_leaves_nothing(tmp_path, capsys):
-    assert run_export_onnx(str(tmp_path / "none"), tmp_path / "out", int8=False) == 1
-    assert "none" in capsys.readouterr().err
+def test_what_is_no_checkpoint_is_an_error_and_leaves_nothing(tmp_path):
+    failed = CliRunner().invoke(app, ["export", "onnx", str(tmp_path / "none"), str(tmp_path / "out")])
+    assert (failed.exit_code, "none is neither the folder" in failed.stderr) == (1, True)
     assert not (tmp_path / "out").exists()
 
 
 # The runtime.
 
 
-def test_a_checkpoint_is_not_exported_into_itself(checkpoint, capsys):
+def test_a_checkpoint_is_not_exported_into_itself(checkpoint):
     (checkpoint / "README.md").write_text("the card")
-    assert run_export_onnx(str(checkpoint), checkpoint, int8=False) == 1
-    assert "holds a checkpoint" in capsys.readouterr().err
+    failed = CliRunner().invoke(app, ["export", "onnx", str(checkpoint), str(checkpoint)])
+    assert (failed.exit_code, "holds a checkpoint" in failed.stderr) == (1, True)
     assert (checkpoint / "README.md").read_text() == "the card"
     assert not (checkpoint / "model.onnx").exists()
 

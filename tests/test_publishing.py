@@ -284,7 +284,7 @@ def test_drkf_push_publishes_a_folder(connected: Published, tmp_path: Path, monk
     assert "ann/nothing" not in connected.hub.repositories
     impossible = CliRunner().invoke(app, ["push", str(connected.folder / "out"), "not/a/repository"])
     assert impossible.exit_code == 1
-    assert "error: Repo id must" in impossible.stderr
+    assert "not/a/repository is not the id of a Hub repository" in impossible.stderr
 
 
 def test_a_trainer_publishes_what_it_would_save(connected: Published, tmp_path: Path):

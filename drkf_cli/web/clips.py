@@ -17,7 +17,7 @@ BLOCK = 1 << 16  # frames
 
 
 class ClipError(ValueError):
-    """A clip or text that the page refuses; the message is for the person who sent it."""
+    """A clip or text that the page refuses, or an invalid example; the message is for who sent it."""
 
 
 def read_clip(path: str | None) -> bytes | None:
@@ -86,13 +86,13 @@ def read_examples(manifest: Path) -> list[Example]:
     """Up to `MAX_EXAMPLES` rows, evenly spaced, of a CSV file with the columns audio (relative to it) and text.
 
     Raises:
-        ValueError: a column is missing, there are no rows, or a clip cannot be read.
+        ClipError: a column is missing, there are no rows, or a clip cannot be read.
         OSError: the file cannot be read.
     """
     with manifest.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"audio", "text"} <= rows[0].keys():
-        raise ValueError(f"{manifest}: examples need a CSV file with the columns audio and text, and at least one row")
+        raise ClipError(f"{manifest}: examples need a CSV file with the columns audio and text, and at least one row")
     spaced = [rows[i * len(rows) // MAX_EXAMPLES] for i in range(MAX_EXAMPLES)] if len(rows) > MAX_EXAMPLES else rows
     return [
         _example(number, manifest.parent / (row["audio"] or ""), row["text"] or "")
@@ -104,5 +104,5 @@ def _example(number: int, path: Path, text: str) -> Example:
     try:
         samples, rate = soundfile.read(path, dtype="int16")
     except (soundfile.SoundFileError, TypeError) as error:
-        raise ValueError(f"example {number} ({path}) cannot be read: {error}") from error
+        raise ClipError(f"example {number} ({path}) cannot be read: {error}") from error
     return Example(f"{number}: {text}" if text else f"{number}: {path.name}", (rate, samples), text)

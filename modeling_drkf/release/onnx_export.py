@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
+from processing.errors_drkf import DRKFError
 from processing.onnx_recognizer import GRAPH_FILE
 
 from ..configuration_drkf import DRKFConfig
@@ -40,6 +41,10 @@ KEPT_IN_FLOAT32 = "feature_projection"
 """One small layer, but it reads raw features of a wide range: quantised, it alone makes a third of the error."""
 
 
+class OnnxExportError(DRKFError, ValueError):
+    """This checkpoint cannot be exported, or not into this folder."""
+
+
 def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) -> Path:
     """Writes `model.onnx`, the processor's files and a README with the graph's contract into a folder.
 
@@ -55,13 +60,13 @@ def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) 
 
     Raises:
         ImportError: onnx, onnxruntime or onnxscript is not installed.
-        ValueError: the folder holds a checkpoint, the encoders cannot be exported, or the graph does not give
-            torch's probabilities.
+        OnnxExportError: the folder holds a checkpoint, or the encoders cannot be exported.
+        ValueError: the graph does not give torch's probabilities.
     """
     _require_onnx()
     folder = Path(folder)
     if (folder / CONFIG_NAME).exists():
-        raise ValueError(f"{folder} holds a checkpoint, whose card the export would replace: name another folder")
+        raise OnnxExportError(f"{folder} holds a checkpoint, whose card the export would replace: name another folder")
     model = DRKFForEmotionClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(checkpoint)
     graph = InferenceGraph(model)
@@ -84,7 +89,7 @@ class InferenceGraph(nn.Module):
     frames, in one batch.
 
     Raises:
-        ValueError: padding reaches the frames of the speech encoder in another way.
+        OnnxExportError: padding reaches the frames of the speech encoder in another way.
     """
 
     def __init__(self, model: DRKFForEmotionClassification):
@@ -95,7 +100,7 @@ class InferenceGraph(nn.Module):
         if getattr(encoder.config, "feat_extract_norm", None) == "group":
             self._mask_group_norm(encoder)
         if reads_padding(encoder.config):
-            raise ValueError(
+            raise OnnxExportError(
                 f"{type(encoder).__name__} cannot be exported: padding reaches its valid frames, so that a clip's "
                 "answer would depend on its neighbours (it has unmasked convolutions or a norm over the batch)"
             )

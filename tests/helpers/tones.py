@@ -61,5 +61,5 @@ def write_recipe(folder: Path, **options: object) -> Path:
 
 def script(*arguments: object) -> list[str]:
     """The command that runs `train_drkf.py`."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     return [sys.executable, str(root / "train_drkf.py"), *map(str, arguments)]

@@ -1,0 +1,49 @@
+"""The application that the verbs join: one guard for the errors of all of them, and `--version`."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from processing.errors_drkf import DRKFError
+
+from .errors import printable
+
+
+class Verbs(TyperGroup):
+    """Shows the package's errors as one line; every other exception is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DRKFError as error:
+            print(f"error: {printable(error)}", file=sys.stderr)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Recognise what a speaker feels, from the voice and the words together.",
+)
+export = typer.Typer(no_args_is_help=True, help="Put a checkpoint into another form.")
+app.add_typer(export, name="export")
+
+
+def _show_version(chosen: bool) -> None:
+    if chosen:
+        typer.echo(f"drkf {version('drkf')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""

@@ -1,0 +1,1 @@
+"""The signatures and help texts of the verbs, by what they are for."""

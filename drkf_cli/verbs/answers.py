@@ -1,0 +1,161 @@
+"""Verbs that use a checkpoint: predict, evaluate, explain."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from processing.transcripts.timelines import PICTURES, check_output
+
+from ..checkpoint import DEMO_CHECKPOINT, open_pipeline, require_checkpoint
+from ..command import app
+from ..errors import printable, require_extra, require_file, writing
+
+
+class Modality(StrEnum):
+    BOTH, SPEECH, TEXT = "both", "speech", "text"
+
+
+@app.command(short_help="Recognise the emotion of clips and long recordings.")
+def predict(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings: wav, flac, ogg or mp3.", metavar="FILE")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="What is said; once for each FILE, in their order.")] = None,
+    text_file: Annotated[list[Path] | None, typer.Option(help="The same, from text files.")] = None,
+    segments: Annotated[
+        list[Path] | None,
+        typer.Option(help="Who says what when: SRT, WebVTT or Whisper's JSON; once for each FILE. Gives a timeline."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    transcriber: Annotated[
+        str | None, typer.Option(help="A speech recognition model (folder or Hub id) for words that are not given.")
+    ] = None,
+    chunk_length_s: Annotated[
+        float | None, typer.Option(help="Cut each FILE into windows of so many seconds. Gives a timeline.")
+    ] = None,
+    stride_s: Annotated[float | None, typer.Option(help="Seconds from one window to the next.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Only the most probable classes.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips or windows at once.")] = 8,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write .json, .csv, .parquet, or .srt of a timeline.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the timeline of one FILE: .png, .svg or .pdf.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A table with the columns audio and text, in place of FILEs; needs --output.")
+    ] = None,
+    rows_per_shard: Annotated[int, typer.Option(min=1, help="How much of a manifest a kill can cost.")] = 256,
+) -> None:
+    """Recognise the emotion of clips, whether voice and words agree, and which of the two dominates.
+
+    \b
+    drkf predict clip.wav --text "You find me furious."
+    drkf predict talk.mp3 --segments talk.srt --output talk.csv --picture talk.png
+    drkf predict talk.mp3 --chunk-length-s 10 --stride-s 5 --transcriber openai/whisper-tiny
+    drkf predict --manifest clips.csv --output answers.parquet
+    accelerate launch -m drkf_cli predict --manifest clips.csv --output answers.parquet
+
+    Files that cannot be used are reported beside the others and make the exit status 1. Rows of a manifest have the
+    reason in the column `error`, and their number is printed. A manifest's run that was killed goes on with the same
+    command; several processes, on machines that share the output's folder, each take their part.
+    """
+    from ..predict import run_manifest, run_predict
+
+    options: dict[str, Any] = {"top_k": top_k, "batch_size": batch_size}
+    if manifest is not None:
+        if output is None or files or text or text_file or segments or chunk_length_s or stride_s or picture or json:
+            raise typer.BadParameter("--manifest takes --output, and no FILE nor an option for one")
+        raise typer.Exit(run_manifest(manifest, output, model, rows_per_shard, options, transcriber))
+    if not files:
+        raise typer.BadParameter("name a FILE, or a --manifest")
+    words: dict[str, Any] = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
+    options |= {"chunk_length_s": chunk_length_s, "stride_s": stride_s}
+    raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json))
+
+
+@app.command(short_help="Score a checkpoint on a corpus.")
+def evaluate(
+    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    manifest: Annotated[str | None, typer.Option(help="A table with the columns audio, text and label.")] = None,
+    corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
+    data_dir: Annotated[str | None, typer.Option(help="The corpus' folder.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which part; test if there is one, else all.")] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Write metrics.json and the predictions here.")] = None,
+    modality: Annotated[Modality, typer.Option(help="Withhold words or voice.")] = Modality.BOTH,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,
+    label_map: Annotated[
+        str | None, typer.Option(help="The corpus' labels as the checkpoint's: '{\"hap\": \"joy\"}'.")
+    ] = None,
+    skip_damaged: Annotated[list[str] | None, typer.Option(help="Kinds of damaged rows to leave out.")] = None,
+) -> None:
+    """Score a checkpoint on a corpus: metrics with formulas and intervals, and every prediction.
+
+    \b
+    drkf evaluate --model runs/mine --manifest clips.csv --output-dir scores
+    drkf evaluate --model runs/mine --corpus meld --data-dir MELD.Raw --split validation
+
+    Where the checkpoint's fold.json was made from the same corpus, its parts are used. A warning says whether
+    utterances or speakers were in the training.
+    """
+    source = manifest or data_dir
+    if source is None or (manifest and data_dir):
+        raise typer.BadParameter("name a --manifest, or a --corpus and its --data-dir")
+    require_checkpoint(model)
+    from ..evaluate import run_evaluate
+
+    raise typer.Exit(
+        run_evaluate(
+            model, corpus, source, split, output_dir, modality.value, batch_size, label_map, skip_damaged or []
+        )
+    )
+
+
+@app.command("explain", short_help="Draw where a checkpoint looked.")
+def show_attention(
+    audio: Annotated[Path, typer.Argument(help="The clip: wav, flac, ogg or mp3.", metavar="FILE")],
+    text: Annotated[str | None, typer.Option(help="What is said in it.")] = None,
+    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    output: Annotated[Path | None, typer.Option(help="The picture: .png, .svg or .pdf.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every frame's and word's attention as JSON.")] = False,
+) -> None:
+    """Show where a checkpoint looked: its attention over the waveform and the words.
+
+    \b
+    drkf explain clip.wav --text "You find me furious." --output clip.png
+
+    Attention shows where the model looked, not why it decided. Checkpoints that fuse by cross-attention have none.
+    """
+    require_file(audio)
+    require_checkpoint(model, graph=False)
+    if output is not None:
+        require_extra("matplotlib", "plots", "--output needs matplotlib")
+        check_output(output, PICTURES)
+    import json
+
+    from processing.explanation_drkf import explain
+    from processing.figures.explanation import LIMIT, plot_explanation
+
+    explanation = explain(open_pipeline(model), str(audio), text)
+    best = explanation.answer["scores"][0]
+    if output is not None:
+        with writing(output):
+            plot_explanation(explanation, output, f"{printable(audio.name)}: {best['label']} {best['score']:.2f}")
+    if warning := explanation.answer.get("warning"):
+        typer.echo(f"note: {printable(warning)}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"audio": str(audio), **explanation.to_dict()}, indent=2, ensure_ascii=False))
+    else:
+        said = [word for word in explanation.words if not word.special]
+        strongest = sorted(said, key=lambda word: -word.attention / word.tokens)[:3]
+        typer.echo(f"{printable(best['label'])} {best['score']:.3f}")
+        if strongest:
+            words = ", ".join(f"{printable(word.text)} ({word.attention:.1%})" for word in strongest)
+            typer.echo(f"words most attended to: {words}")
+        peak = int(explanation.frame_attention.argmax())
+        at = (peak + 0.5) * explanation.seconds / len(explanation.frame_attention)
+        typer.echo(f"moment most attended to: {at:.2f} s ({explanation.frame_attention[peak]:.1%})")
+        typer.echo(f"Shares of the attention of the fusion encoder's CLS (mean over layers and heads). {LIMIT}")
+    if output is not None:
+        typer.echo(f"Picture: {output}", err=as_json)

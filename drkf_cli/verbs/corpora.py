@@ -1,0 +1,58 @@
+"""Verbs for corpora: corpora, doctor, prepare."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..command import app
+from ..errors import writing
+
+
+@app.command(short_help="List the corpora that can be read.")
+def corpora() -> None:
+    """List the corpora that can be read, and how each must lie on disk."""
+    from processing.corpora.registry import CORPORA
+
+    for name, spec in sorted(CORPORA.items()):
+        typer.echo(f"{name:12} {spec.title}: {spec.layout}")
+
+
+@app.command(short_help="List everything that is wrong with a corpus.")
+def doctor(
+    data_dir: Annotated[str, typer.Option(help="The corpus' folder, a manifest file, or a Hub id.")],
+    corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
+    output_dir: Annotated[Path | None, typer.Option(help="Also write report.json and durations.png here.")] = None,
+    skip_damaged: Annotated[
+        list[str] | None, typer.Option(help="Kinds of damaged rows that training will skip.")
+    ] = None,
+) -> None:
+    """Read a whole corpus and list everything that is wrong with it. Exit status 0: usable, 1: not."""
+    import rich
+
+    from processing.corpora.doctor import examine, plot_durations
+
+    found = examine(corpus, data_dir, skip_damaged=skip_damaged or [])
+    rich.print(found)
+    if output_dir is not None:
+        with writing(output_dir):
+            output_dir.mkdir(parents=True, exist_ok=True)
+            (output_dir / "report.json").write_text(found.to_json() + "\n", encoding="utf-8")
+            if len(found.durations) and find_spec("matplotlib"):
+                plot_durations(found.durations, output_dir / "durations.png", found.title)
+        typer.echo(f"Written to {output_dir}")
+    raise typer.Exit(found.exit_status)
+
+
+@app.command("prepare", short_help="Decode a corpus once, beside a manifest.")
+def prepare_corpus(
+    data_dir: Annotated[str, typer.Option(help="The corpus' folder, or a manifest file.")],
+    output_dir: Annotated[Path, typer.Option(help="Where the FLAC files and the manifest go.")],
+    corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
+    skip_damaged: Annotated[list[str] | None, typer.Option(help="Kinds of damaged rows to leave out.")] = None,
+) -> None:
+    """Decode a corpus once (videos with ffmpeg) to 16 kHz FLAC files beside a manifest. Can be resumed."""
+    from processing.corpora.prepare import prepare
+
+    typer.echo(f"Manifest: {prepare(corpus, data_dir, output_dir, skip_damaged=skip_damaged or [])}")

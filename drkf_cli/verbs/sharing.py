@@ -1,0 +1,99 @@
+"""Verbs that put a checkpoint before others: push, app, export."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..checkpoint import DEMO_CHECKPOINT, open_pipeline, require_checkpoint
+from ..command import app, export
+from ..errors import CommandError, require_extra
+
+
+@app.command(short_help="Publish a checkpoint on the Hub.")
+def push(
+    folder: Annotated[Path, typer.Argument(help="A run's folder: model, processor and card.", metavar="FOLDER")],
+    repo: Annotated[str, typer.Argument(help="The Hub repository: owner/name.", metavar="REPO")],
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public, not private.")] = False,
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="Also upload predictions and folds; they name utterances.")
+    ] = False,
+    revision: Annotated[str | None, typer.Option(help="The branch to commit to; made if it does not exist.")] = None,
+) -> None:
+    """Publish a checkpoint with its code, card and metrics on the Hub, in one commit."""
+    from modeling_drkf.release.licences import HUB_ID
+
+    if not HUB_ID.fullmatch(repo):
+        raise CommandError(f"{repo} is not the id of a Hub repository (owner/name)")
+    from modeling_drkf.release.hub import publish
+
+    commit = publish(folder, repo, private=not public, predictions=predictions, revision=revision)
+    typer.echo(f"Published: {commit.commit_url}")
+
+
+@app.command(name="app", short_help="Serve a web page around a checkpoint.")
+def web_app(
+    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
+    transcriber: Annotated[
+        str | None, typer.Option(help="A speech recognition model (folder or Hub id) for clips without words.")
+    ] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="A CSV file with the columns audio and text: clips to choose from.")
+    ] = None,
+) -> None:
+    """Serve a web page that records or takes a clip and shows the answer, with an API at /answer."""
+    require_extra("gradio", "app", "the web page needs Gradio")
+    require_checkpoint(model)
+    from ..web.serving import serve
+
+    clips = _read_examples(examples)
+    pipe = open_pipeline(model, transcriber=transcriber)
+    try:
+        serve(pipe, Path(model).resolve().name, host, port, transcriber is not None, clips)
+    except OSError as error:
+        raise CommandError(
+            f"port {port} of {host} is taken, or {host} is no address of this machine; see --port and --host"
+        ) from error
+
+
+@export.command("space")
+def export_space(
+    model: Annotated[str, typer.Argument(help="A DRKF checkpoint: a folder, which is copied, or a Hub id.")],
+    output_dir: Annotated[Path, typer.Argument(help="Where the Space goes; must not exist yet.")],
+    examples: Annotated[
+        Path | None, typer.Option(help="A CSV file with the columns audio and text: clips to choose from.")
+    ] = None,
+) -> None:
+    """Write a folder that runs as a Hugging Face Space: the page of `drkf app` around this checkpoint."""
+    require_checkpoint(model, graph=False)
+    from ..space import write_space
+
+    write_space(model, output_dir, _read_examples(examples))
+    typer.echo(f"{output_dir} holds the Space. Try it: python {output_dir / 'app.py'}")
+
+
+@export.command("onnx")
+def export_onnx(
+    model: Annotated[str, typer.Argument(help="A DRKF checkpoint: a folder or a Hub id.")],
+    output_dir: Annotated[Path, typer.Argument(help="Where the graph, the processor and the contract go.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise linear layers to 8 bits.")] = False,
+) -> None:
+    """Write one ONNX graph with its processor; it runs without torch, alone or in batches of any lengths."""
+    for module in ("onnx", "onnxruntime", "onnxscript"):
+        require_extra(module, "onnx", f"the export needs {module}")
+    require_checkpoint(model, graph=False)
+    from modeling_drkf.release.onnx_export import export_onnx
+
+    path = export_onnx(model, output_dir, int8)
+    typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB); its contract: {path.with_name('README.md')}")
+
+
+def _read_examples(manifest: Path | None) -> list[Any]:
+    from ..web.clips import ClipError, read_examples
+
+    try:
+        return [] if manifest is None else read_examples(manifest)
+    except (ClipError, OSError) as error:
+        raise CommandError(f"--examples: {error}") from error
