@@ -40,7 +40,20 @@ def main() -> None:
     command = [sys.executable, "-c", "from drkf_cli import app; app()"]
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
-            [*command, "app", "--model", options.model, "--port", str(port)], stdout=log, stderr=log
+            [
+                *command,
+                "app",
+                "--model",
+                options.model,
+                "--port",
+                str(port),
+                "--limit",
+                "requests_per_minute=0",
+                "--limit",
+                "open_requests=0",
+            ],
+            stdout=log,
+            stderr=log,
         )
         try:
             address = f"http://127.0.0.1:{port}"

@@ -15,15 +15,16 @@ from .errors import WriteError, require_extra
 from .web.clips import Example
 
 PAGE_FOLDER = "drkf_web"
-REQUIREMENTS = ("torch>=2.9", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5")
+REQUIREMENTS = ("torch>=2.9", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5", "prometheus_client>=0.22")
 
 APP = '''"""The page of a DRKF checkpoint. It runs code that the checkpoint carries: read that if it is not yours."""
 
 import os
 from pathlib import Path
 
-from drkf_web import serve
+from drkf_web.serving import serve
 from drkf_web.clips import read_examples
+from drkf_web.limits import Limits
 from transformers import pipeline
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +38,7 @@ if __name__ == "__main__":
         host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
         port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
         examples=read_examples(examples) if examples.exists() else [],
+        limits=Limits.read(),
     )
 '''
 

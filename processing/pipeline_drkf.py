@@ -82,6 +82,10 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         values = {name: output.get(name) for name in ("logits", "consistency_logits", "modality_shares")}
         return {name: None if value is None else value.float().numpy() for name, value in values.items()}
 
+    def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
+        """See [`EmotionRecognizer.read_audio`]."""
+        return self.recognizer.read_audio(audio, max_seconds)
+
     def explain(self, audio: Any, text: str | None = None, answer: dict[str, Any] | None = None) -> Explanation:
         """Where the model looked while it answered; see [`explain`]."""
         return explain(self, audio, text, answer)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .audio_drkf import load_audio
 from .recognition_inputs_drkf import INPUT_ERRORS, InputReader, Item, Unit
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribers
@@ -69,6 +70,15 @@ class EmotionRecognizer:
         if is_collection(inputs):
             return self._answers(inputs, chosen)
         return next(self._answers([inputs], chosen, lone=True))
+
+    def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
+        """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate"}`, at the model's rate.
+
+        Raises:
+            AudioError: it cannot be used, or is longer than `max_seconds`.
+        """
+        rate = self.processor.feature_extractor.sampling_rate
+        return {"array": load_audio(audio, rate, name="the clip", max_seconds=max_seconds), "sampling_rate": rate}
 
     def _answers(self, inputs: Iterable[Any], options: RecognitionOptions, lone: bool = False) -> Iterator[dict]:
         reader = InputReader(self.processor, self._transcribers.get(options.transcriber), options)

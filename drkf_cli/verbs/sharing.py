@@ -42,16 +42,46 @@ def web_app(
     examples: Annotated[
         Path | None, typer.Option(help="A CSV file with the columns audio and text: clips to choose from.")
     ] = None,
+    auth: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="USER:PASSWORD of somebody who may see the page; better in the environment.",
+            envvar="DRKF_AUTH",
+            metavar="USER:PASSWORD",
+        ),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A name under which the page may be addressed; any, if none is given.")
+    ] = None,
+    limits_file: Annotated[Path | None, typer.Option("--limits", help="A TOML file of limits.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="One limit, such as clip_seconds=30.", metavar="NAME=VALUE")
+    ] = None,
 ) -> None:
-    """Serve a web page that records or takes a clip and shows the answer, with an API at /answer."""
+    """Serve a web page that records or takes a clip and shows the answer, with an API at /answer.
+
+    Limits are read from --limits, then from variables such as DRKF_APP_CLIP_SECONDS, then from --limit; a wrong name
+    lists them. For operators: /healthz, /readyz, /metrics (Prometheus), one line of JSON a request on stderr; SIGTERM
+    waits for answers that are under way.
+    """
     require_extra("gradio", "app", "the web page needs Gradio")
     require_checkpoint(model)
+    from ..web.limits import LimitError, Limits
+
+    try:
+        limits = Limits.read(limits_file, flags=limit or [])
+    except LimitError as error:
+        raise CommandError(str(error)) from error
+    people = [(name, password) for name, _, password in (person.partition(":") for person in auth or [])]
+    if not all(name and password for name, password in people):
+        raise CommandError("--auth takes USER:PASSWORD")
+    clips = _read_examples(examples)
     from ..web.serving import serve
 
-    clips = _read_examples(examples)
     pipe = open_pipeline(model, transcriber=transcriber)
     try:
-        serve(pipe, Path(model).resolve().name, host, port, transcriber is not None, clips)
+        title = Path(model).resolve().name
+        serve(pipe, title, host, port, transcriber is not None, clips, limits, people, allowed_host or ["*"])
     except OSError as error:
         raise CommandError(
             f"port {port} of {host} is taken, or {host} is no address of this machine; see --port and --host"

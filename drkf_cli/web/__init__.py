@@ -1,5 +1,1 @@
 """The web page around a recogniser. A Space carries this folder: it imports nothing from outside."""
-
-from .serving import serve
-
-__all__ = ["serve"]

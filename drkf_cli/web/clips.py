@@ -1,76 +1,69 @@
 """What clients send and what examples hold: read within limits."""
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-MAX_SECONDS = 60
-MAX_UPLOAD_BYTES = 25 * 2**20
-MAX_TEXT_CHARACTERS = 1000
+from .limits import Limits
+
 MAX_EXAMPLES = 8
-DELETED_AFTER = 300  # seconds: when a client's file is deleted
-CLEANED_EVERY = 30  # seconds: how often that is looked at
-BLOCK = 1 << 16  # frames
+FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "MPEG")  # as libsndfile calls them
+UNKNOWN_FRAMES = 1 << 62  # what it announces where a file has no length is beyond this
 
 
 class ClipError(ValueError):
     """A clip or text that the page refuses, or an invalid example; the message is for who sent it."""
 
 
-def read_clip(path: str | None) -> bytes | None:
-    """The encoded clip, if it is short enough; what cannot be decoded is left to the recogniser to tell.
+def read_clip(path: str | None, limits: Limits) -> bytes | None:
+    """The encoded clip, if its header announces no more than is allowed; nothing is decoded.
 
     Raises:
-        ClipError: the clip is no longer there, too large, or longer than `MAX_SECONDS` (by its header, and, since a
-            header may lie, by what is in it).
+        ClipError: the clip is no longer there, too large, too long, or of a format that the page does not take.
     """
     if path is None:
         return None
     try:
         with Path(path).open("rb") as file:
-            encoded = file.read(MAX_UPLOAD_BYTES + 1)
+            encoded = file.read(limits.upload_bytes + 1)
     except FileNotFoundError as error:
         raise ClipError(
             "The clip is no longer on the server: clips are deleted after a while. Add it again."
         ) from error
     if not encoded:
         raise ClipError("The file is empty (0 bytes). Record or upload a clip with sound in it.")
-    if len(encoded) > MAX_UPLOAD_BYTES:
-        raise ClipError(f"The clip has more than {MAX_UPLOAD_BYTES / 2**20:.0f} MB. Shorten or compress it.")
-    if _is_longer(path, MAX_SECONDS):
+    if len(encoded) > limits.upload_bytes:
+        raise ClipError(f"The clip has more than {limits.upload_bytes / 2**20:.0f} MB. Shorten or compress it.")
+    try:
+        header = soundfile.info(io.BytesIO(encoded))
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless .raw files
+        raise ClipError("The file cannot be decoded. WAV, FLAC, OGG and MP3 are read.") from error
+    if header.format not in FORMATS:
+        raise ClipError(f"Files of the format {header.format} are not read; WAV, FLAC, OGG and MP3 are.")
+    announced = 0 if header.frames > UNKNOWN_FRAMES else header.frames
+    if announced > limits.clip_seconds * header.samplerate:
         raise ClipError(
-            f"The clip lasts longer than {MAX_SECONDS} seconds. Cut out the part that you want to ask about."
+            f"The clip lasts longer than {limits.clip_seconds:g} seconds. Cut out the part that you want to ask about."
         )
+    if announced * header.channels > limits.clip_values:
+        raise ClipError("The clip has too many channels or too high a rate. Convert it to mono, 16 kHz.")
     return encoded
 
 
-def read_text(text: str | None) -> str | None:
+def read_text(text: str | None, limits: Limits) -> str | None:
     """The words, or None where there are none.
 
     Raises:
-        ClipError: more than `MAX_TEXT_CHARACTERS`.
+        ClipError: more than `limits.text_characters`.
     """
     text = (text or "").strip()
-    if len(text) > MAX_TEXT_CHARACTERS:
-        raise ClipError(f"The text has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are read. Shorten it.")
+    if len(text) > limits.text_characters:
+        raise ClipError(f"The text has {len(text)} characters; at most {limits.text_characters} are read. Shorten it.")
     return text or None
-
-
-def _is_longer(path: str, seconds: float) -> bool:
-    try:
-        with soundfile.SoundFile(path) as audio:
-            limit = seconds * audio.samplerate
-            if audio.frames > limit:
-                return True
-            block, decoded = np.empty((BLOCK, audio.channels), dtype=np.float32), 0
-            while decoded <= limit and (count := len(audio.read(out=block))):
-                decoded += count
-            return decoded > limit
-    except (soundfile.SoundFileError, TypeError):  # TypeError: headerless .raw files
-        return False
 
 
 @dataclass(frozen=True)

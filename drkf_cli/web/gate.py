@@ -1,16 +1,21 @@
 """What a request must pass before Gradio sees it."""
 
+import asyncio
 import json
-import os
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote
 
+from .limits import Limits
+from .storage import Storage
+
 UPLOAD = "/gradio_api/upload"
-POSTS = (UPLOAD, *(f"/gradio_api/{route}" for route in ("queue/join", "call/", "cancel", "reset")))
-MAX_JSON_BYTES = 2**20
-MAX_STORED_BYTES = 2**30
+LOGIN = "/login"
+POSTS = tuple(f"/gradio_api/{route}" for route in ("queue/join", "call/", "cancel", "reset"))
+FORM_BYTES = 2**14  # what a multipart form adds to its file
+OPENING_BRACKETS = 500  # objects and lists of a request
+IN_MEMORY = 2**20
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -28,21 +33,26 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+class Refused(Exception):  # noqa: N818
+    """A request that goes no further: status and reason."""
+
+
 class Gate:
     """ASGI middleware: refuses any path or URL that a client names unless it is an upload of this server, bounds what
     is sent and stored, and tells browsers to load nothing from elsewhere.
 
-    Gradio by itself fetches public URLs that stand in place of a file, and serves routes that this page has no use
-    for, one of which gives what it is sent to ffmpeg.
+    Gradio by itself fetches public URLs that stand in place of a file, keeps what arrived of an upload that breaks
+    off, and serves routes that this page has no use for, one of which gives what it is sent to ffmpeg.
 
     Args:
         app: the application behind it.
-        folder: where uploads are kept.
+        storage: where uploads are kept.
+        login: whether the page has a login form.
     """
 
-    def __init__(self, app: Any, folder: Path):
-        self.app = app
-        self.folder = folder.resolve()
+    def __init__(self, app: Any, storage: Storage, limits: Limits, login: bool = False):
+        self.app, self.storage, self.limits = app, storage, limits
+        self.login = login
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,85 +64,131 @@ class Gate:
                 message["headers"] = [*message.get("headers", []), *HEADERS]
             await send(message)
 
+        try:
+            await self._admit(scope, receive, send_with_headers)
+        except Refused as refusal:
+            await respond(send_with_headers, *refusal.args)
+
+    async def _admit(self, scope: Message, receive: Receive, send: Send) -> None:
         path = unquote(scope["path"])
-        if any(marker in path for marker in ("/file=", "/file/", "/proxy=")) and not self._holds(_named_file(path)):
-            await _refuse(send_with_headers, 403, "This server gives out uploads and its own answers only.")
-        elif scope["method"] != "POST":
-            await self.app(scope, receive, send_with_headers)
-        elif not path.startswith(POSTS):
-            await _refuse(send_with_headers, 404, "This server has no such service.")
-        elif path.startswith(UPLOAD):
-            if _stored_bytes(self.folder) > MAX_STORED_BYTES:
-                await _refuse(send_with_headers, 503, "Too many clips are waiting; try again in a few minutes.")
-            else:
-                await self.app(scope, receive, send_with_headers)
+        names_file = any(marker in path for marker in ("/file=", "/file/", "/proxy="))
+        if names_file and not self.storage.holds(path.partition("/file=")[2]):
+            raise Refused(403, "This server gives out uploads and its own answers only.")
+        if scope["method"] != "POST":
+            await self.app(scope, receive, send)
+        elif path.rstrip("/") == UPLOAD:
+            await self._upload(scope, receive, send)
+        elif path.startswith(POSTS):
+            with tempfile.SpooledTemporaryFile(IN_MEMORY) as body:
+                if await _read(receive, body, self.limits.request_bytes, self.limits.upload_seconds):
+                    self._check(body.read())
+                    await self.app(scope, _replay(body, receive), send)
+        elif self.login and path.rstrip("/") == LOGIN:
+            with tempfile.SpooledTemporaryFile(IN_MEMORY) as body:
+                if await _read(receive, body, FORM_BYTES, self.limits.upload_seconds):
+                    await self.app(scope, _replay(body, receive), send)
         else:
-            await self._pass_json(scope, receive, send_with_headers)
+            raise Refused(404, "This server has no such service.")
 
-    async def _pass_json(self, scope: Message, receive: Receive, send: Send) -> None:
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            if len(body) > MAX_JSON_BYTES:
-                await _refuse(send, 413, f"A request may have at most {MAX_JSON_BYTES} bytes.")
-                return
-            if not message.get("more_body"):
-                break
+    async def _upload(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Takes an upload whole before it is passed on: of one that breaks off nothing is left."""
+        largest = self.limits.upload_bytes + FORM_BYTES
+        size = int(dict(scope["headers"]).get(b"content-length", b"") or largest)
+        if size > largest:
+            raise Refused(413, f"A file may have at most {self.limits.upload_bytes} bytes.")
+        if not self.storage.reserve(size):
+            raise Refused(503, "Too many clips are waiting; try again in a few minutes.")
+        kept = False
+
+        async def note_status(message: Message) -> None:
+            nonlocal kept
+            if message["type"] == "http.response.start":
+                kept = message["status"] == 200
+            await send(message)
+
         try:
-            named = list(_named_paths(json.loads(body))) if body else []
+            with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self.storage.folder)) as body:
+                if await _read(receive, body, size, self.limits.upload_seconds):
+                    await self.app(scope, _replay(body, receive), note_status)
+        finally:
+            self.storage.release(size, kept)
+
+    def _check(self, body: bytes) -> None:
+        """Refuses what is no call of this page; bounds depth and count before anything is parsed."""
+        if body.count(b"{") + body.count(b"[") > OPENING_BRACKETS:
+            raise Refused(400, "The request is nested too deeply or has too many parts.")
+        try:
+            call = json.loads(body) if body else {}
         except (ValueError, RecursionError):
-            await _refuse(send, 400, "The request is not valid JSON.")
-            return
-        if not all(self._holds(name) for name in named):
-            await _refuse(send, 400, "Upload the clip: paths and URLs are not read.")
-            return
-        waiting: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
-
-        async def replay() -> Message:
-            return waiting.pop() if waiting else await receive()
-
-        await self.app(scope, replay, send)
-
-    def _holds(self, name: Any) -> bool:
-        """Whether `name` is a path inside the upload folder, links followed."""
-        try:
-            return isinstance(name, str) and os.path.isabs(name) and Path(name).resolve().is_relative_to(self.folder)
-        except (OSError, ValueError):  # ValueError: a null byte
-            return False
-
-
-def _named_file(path: str) -> str:
-    return path.partition("/file=")[2]
+            raise Refused(400, "The request is not valid JSON.") from None
+        if not isinstance(call, dict):
+            raise Refused(400, "The request must be a JSON object.")
+        if not all(self.storage.holds(name) for name in _named_paths(call)):
+            raise Refused(400, "Upload the clip: paths and URLs are not read.")
+        inputs = call.get("data", [])
+        if not isinstance(inputs, list) or not all(_is_input(value) for value in inputs):
+            raise Refused(400, '"data" must be a list: an uploaded clip or null, then a text or null.')
 
 
 def _named_paths(value: Any) -> Iterator[Any]:
     """Every value under a key `path` (Gradio's file objects), at any depth; null stands for no file."""
-    if isinstance(value, dict):
-        if value.get("path") is not None:
-            yield value["path"]
-        for part in value.values():
-            yield from _named_paths(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _named_paths(part)
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if value.get("path") is not None:
+                yield value["path"]
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
-def _stored_bytes(folder: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(parent, name), follow_symlinks=False).st_size
-            except FileNotFoundError:  # deleted meanwhile
-                continue
-    return total
+def _is_input(value: Any) -> bool:
+    is_file = isinstance(value, dict) and isinstance(value.get("path"), str)
+    return value is None or isinstance(value, str) or is_file
 
 
-async def _refuse(send: Send, status: int, reason: str) -> None:
+async def _read(receive: Receive, body: IO[bytes], largest: int, seconds: float) -> bool:
+    """Reads a request's body and goes back to its beginning; False where the client has gone."""
+    try:
+        async with asyncio.timeout(seconds):
+            size, more = 0, True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return False
+                size += len(message.get("body", b""))
+                if size > largest:
+                    raise Refused(413, f"A request may have at most {largest} bytes here.")
+                body.write(message.get("body", b""))
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise Refused(408, f"The request did not arrive within {seconds:g} seconds.") from None
+    body.seek(0)
+    return True
+
+
+def _replay(body: IO[bytes], receive: Receive) -> Receive:
+    """A `receive` that gives the body again, then whatever the client does next."""
+    body.seek(0)
+    finished = False
+
+    async def replay() -> Message:
+        nonlocal finished
+        if finished:
+            return await receive()
+        chunk = body.read(2**16)
+        finished = len(chunk) < 2**16
+        return {"type": "http.request", "body": chunk, "more_body": not finished}
+
+    return replay
+
+
+async def respond(send: Send, status: int, reason: str) -> None:
+    """Sends `{"detail": reason}`."""
     body = json.dumps({"detail": reason}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status in (429, 503):
+        headers.append((b"retry-after", b"30"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,30 +1,27 @@
 """The page: its controls, its answers, and the API endpoint `/answer`."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import ceil
 from typing import Any
 
 import gradio as gr
 
 from .attention import render_attention
-from .clips import (
-    CLEANED_EVERY,
-    DELETED_AFTER,
-    MAX_SECONDS,
-    MAX_TEXT_CHARACTERS,
-    ClipError,
-    Example,
-    read_clip,
-    read_text,
-)
+from .clips import ClipError, Example, read_clip, read_text
+from .limits import Limits
 from .rendering import CSS, LIMITS, WAITING, render_answer, render_error
 
 TITLE = "What does the speaker feel?"
-QUEUE_LENGTH = 64
 
 API_USE = """From a program:
 
-    from gradio_client import Client, handle_file
-    answer = Client("THE ADDRESS OF THIS PAGE").predict(handle_file("clip.wav"), "the words", api_name="/answer")
+```python
+from gradio_client import Client, handle_file
+
+page = Client("THE ADDRESS OF THIS PAGE")
+answer = page.predict(handle_file("clip.wav"), "the words", api_name="/answer")
+```
 """
 FONT = ("system-ui", "sans-serif")
 ANNOUNCE = """() => {
@@ -38,9 +35,10 @@ ANNOUNCE = """() => {
 
 
 def build_page(
-    recogniser: Any, title: str, transcribes: bool = False, examples: Sequence[Example] = ()
+    recogniser: Any, title: str, limits: Limits, transcribes: bool = False, examples: Sequence[Example] = ()
 ) -> tuple[gr.Blocks, dict[str, Any]]:
-    """
+    """The page around a recogniser.
+
     Args:
         recogniser: gives Answers; where it explains them, too (a pipeline does, an exported graph does not), the
             page draws the attention.
@@ -50,28 +48,47 @@ def build_page(
     Returns: the page, and the options of its `launch` that concern its looks.
     """
 
+    worker = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    def recognise(audio: bytes | None, text: str | None, explains: bool) -> tuple[dict[str, Any], str]:
+        given: dict[str, Any] = {"text": text}
+        if audio is not None:  # decoded once, whatever follows
+            given["audio"] = recogniser.read_audio(audio, max_seconds=limits.clip_seconds)
+        found = recogniser(given)
+        if not explains or found["modality_shares"] is None or not hasattr(recogniser, "explain"):
+            return found, ""
+        return found, render_attention(recogniser.explain(given["audio"], found["text"], found))
+
+    def within_time(audio: str | None, text: str, explains: bool) -> tuple[dict[str, Any], str]:
+        clip, words = read_clip(audio, limits), read_text(text, limits)
+        if clip is None and words is None:
+            raise ClipError("Nothing to go by: record or upload a clip, type its words, or do both.")
+        future = worker.submit(recognise, clip, words, explains)
+        try:
+            return future.result(limits.answer_seconds)
+        except TimeoutError:
+            future.cancel()
+            raise ClipError(f"No answer within {limits.answer_seconds:g} seconds. Try a shorter clip.") from None
+
     def answer(audio: str | None, text: str) -> dict[str, Any]:
         """The Answer for a clip, its words, or both; see the documentation of the pipeline."""
         try:
-            given = {"audio": read_clip(audio), "text": read_text(text)}
-            if given["audio"] is None and given["text"] is None:
-                raise ClipError("Nothing to go by: record or upload a clip, type its words, or do both.")
-            return recogniser({name: value for name, value in given.items() if value is not None})
+            return within_time(audio, text, explains=False)[0]
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
     def show(audio: str | None, text: str) -> tuple[str, str, dict[str, Any] | None]:
         try:
-            found = answer(audio, text)
-        except gr.Error as error:
-            return render_error(error.message), "", None
-        picture = ""
-        if found["modality_shares"] is not None and hasattr(recogniser, "explain"):
-            picture = render_attention(recogniser.explain(read_clip(audio), found["text"], found))
+            found, picture = within_time(audio, text, explains=True)
+        except ValueError as error:
+            return render_error(str(error)), "", None
         return render_answer(found), picture, found
 
     with gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(CLEANED_EVERY, DELETED_AFTER), fill_width=False
+        title=TITLE,
+        analytics_enabled=False,
+        delete_cache=(ceil(limits.swept_seconds), ceil(limits.kept_seconds)),
+        fill_width=False,
     ) as page:
         gr.Markdown(f"# {TITLE}\nA guess from the voice and the words together, by the model *{title}*.")
         with gr.Row():
@@ -85,14 +102,14 @@ def build_page(
                         elem_id="clip",
                     )
                     gr.Markdown(
-                        f"WAV, FLAC, OGG or MP3, at most {MAX_SECONDS} seconds. Clips are deleted from this server "
-                        f"after about {DELETED_AFTER // 60} minutes."
+                        f"WAV, FLAC, OGG or MP3, at most {limits.clip_seconds:g} seconds. Clips are deleted from this "
+                        f"server after about {ceil(limits.kept_seconds / 60)} minutes."
                     )
                 text = gr.Textbox(
                     label="Words that are said in it",
                     info="Left empty, they are written down for you." if transcribes else "Leave empty if unknown.",
                     lines=2,
-                    max_length=MAX_TEXT_CHARACTERS,
+                    max_length=limits.text_characters,
                     elem_id="words",
                 )
                 if examples:
@@ -117,7 +134,7 @@ def build_page(
             **shared,
         )
         gr.Button(visible=False).click(answer, [audio, text], endpoint, api_name="answer", **shared)
-    page.queue(max_size=QUEUE_LENGTH)
+    page.queue(max_size=limits.queue_length)
     theme = gr.themes.Default(primary_hue="blue", font=FONT, font_mono=("ui-monospace", "monospace")).set(
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",

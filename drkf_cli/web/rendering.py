@@ -74,9 +74,10 @@ def _table(scores: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _agreement(consistency: float | None) -> str:
-    title = "<h2>Do voice and words agree?</h2>"
+    """Nothing where the model gives no calibrated probability."""
     if consistency is None:
-        return f"{title}<p>Unknown: that takes a clip, its words, and a model that was trained to tell.</p>"
+        return ""
+    title = "<h2>Do voice and words agree?</h2>"
     verdicts = ["They seem to contradict each other", "Hard to tell", "They seem to agree"]
     verdict = verdicts[sum(consistency > border for border in UNCLEAR)]
     return (

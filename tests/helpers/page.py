@@ -1,0 +1,74 @@
+"""A served page in tests: a tiny checkpoint, a server process, requests to its API."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from .tiny import perturb, tiny_model, tiny_processor
+
+DRKF = [sys.executable, "-c", "from drkf_cli import app; app()"]
+WORDS = "i am so happy"
+FILE_DATA = {"meta": {"_type": "gradio.FileData"}}
+
+
+def write_checkpoint(folder: Path) -> Path:
+    names = ["calm", "tense", "glad"]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    perturb(tiny_model(max_fusion_positions=600, **labels), scale=0.2).save_pretrained(folder)
+    tiny_processor(max_audio_seconds=0.5).save_pretrained(folder)
+    return folder
+
+
+@contextmanager
+def serving(command: list[str], port: int, folder: Path, **environment: str) -> Iterator[str]:
+    """The address of a server process that keeps its temporary files in `folder`."""
+    log = folder / "server.log"
+    with log.open("w") as output:
+        variables = os.environ | {"TMPDIR": str(folder), "TOKENIZERS_PARALLELISM": "false"} | environment
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=variables)
+        try:
+            deadline = time.monotonic() + 120
+            while "The page is at" not in log.read_text():
+                assert process.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < deadline, "the server takes too long to start"
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+    assert process.returncode == 128 + signal.SIGTERM, log.read_text()[-3000:]
+    assert sorted(folder.iterdir()) == [log], "the server left files behind"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def call(address: str, audio: Any, text: Any = WORDS, session: Any = requests) -> requests.Response:
+    return session.post(f"{address}/gradio_api/call/answer", json={"data": [audio, text]}, timeout=30)
+
+
+def result(address: str, called: requests.Response, session: Any = requests) -> tuple[str, Any]:
+    """The event (complete or error) and what it carries."""
+    answer = session.get(f"{address}/gradio_api/call/answer/{called.json()['event_id']}", timeout=60).text
+    event, data = re.findall(r"event: (complete|error)\ndata: (.*)", answer)[0]
+    return event, json.loads(data)
+
+
+def uploaded(address: str, clip: Path, session: Any = requests) -> dict[str, Any]:
+    with clip.open("rb") as file:
+        paths = session.post(f"{address}/gradio_api/upload", files={"files": file}, timeout=30).json()
+    return {"path": paths[0], **FILE_DATA}
