@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -185,6 +186,58 @@ def test_quantising_and_weights_in_a_file_of_their_own(int8, weights, exported, 
     ours, theirs = run(tmp_path, batch)["logits"].softmax(-1), run(exported, batch)["logits"].softmax(-1)
     difference = float((ours - theirs).abs().max())
     assert 1e-5 < difference < 0.05 if int8 else difference == 0
+
+
+def saturating_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """u8 x s8 as CPUs with AVX2 and no VNNI compute it: the sum of two products is cut to 16 bits."""
+    pairs = -(-left.shape[-1] // 2)
+    left = np.pad(left.astype(np.int32), [(0, 0)] * (left.ndim - 1) + [(0, 2 * pairs - left.shape[-1])])
+    right = np.pad(right.astype(np.int32), [(0, 2 * pairs - right.shape[0]), (0, 0)])
+    total = np.zeros((*left.shape[:-1], right.shape[1]), dtype=np.int32)
+    for first in range(0, 2 * pairs, 2):
+        both = left[..., first : first + 2] @ right[first : first + 2]
+        total += np.clip(both, -(2**15), 2**15 - 1)
+    return total
+
+
+def test_the_product_of_two_large_pairs_saturates():
+    left, right = np.full((1, 4), 255, dtype=np.uint8), np.full((4, 1), 127, dtype=np.int8)
+    assert saturating_product(left, right).item() == 2 * (2**15 - 1) < 4 * 255 * 127
+    assert saturating_product(left, right // 2).item() == 4 * 255 * 63
+
+
+def test_eight_bits_give_one_answer_with_saturating_and_with_exact_products(exported, model, tmp_path):
+    """CPUs with VNNI add products exactly, those without cut their sums: the weights leave room for both."""
+    onnx = pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+    from onnx.reference.op_run import OpRun
+
+    class MatMulInteger(OpRun):
+        product = staticmethod(np.matmul)
+
+        def _run(self, left, right, left_zero=None, right_zero=None):
+            assert right.dtype == np.int8
+            assert not np.any(right_zero)
+            product = self.product(left, right)
+            sums = right.astype(np.int32).sum(0)
+            return (product - np.int32(left_zero if left_zero is not None else 0) * sums,)
+
+    class Exact(MatMulInteger):
+        product = staticmethod(lambda left, right: left.astype(np.int32) @ right.astype(np.int32))
+
+    class Saturating(MatMulInteger):
+        product = staticmethod(saturating_product)
+
+    (tmp_path / "scratch").mkdir()
+    shutil.copy(exported / "model.onnx", tmp_path / "scratch" / "model.onnx")
+    path = _finish(tmp_path / "scratch" / "model.onnx", tmp_path / "model.onnx", _metadata(model.config, True), True)
+    inputs = {name: tensor.numpy() for name, tensor in tiny_batch().items()}
+    logits = {}
+    for kind in (Exact, Saturating):
+        operator = type("MatMulInteger", (kind,), {})
+        logits[kind] = ReferenceEvaluator(onnx.load(path), new_ops=[operator]).run(["logits"], inputs)[0]
+    np.testing.assert_array_equal(logits[Exact], logits[Saturating])
+    np.testing.assert_allclose(logits[Exact], run(tmp_path, tiny_batch())["logits"], atol=1e-3)
 
 
 @pytest.mark.parametrize("audio", ["wav2vec2-adapter", "data2vec-audio", "sew"])

@@ -266,6 +266,7 @@ def _finish(float32: Path, path: Path, metadata: Mapping[str, str], int8: bool) 
                 op_types_to_quantize=QUANTISED_OPERATORS,
                 per_channel=True,
                 weight_type=QuantType.QInt8,
+                reduce_range=True,  # of 8-bit weights, CPUs without VNNI let the sum of two products overflow
                 nodes_to_exclude=_nodes_of(float32, KEPT_IN_FLOAT32),
                 use_external_data_format=large,
             )
