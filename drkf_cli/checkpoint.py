@@ -80,10 +80,3 @@ def _require_files(folder: Path) -> None:
         raise ModelError(f"{folder} is not a DRKF checkpoint: model_type in its {CONFIG} is {json.dumps(kind)}")
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise ModelError(f"{folder} has no weights ({WEIGHTS[0]}): the checkpoint is incomplete")
-
-
-def renamed(answer: dict[str, Any], number: int, name: str) -> dict[str, Any]:
-    """The pipeline's answer to its input `number`, called `name` in its error, if it is one."""
-    beginning = f"input {number}"
-    error = answer.get("error", "")
-    return {"error": name + error.removeprefix(beginning)} if error.startswith(beginning) else answer

@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -14,8 +14,9 @@ from transformers import pipeline
 
 from drkf_cli.spoken_demo.corpus import make_spoken_demo
 from modeling_drkf.experiments.options import parse_arguments
+from modeling_drkf.experiments.run import Run, Terminated, run_experiment
 from processing.pipeline_drkf import TASK
-from train_drkf import SIGNALLED, Terminated, train
+from train_drkf import SIGNALLED
 
 from .predict import answers_table
 
@@ -46,7 +47,8 @@ def _show(folder: Path, seed: int) -> None:
         console.rule(f"{number}. Training on {title}")
         shutil.rmtree(folder / modality, ignore_errors=True)
         options = ["--manifest", manifest, "--modality", modality, "--output_dir", folder / modality, "--seed", seed]
-        results[modality] = train(*parse_arguments(["demo.yaml", *map(str, options)]))["test"]
+        run = run_experiment(*parse_arguments(["demo.yaml", *map(str, options)]))
+        results[modality] = cast(Run, run).scores["test"]
     console.rule("5. Voices never heard in training")
     console.print(_scores(results))
     console.rule("6. The checkpoint, reloaded as a pipeline")

@@ -26,7 +26,6 @@ from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
 from processing.transcripts.timelines import answer_columns, answer_row, write_table
 
-from .checkpoint import renamed
 from .errors import CommandError, writing
 
 SLOWEST_PROCESS = timedelta(days=30)  # how long the others wait for it
@@ -142,9 +141,10 @@ def read_entries(manifest: Path) -> tuple[list[str], list[Entry]]:
 def _answers(pipe: Any, entries: Sequence[Entry], job: Job) -> list[dict[str, Any]]:
     good = [entry for entry in entries if entry.error is None]
     inputs = [_input(entry.cells, job.manifest.parent) for entry in good]
-    answers = pipe(inputs, errors="return", **job.options) if inputs else []
-    named = {e.line: renamed(a, n, f"line {e.line}") for n, (e, a) in enumerate(zip(good, answers, strict=True))}
-    return [named.get(entry.line, {"error": entry.error}) for entry in entries]
+    names = [f"line {entry.line}" for entry in good]
+    answers = pipe(inputs, names, errors="return", **job.options) if inputs else []
+    answered = {entry.line: answer for entry, answer in zip(good, answers, strict=True)}
+    return [answered.get(entry.line, {"error": entry.error}) for entry in entries]
 
 
 def _input(cells: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from processing.transcripts.segments import SegmentError, read_segments
 from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
 
-from .checkpoint import open_pipeline, renamed, require_checkpoint
+from .checkpoint import open_pipeline, require_checkpoint
 from .errors import CommandError, printable, require_extra, require_file, writing
 
 INTERRUPTED = 130
@@ -93,9 +93,10 @@ def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> l
         except SegmentError as error:
             results[index] = {"error": str(error)}
     if inputs:
-        answers = pipe(list(inputs.values()), errors="return", **options)
-        for number, (index, answer) in enumerate(zip(inputs, answers, strict=True)):
-            results[index] = notes[index] | renamed(answer, number, f"file {index + 1}")
+        names = [f"file {index + 1}" for index in inputs]
+        answers = pipe(list(inputs.values()), names, errors="return", **options)
+        for index, answer in zip(inputs, answers, strict=True):
+            results[index] = notes[index] | answer
     return [{"audio": str(request.audio), **results[index]} for index, request in enumerate(requests)]
 
 

@@ -10,12 +10,14 @@ import soundfile
 import yaml
 from huggingface_hub import ModelCard
 
+from modeling_drkf.modeling_drkf import ENDPOINT_PACKAGES
+
 from .checkpoint import open_pipeline, require_checkpoint
 from .errors import WriteError, require_extra
 from .web.clips import Example
 
 PAGE_FOLDER = "drkf_web"
-REQUIREMENTS = ("torch>=2.9", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5", "prometheus_client>=0.22")
+REQUIREMENTS = (*ENDPOINT_PACKAGES, "prometheus_client>=0.22")
 
 APP = '''"""The page of a DRKF checkpoint. It runs code that the checkpoint carries: read that if it is not yours."""
 

@@ -4,7 +4,7 @@
      "parameters": {"top_k": 3}}
 
 `inputs` is one request or a list of them; `audio` or `text` may be missing, `segments` ask for a timeline; raw audio
-bytes are a request without text. `parameters`: `top_k`, `chunk_length_s`, `stride_s`. A request is bounded in all that
+bytes are a request without text. `parameters`: `top_k`, `chunk_length_s`, `step_s`. A request is bounded in all that
 a client chooses, and names no file, address or model: nothing but the bytes that it brings is read.
 """
 
@@ -30,7 +30,7 @@ class EndpointHandler:
     max_requests = 32
     max_segments = 1_000
     max_overlap = 4
-    parameters = ("top_k", "chunk_length_s", "stride_s")
+    parameters = ("top_k", "chunk_length_s", "step_s")
     fields = ("audio", "text", "segments")
 
     def __init__(self, path: str = "", **options: Any):
@@ -85,13 +85,13 @@ class EndpointHandler:
             raise ValueError(f'"parameters" is an object with {", ".join(self.parameters)}')
         if unknown := sorted(map(str, parameters.keys() - set(self.parameters))):
             raise ValueError(f"unknown parameter {', '.join(unknown)[:100]}; there are {', '.join(self.parameters)}")
-        for name in ("chunk_length_s", "stride_s"):
+        for name in ("chunk_length_s", "step_s"):
             value = parameters.get(name)
             if value is not None and not (_is_number(value) and 0 < value <= self.max_seconds):
                 raise ValueError(f"{name} is a number of seconds up to {self.max_seconds:g}")
         length = parameters.get("chunk_length_s")
-        stride: float = parameters.get("stride_s") or length or 0.0
-        if length and (length < 1 or length > self.max_overlap * stride):
+        step: float = parameters.get("step_s") or length or 0.0
+        if length and (length < 1 or length > self.max_overlap * step):
             raise ValueError(f"windows last a second or more, and at most {self.max_overlap} of them overlap")
         return dict(parameters)
 

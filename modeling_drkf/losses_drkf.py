@@ -103,10 +103,9 @@ def club_bound(scores: Tensor) -> Tensor:
 
 def cosine_scores(left: Tensor, right: Tensor, temperature: Tensor) -> Tensor:
     """sim(left_i, right_j) / tau, in float32 or better: (M, d) and (N, d) to (M, N)."""
+    wide = torch.promote_types(left.dtype, torch.float32)
     with torch.autocast(left.device.type, enabled=False):
-        left, right = (F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
-                       for vectors in (left, right))  # fmt: skip
-        return left @ right.T / temperature
+        return F.normalize(left.to(wide), dim=-1) @ F.normalize(right.to(wide), dim=-1).T / temperature
 
 
 def intra_modality_mi_loss(projected: Tensor, projected_augmented: Tensor, temperature: Tensor) -> Tensor:

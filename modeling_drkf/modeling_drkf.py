@@ -5,9 +5,7 @@ both (FE), judges whether they bear the same emotion (ED) and classifies it (EC)
 """
 
 import os
-from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,13 +14,13 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_drkf import DRKFConfig
 from .gathering_drkf import batch_offset, gather_rows, is_distributed
 from .kf_emotion_heads import EmotionHead
-from .kf_fusion_encoder import FUSION_ENCODERS, Fused, FusionFlags
+from .kf_fusion_encoder import FUSION_ENCODERS
 from .losses_drkf import (
     classification_loss,
     composite_loss,
@@ -36,8 +34,10 @@ from .losses_drkf import (
 )
 from .orl_cmie_baseline import ContrastiveMutualInformation
 from .orl_decoupled_representations import DecoupledRepresentations, shuffle_emodalities
-from .orl_modality_encoding import Modality, ModalityEncoding, check_reads_both_ways, load_pretrained_encoder
+from .orl_encoders import check_reads_both_ways, load_pretrained_encoder
+from .orl_modality_encoding import Modality, ModalityEncoding
 from .orl_progressive_augmentation import ProgressiveAugmentation
+from .outputs_drkf import DRKFClassifierOutput, DRKFModelOutput, modality_shares, requested_outputs
 
 if TYPE_CHECKING:  # a saved model carries the files that its code names
     from .handler import EndpointHandler  # noqa: F401
@@ -47,7 +47,6 @@ AUTO_MAP = {
     "AutoModel": "modeling_drkf.DRKFModel",
     "AutoModelForAudioClassification": "modeling_drkf.DRKFForEmotionClassification",
 }
-OUTPUT_ARGUMENTS = ("output_hidden_states", "output_attentions", "return_dict")
 ENDPOINT_PACKAGES = ("torch", "transformers>=5.23", "soundfile>=0.13", "soxr>=0.5")
 CUSTOM_PIPELINES = {  # the file comes with the processor
     "multimodal-emotion-recognition": {
@@ -56,80 +55,6 @@ CUSTOM_PIPELINES = {  # the file comes with the processor
         "type": "multimodal",
     }
 }
-
-
-@dataclass
-class DRKFModelOutput(ModelOutput):
-    """
-    Attributes:
-        pooler_output: X_fusion, the fused vector, (batch, d).
-        speech_hidden_state: S_seq, (batch, frames, d). speech_mask: (batch, frames), true where valid.
-        text_hidden_state: T_seq, (batch, tokens, d), valid tokens first. text_mask: (batch, tokens).
-        speech_summary, text_summary: S_cls and T_cls, each modality alone, (batch, d).
-        speech_attention, text_attention: with `output_modality_attention`, CLS attention to each frame
-            (batch, frames) and token (batch, tokens), mean over layers and heads. None for FE_c, which has no CLS over
-            both.
-        modality_shares: with `output_modality_attention`, the share of that attention on speech and on text,
-            (batch, 2); the larger one is the dominant modality (sec. 3.2).
-        hidden_states: with `output_hidden_states`, the fusion encoder's embeddings and each layer's output,
-            (batch, 3 + frames + tokens, d); FE_c's without CLS and SEP.
-        attentions: with `output_attentions` and `attn_implementation="eager"`, the fusion encoder's weights, a tensor
-            (batch, heads, length, length) a layer; FE_c's two a layer, from speech to text and back.
-        speech_hidden_states, speech_attentions, text_hidden_states, text_attentions: likewise, of the encoders.
-    """
-
-    pooler_output: Tensor | None = None
-    speech_hidden_state: Tensor | None = None
-    speech_mask: Tensor | None = None
-    text_hidden_state: Tensor | None = None
-    text_mask: Tensor | None = None
-    speech_summary: Tensor | None = None
-    text_summary: Tensor | None = None
-    speech_attention: Tensor | None = None
-    text_attention: Tensor | None = None
-    modality_shares: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    speech_hidden_states: tuple[Tensor, ...] | None = None
-    speech_attentions: tuple[Tensor, ...] | None = None
-    text_hidden_states: tuple[Tensor, ...] | None = None
-    text_attentions: tuple[Tensor, ...] | None = None
-
-    def modalities(self) -> tuple[Modality, Modality]:
-        """Speech and text as the modules read them."""
-        names = ("hidden_state", "mask", "summary")
-        speech, text = ([self[f"{half}_{name}"] for name in names] for half in ("speech", "text"))
-        return Modality(*speech), Modality(*text)
-
-
-@dataclass
-class DRKFClassifierOutput(ModelOutput):
-    """
-    Attributes:
-        loss: Eq. 21, where labels were given.
-        logits: EC, (batch, classes).
-        consistency_logits: ED, (batch,): do voice and words bear the same emotion? None without
-            `emotion_discrimination`.
-        loss_terms: each unweighted term of Eq. 21 by name, detached.
-        pooler_output and what follows it: see [`DRKFModelOutput`].
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    consistency_logits: Tensor | None = None
-    loss_terms: dict[str, Tensor] | None = None
-    pooler_output: Tensor | None = None
-    speech_summary: Tensor | None = None
-    text_summary: Tensor | None = None
-    speech_attention: Tensor | None = None
-    text_attention: Tensor | None = None
-    modality_shares: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    speech_hidden_states: tuple[Tensor, ...] | None = None
-    speech_attentions: tuple[Tensor, ...] | None = None
-    text_hidden_states: tuple[Tensor, ...] | None = None
-    text_attentions: tuple[Tensor, ...] | None = None
 
 
 class DRKFPreTrainedModel(PreTrainedModel):
@@ -219,7 +144,7 @@ class DRKFModel(DRKFPreTrainedModel):
         Raises:
             TypeError: another keyword argument is not None.
         """
-        flags = _flags(cast(DRKFConfig, self.config), output_modality_attention, kwargs)
+        flags = requested_outputs(cast(DRKFConfig, self.config), output_modality_attention, kwargs)
         speech, text = self.modality_encoding(
             input_values,
             audio_attention_mask,
@@ -427,23 +352,3 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             if isinstance(name, str):
                 load_pretrained_encoder(encoder, name)
         return model
-
-
-def _flags(config: DRKFConfig, modality_attention: bool | None, kwargs: Mapping[str, Any]) -> FusionFlags:
-    """The outputs requested by arguments, or where those are None by the configuration."""
-    if unknown := [name for name, value in kwargs.items() if name not in OUTPUT_ARGUMENTS and value is not None]:
-        raise TypeError(f"DRKF's forward has no argument {', '.join(map(repr, unknown))}")
-    requested = {"output_modality_attention": modality_attention, **kwargs}
-    chosen = {}
-    for name in FusionFlags._fields:
-        value = requested.get(name)
-        chosen[name] = bool(getattr(config, name) if value is None else value)
-    return FusionFlags(**chosen)
-
-
-def modality_shares(fused: Fused) -> Tensor | None:
-    """CLS attention on speech and on text, normalised to 1: (batch, 2), or None where it is not known."""
-    if fused.speech_attention is None or fused.text_attention is None:
-        return None
-    mass = torch.stack([fused.speech_attention.sum(-1), fused.text_attention.sum(-1)], dim=-1)
-    return mass / mass.sum(-1, keepdim=True)

@@ -93,7 +93,7 @@ class AudioStream:
                 raise AudioError(f"{self.seconds:.2f} s of audio, longer than the limit of {max_seconds:g} s")
         except AudioError as error:
             self.close()
-            raise AudioError(f"{self.label}: {error}") from error
+            raise AudioError(error.reason, self.label) from error
 
     def __enter__(self) -> "AudioStream":
         return self
@@ -119,7 +119,7 @@ class AudioStream:
                 self.seconds_read = samples / self.target_rate
                 yield block
         except AudioError as error:
-            raise AudioError(f"{self.label}: {error}") from error
+            raise AudioError(error.reason, self.label) from error
         finally:
             self.close()
 
@@ -135,6 +135,8 @@ class AudioStream:
 
     def _open(self, source: AudioSource, sampling_rate: float | None) -> None:
         own_rate: Any = sampling_rate
+        if isinstance(source, Mapping) and source.get("raw") is not None:  # as transformers' audio pipelines take it
+            source = {**source, "array": source["raw"]}
         if isinstance(source, Mapping) and source.get("array") is not None:
             own_rate = sampling_rate if source.get("sampling_rate") is None else source["sampling_rate"]
             self._waveform = to_mono(source["array"])
@@ -210,21 +212,6 @@ class AudioStream:
             logger.warning(
                 f"{self.label}: only {frames} of about {self._file.frames} frames could be decoded; is it truncated?"
             )
-
-
-def audio_duration(path: str | os.PathLike[str]) -> float:
-    """Length of an audio file in seconds, read from its header (nothing is decoded).
-
-    Raises:
-        AudioError: the file is missing or libsndfile cannot read its header.
-    """
-    soundfile = _soundfile()
-    try:
-        return soundfile.info(_existing_file(path)).duration
-    except AudioError as error:
-        raise AudioError(f"{os.fspath(path)}: {error}") from error
-    except (soundfile.SoundFileError, TypeError) as error:
-        raise AudioError(f"{os.fspath(path)}: {_decoding_failure(error)}") from error
 
 
 def audio_label(source: AudioSource, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .errors_drkf import InputError
 from .processing_drkf import DRKFProcessor
 
 PRESENT = ("speech_present", "text_present")
@@ -25,6 +26,8 @@ class DRKFDataCollator:
     Args:
         processor: makes the model inputs.
         num_labels: number of classes; labels are checked against it where given.
+        label2id: class of a label that is given by its name.
+        utterance_ids: also return the rows' `utterance_id`, a list of str, where every row has one; for the trainer.
 
     Example:
 
@@ -48,6 +51,8 @@ class DRKFDataCollator:
 
     processor: DRKFProcessor
     num_labels: int | None = None
+    label2id: Mapping[str, int] | None = None
+    utterance_ids: bool = False
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Collate rows.
@@ -65,10 +70,10 @@ class DRKFDataCollator:
             for i, row in enumerate(features)
         ]
         if not names:
-            raise ValueError("a batch needs at least one row")
+            raise InputError("a batch needs at least one row")
         for row, name in zip(features, names, strict=True):
             if missing := {"audio", "text"} - row.keys():
-                raise ValueError(f"{name}: no column {' and '.join(sorted(missing))}; it has {sorted(row)}")
+                raise InputError(f"{name}: no column {' and '.join(sorted(missing))}; it has {sorted(row)}")
         labels = self._labels(features, names)
         inputs = self.processor(
             audio=[row["audio"] for row in features],
@@ -76,6 +81,8 @@ class DRKFDataCollator:
             sample_names=names,
             return_tensors="pt",
         )
+        if self.utterance_ids and all("utterance_id" in row for row in features):
+            inputs["utterance_id"] = [str(row["utterance_id"]) for row in features]
         present = {
             name: torch.tensor([bool(row[name]) for row in features]) for name in PRESENT if name in features[0]
         }
@@ -85,7 +92,7 @@ class DRKFDataCollator:
         kinds = [_label_kind(row, name) for row, name in zip(features, names, strict=True)]
         for kind, name in zip(kinds, names, strict=True):
             if kind != kinds[0]:
-                raise ValueError(f"{name} has {kind or 'no label'}, but {names[0]} has {kinds[0] or 'no label'}")
+                raise InputError(f"{name} has {kind or 'no label'}, but {names[0]} has {kinds[0] or 'no label'}")
         if kinds[0] is None:
             return None
         if kinds[0] == "label":
@@ -94,17 +101,21 @@ class DRKFDataCollator:
         vectors = [self._class_vector(row["labels"], name) for row, name in zip(features, names, strict=True)]
         for vector, name in zip(vectors, names, strict=True):
             if len(vector) != len(vectors[0]):
-                raise ValueError(f"{name}: {len(vector)} labels, but {names[0]} has {len(vectors[0])}")
+                raise InputError(f"{name}: {len(vector)} labels, but {names[0]} has {len(vectors[0])}")
         return torch.from_numpy(np.stack(vectors))
 
     def _class_index(self, label: Any, name: str) -> int:
+        if isinstance(label, str) and self.label2id is not None:
+            if label not in self.label2id:
+                raise InputError(f"label {label!r} is none of {', '.join(map(repr, self.label2id))}", name)
+            return self.label2id[label]
         try:
             index = operator.index(label)
         except TypeError:
             index = -1
         if isinstance(label, bool) or index < 0 or (self.num_labels is not None and index >= self.num_labels):
             limit = "" if self.num_labels is None else f" below {self.num_labels}"
-            raise ValueError(f"{name}: label must be a class index from 0{limit}, not {label!r}")
+            raise InputError(f"{name}: label must be a class index from 0{limit}, not {label!r}")
         return index
 
     def _class_vector(self, labels: Any, name: str) -> np.ndarray:
@@ -115,12 +126,12 @@ class DRKFDataCollator:
         expected = vector.size if self.num_labels is None else self.num_labels
         if vector.ndim != 1 or not vector.size or vector.size != expected or not ((vector >= 0) & (vector <= 1)).all():
             count = "" if self.num_labels is None else f"{self.num_labels} "
-            raise ValueError(f"{name}: labels must be {count}numbers in [0, 1], one per class, not {labels!r}")
+            raise InputError(f"{name}: labels must be {count}numbers in [0, 1], one per class, not {labels!r}")
         return vector
 
 
 def _label_kind(row: Mapping[str, Any], name: str) -> str | None:
     present = [kind for kind in ("label", "labels") if row.get(kind) is not None]
     if len(present) > 1:
-        raise ValueError(f"{name} has both label and labels; keep one of the two columns")
+        raise InputError(f"{name} has both label and labels; keep one of the two columns")
     return present[0] if present else None

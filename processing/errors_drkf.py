@@ -1,4 +1,4 @@
-"""The package's own kind of error."""
+"""The package's own kinds of error."""
 
 
 class DRKFError(Exception):
@@ -6,3 +6,31 @@ class DRKFError(Exception):
 
     Commands print them as one line. Every other exception is a bug and keeps its traceback.
     """
+
+
+class OptionError(DRKFError, ValueError):
+    """An option that does not exist, or a value that it cannot have."""
+
+
+class FileError(DRKFError, ValueError, OSError):
+    """A file or folder that is missing, or does not hold what it should."""
+
+
+class DependencyError(DRKFError, ImportError):
+    """A package that is not installed."""
+
+
+class InputError(DRKFError, ValueError):
+    """An input that cannot be used.
+
+    Args:
+        reason: what is wrong and what to do.
+        name: which input it is; None where only the caller knows.
+    """
+
+    def __init__(self, reason: str, name: str | None = None):
+        super().__init__(reason if name is None else f"{name}: {reason}")
+        self.reason, self.name = reason, name
+
+    def __reduce__(self):  # an exception is pickled by its message alone
+        return type(self), (self.reason, self.name)

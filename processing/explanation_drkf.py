@@ -8,12 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .audio_drkf import load_audio
-from .errors_drkf import DRKFError
-
-
-class ExplanationError(DRKFError, ValueError):
-    """A checkpoint has no attention over both modalities."""
+from .errors_drkf import OptionError
 
 
 @dataclass(frozen=True)
@@ -74,13 +69,13 @@ def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | No
 
     Raises:
         AudioError: the clip is unusable.
-        ExplanationError: the checkpoint fuses by cross-attention (FE_c), which has no attention over both modalities.
+        OptionError: the checkpoint fuses by cross-attention (FE_c), which has no attention over both modalities.
     """
     model, processor = pipe.model, pipe.processor
     if model.config.fusion != "self":
-        raise ExplanationError(
+        raise OptionError(
             "this checkpoint fuses by cross-attention (FE_c), which has no CLS that attends to both voice and words: "
-            "there is no attention to show; `drkf predict` gives its answer"
+            "there is no attention to show; `drkf predict` tells what it says"
         )
     answer = answer or pipe({"audio": audio, "text": text})
     words = answer["text"] or ""
@@ -90,24 +85,13 @@ def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | No
     frames = output.speech_attention[0].float().cpu().numpy()
     return Explanation(
         answer=answer,
-        waveform=_heard(audio, processor),
+        waveform=processor.load_waveform(audio),
         sampling_rate=processor.feature_extractor.sampling_rate,
         frame_attention=frames[: int(frames.nonzero()[0].max()) + 1],  # padding receives exactly none
         words=merge_words(
             processor.tokenizer, words, inputs["input_ids"][0].tolist(), output.text_attention[0].float().tolist()
         ),
     )
-
-
-def _heard(audio: Any, processor: Any) -> np.ndarray:
-    """The clip as the model hears it: at its rate, cut and padded as the processor does."""
-    extractor = processor.feature_extractor
-    waveform = load_audio(audio, extractor.sampling_rate)
-    limits = [len(waveform), getattr(extractor, "n_samples", None) or len(waveform)]
-    if processor.max_audio_seconds is not None:
-        limits.append(round(processor.max_audio_seconds * extractor.sampling_rate))
-    waveform = waveform[: min(limits)]
-    return np.pad(waveform, (0, max(0, processor.min_audio_samples - len(waveform))))
 
 
 def merge_words(tokenizer: Any, text: str, token_ids: list[int], attention: list[float]) -> list[Word]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors_drkf import DependencyError, DRKFError, FileError, InputError
 from .processing_drkf import DRKFProcessor
 from .recognition_drkf import EmotionRecognizer
 
@@ -65,19 +66,17 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
         """
         graph = Path(folder) / GRAPH_FILE
         if not graph.is_file():
-            raise FileNotFoundError(
-                f"{folder} holds no {GRAPH_FILE}; write one with `drkf export onnx CHECKPOINT DIR`"
-            )
+            raise FileError(f"{folder} holds no {GRAPH_FILE}; write one with `drkf export onnx CHECKPOINT DIR`")
         try:
             import onnxruntime
         except ImportError as error:
-            raise ImportError("running an exported graph needs onnxruntime: pip install onnxruntime") from error
+            raise DependencyError("running an exported graph needs onnxruntime: pip install onnxruntime") from error
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = num_threads or 0
         try:
             session = onnxruntime.InferenceSession(graph, settings, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no other base
-            raise ValueError(f"{graph} cannot be loaded; is it damaged, or only half copied? ({error})") from error
+            raise DRKFError(f"{graph} cannot be loaded; is it damaged, or only half copied? ({error})") from error
         return cls(DRKFProcessor.from_pretrained(folder), session, **options)
 
     def _infer(self, features: dict[str, np.ndarray]) -> Mapping[str, np.ndarray | None]:
@@ -85,7 +84,7 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
             values = self.session.run(self._outputs, features)
         except Exception as error:  # onnxruntime's errors share no other base
             shapes = ", ".join(f"{name} {tensor.shape}" for name, tensor in features.items())
-            raise ValueError(
+            raise InputError(
                 f"the graph cannot read {shapes}; speech frames + text tokens + 3 may be at most "
                 f"{self.max_fusion_positions} ({error})"
             ) from error

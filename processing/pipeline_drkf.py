@@ -1,6 +1,7 @@
 """The Hub pipeline: `pipeline("multimodal-emotion-recognition", model=..., trust_remote_code=True)`."""
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from transformers import Pipeline
 from transformers.utils import ModelOutput
 
+from .errors_drkf import InputError
 from .explanation_drkf import Explanation, explain
-from .recognition_drkf import EmotionRecognizer
+from .recognition_drkf import EmotionRecognizer, whole_answer
 from .recognition_options_drkf import RecognitionOptions
 
 TASK = "multimodal-emotion-recognition"
@@ -19,8 +21,9 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
     """What a speaker feels, from the voice and the words.
 
     Inputs, answers and errors are those of [`EmotionRecognizer.__call__`], options those of [`RecognitionOptions`];
-    options given to `pipeline(...)` are the defaults of its calls. `preprocess`, `_forward` and `postprocess` take one
-    batch of the processor's features to the model and back.
+    options given to `pipeline(...)` are the defaults of its calls. A call reads ahead, batches clips of like length
+    and goes on after an input that cannot be used; `preprocess`, `forward` and `postprocess` take one input to its
+    answer.
 
     Example:
 
@@ -43,15 +46,14 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
             raise ValueError("the pipeline needs the checkpoint's processor: pipeline(..., processor=processor)")
         self.model.eval()
         config = self.model.config
-        defaults = {} if self._batch_size is None else {"batch_size": self._batch_size}
+        options = {name: value for name, value in kwargs.items() if name in RecognitionOptions.names()}
         self.recognizer = EmotionRecognizer(
             self.processor,
-            lambda features: self.postprocess(self.forward(self.preprocess(features))),
+            self._infer,
             config.label_names,
             config.is_multi_label,
             getattr(config, "modality_dropout", 0.0),
-            **defaults,
-            **self._preprocess_params,
+            **options,
         )
 
     @property
@@ -63,24 +65,36 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
     def is_multi_label(self) -> bool:
         return self.recognizer.is_multi_label
 
-    def __call__(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]
-        return self.recognizer(inputs, **options)
+    def __call__(self, inputs: Any, names: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
+        return self.recognizer(inputs, names, **options)
 
     __call__.__doc__ = EmotionRecognizer.__call__.__doc__
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         RecognitionOptions.checked(options)
-        return options, {}, {}
+        return options, {}, {name: options[name] for name in ("top_k",) if name in options}
 
-    def preprocess(self, features: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:  # type: ignore[override]
-        return {name: torch.from_numpy(values) for name, values in features.items()}
+    def preprocess(self, inputs: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
+        """One input, as a call takes it, to the model's tensors; `units` are the pieces that they belong to."""
+        units = self.recognizer.units(inputs, **options)
+        return {"units": units, **_tensors(self.recognizer.features(units))}
 
-    def _forward(self, tensors: dict[str, torch.Tensor]) -> ModelOutput:  # type: ignore[override]
-        return self.model(**tensors, output_modality_attention=True)
+    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        tensors = {name: value for name, value in model_inputs.items() if name != "units"}
+        return {"units": model_inputs.get("units"), "output": self.model(**tensors, output_modality_attention=True)}
 
-    def postprocess(self, output: ModelOutput) -> dict[str, np.ndarray | None]:  # type: ignore[override]
-        values = {name: output.get(name) for name in ("logits", "consistency_logits", "modality_shares")}
-        return {name: None if value is None else value.float().numpy() for name, value in values.items()}
+    def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None) -> dict[str, Any]:  # type: ignore[override]
+        """The answer, or the timeline, to the input that `preprocess` read."""
+        units = model_outputs["units"]
+        self.recognizer.answer(units, _arrays(model_outputs["output"]), top_k)
+        units[0].item.answers = [unit.answer for unit in units]
+        return whole_answer(units[0].item)
+
+    def _infer(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
+        try:
+            return _arrays(self.forward(_tensors(features))["output"])  # type: ignore[index]
+        except ValueError as error:  # a sequence beyond the model's positions
+            raise InputError(str(error)) from error
 
     def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
         """See [`EmotionRecognizer.read_audio`]."""
@@ -94,3 +108,12 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         """Model, processor and code: a folder that `pipeline(model=...)` loads."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.recognizer.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _tensors(features: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(values) for name, values in features.items()}
+
+
+def _arrays(output: ModelOutput) -> dict[str, np.ndarray | None]:
+    values = {name: output.get(name) for name in ("logits", "consistency_logits", "modality_shares")}
+    return {name: None if value is None else value.float().cpu().numpy() for name, value in values.items()}

@@ -13,6 +13,7 @@ from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging
 
 from .audio_drkf import AudioSource, AudioStream, audio_label
+from .errors_drkf import InputError
 from .waveform_drkf import AudioError
 
 if TYPE_CHECKING:  # names the pipeline's file, so that a saved processor carries it; transformers copies what is named
@@ -134,9 +135,8 @@ class DRKFProcessor(ProcessorMixin):
 
         Raises:
             AudioError: a clip is unusable, or too long under `long_audio="error"`.
-            TypeError: a text is not a str.
-            ValueError: nothing to process, lists of unequal length, a text with lone surrogates, or an audio option
-                that does not exist.
+            InputError: a text is not a str, or holds lone surrogates.
+            ValueError: nothing to process, lists of unequal length, or an audio option that does not exist.
         """
         options = self._merge_kwargs(DRKFProcessorKwargs, **kwargs)  # type: ignore[arg-type]
         audio_options, text_options = options["audio_kwargs"], options["text_kwargs"]
@@ -161,9 +161,7 @@ class DRKFProcessor(ProcessorMixin):
             )
         own_rate, rate = options.pop("sampling_rate", None), self.feature_extractor.sampling_rate
         labels = [audio_label(clip, name) for clip, name in zip(clips, names, strict=True)]
-        waveforms = [
-            self._fit_length(AudioStream(clip, rate, own_rate, name)) for clip, name in zip(clips, names, strict=True)
-        ]
+        waveforms = [self.load_waveform(clip, own_rate, name) for clip, name in zip(clips, names, strict=True)]
         if self._fixed_window:
             options["padding"] = "max_length"
         encoded = [  # one by one: an extractor that joins frames joins a clip's last ones with its neighbours' padding
@@ -179,28 +177,36 @@ class DRKFProcessor(ProcessorMixin):
         for row, mask, label in zip(speech, masks, labels, strict=True):
             if not mask.any() or not np.isfinite(row).all():
                 raise AudioError(
-                    f"{label}: {extractor} finds no frame, or none with finite features; "
-                    f"raise min_audio_samples={self.min_audio_samples}"
+                    f"{extractor} finds no frame, or none with finite features; "
+                    f"raise min_audio_samples={self.min_audio_samples}",
+                    label,
                 )
         if options["padding"] in (True, "longest"):
             speech, masks = _pad(speech, self.feature_extractor.padding_value), _pad(masks, 0)
         return {"input_values": speech, "audio_attention_mask": masks}
 
-    def _fit_length(self, stream: AudioStream) -> np.ndarray:
-        """Apply `max_audio_seconds`, `long_audio` and `min_audio_samples`; a waveform (samples,).
+    def load_waveform(
+        self, audio: AudioSource, sampling_rate: float | None = None, name: str = "sample 0"
+    ) -> np.ndarray:
+        """A recording as the model hears it: at its rate, cut and padded; (samples,), float32.
 
         Of a recording that is cut, no more is decoded than is used.
+
+        Args:
+            audio, sampling_rate, name: see [`AudioStream`].
+
+        Raises:
+            AudioError: the recording is unusable, or too long under `long_audio="error"`.
         """
         limit, rate = self.max_audio_samples, self.feature_extractor.sampling_rate
-        with stream:
+        with AudioStream(audio, rate, sampling_rate, name) as stream:
             waveform = stream.read(None if limit is None else limit + 1)
         if limit is not None and len(waveform) > limit:
             seconds = max(stream.seconds or 0.0, len(waveform) / rate)
             lengths = f"{seconds:.2f} s of audio, longer than the limit of {limit / rate:.2f} s"
             if self.long_audio == "error":
-                raise AudioError(
-                    f"{stream.label}: {lengths}; split it, raise max_audio_seconds or set long_audio='cut'"
-                )
+                reason = f"{lengths}; split it, raise max_audio_seconds or set long_audio='cut'"
+                raise AudioError(reason, stream.label)
             logger.warning(f"{stream.label}: {lengths}; the end is cut off")
             waveform = waveform[:limit]
         return np.pad(waveform, (0, max(0, self.min_audio_samples - len(waveform))))
@@ -208,9 +214,9 @@ class DRKFProcessor(ProcessorMixin):
     def _text_inputs(self, texts: list[str], names: list[str], options: dict[str, Any]) -> dict[str, Any]:
         for text, name in zip(texts, names, strict=True):
             if not isinstance(text, str):
-                raise TypeError(f'{name}: the text must be a str, not {type(text).__name__}; "" stands for no words')
+                raise InputError(f'the text must be a str, not {type(text).__name__}; "" stands for no words', name)
             if (halves := text.encode(errors="replace").decode()) != text:
-                raise ValueError(f"{name}: the text holds halves of characters (lone surrogates): {halves[:80]!r}")
+                raise InputError(f"the text holds halves of characters (lone surrogates): {halves[:80]!r}", name)
         padding = {key: options.pop(key, None) for key in ("padding", "pad_to_multiple_of", "padding_side")}
         limit = options.pop("max_length", None) or self._max_text_tokens
         if padding["padding"] == "max_length":

@@ -4,13 +4,17 @@ A backend (the torch pipeline, an ONNX session) supplies one function: from the 
 `consistency_logits` and `modality_shares`.
 """
 
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 
 from .audio_drkf import load_audio
-from .recognition_inputs_drkf import INPUT_ERRORS, InputReader, Item, Unit
+from .errors_drkf import InputError
+from .recognition_inputs_drkf import InputReader, Item, Unit
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribers
 
@@ -46,13 +50,14 @@ class EmotionRecognizer:
         self.options = RecognitionOptions.checked(options)
         self._transcribers = Transcribers()
 
-    def __call__(self, inputs: Any, **options: Any) -> Any:
+    def __call__(self, inputs: Any, names: Sequence[str] | None = None, **options: Any) -> Any:
         """
         Args:
-            inputs: `{"audio": ..., "text": ...}` (one may be missing or None; other keys are ignored), or bare audio:
-                a path, bytes, or whatever else `AudioStream` reads. A list gives a list of answers; a generator or a
-                dataset gives an iterator that reads ahead no more than a few batches. `"segments"`, a list of
-                `{"start", "end", "text"}`, asks for a timeline of them.
+            inputs: `{"audio": ..., "text": ...}` (one may be missing or None; other keys: [`parts_of`]), or bare
+                audio: a path, a web address, bytes, or whatever else `AudioStream` reads. A list gives a list of
+                answers; a generator or a dataset gives an iterator that reads ahead no more than a few batches.
+                `"segments"`, a list of `{"start", "end", "text"}`, asks for a timeline of them.
+            names: what messages call the inputs; "input 0", "input 1", ... by default.
             options: see [`RecognitionOptions`].
 
         Returns:
@@ -62,14 +67,16 @@ class EmotionRecognizer:
             `{"error"}` with `errors="return"`.
 
         Raises:
-            AudioError, TypeError, ValueError: an input cannot be used (it is named), or an option does not exist.
+            InputError: an input cannot be used; the message names it.
+            OptionError: an option does not exist, or its value is invalid.
         """
         chosen = RecognitionOptions.checked(options, self.options)
+        named = (f"input {number}" for number in count()) if names is None else names
         if isinstance(inputs, list):
-            return list(self._answers(inputs, chosen))
+            return list(self._answers(inputs, named, chosen))
         if is_collection(inputs):
-            return self._answers(inputs, chosen)
-        return next(self._answers([inputs], chosen, lone=True))
+            return self._answers(inputs, named, chosen)
+        return next(self._answers([inputs], ["the input"] if names is None else names, chosen))
 
     def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
         """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate"}`, at the model's rate.
@@ -80,19 +87,29 @@ class EmotionRecognizer:
         rate = self.processor.feature_extractor.sampling_rate
         return {"array": load_audio(audio, rate, name="the clip", max_seconds=max_seconds), "sampling_rate": rate}
 
-    def _answers(self, inputs: Iterable[Any], options: RecognitionOptions, lone: bool = False) -> Iterator[dict]:
-        reader = InputReader(self.processor, self._transcribers.get(options.transcriber), options)
-        units = (
+    def units(self, value: Any, **options: Any) -> list[Unit]:
+        """What the model answers of one input: a clip, or the pieces of a recording."""
+        chosen = RecognitionOptions.checked(options, self.options)
+        return list(self._reader(chosen).read(value, "the input"))
+
+    def _reader(self, options: RecognitionOptions) -> InputReader:
+        return InputReader(self.processor, self._transcribers.get(options.transcriber), options)
+
+    def _answers(self, inputs: Iterable[Any], names: Iterable[str], options: RecognitionOptions) -> Iterator[dict]:
+        reader = self._reader(options)
+        units: Iterator[Unit] = (
             unit
-            for number, value in enumerate(_iterated(inputs))
-            for unit in reader.read(value, "the input" if lone else f"input {number}")
+            for value, name in zip(_iterated(inputs), names)  # noqa: B905  (names may go on for ever)
+            for unit in reader.read(value, name)
         )
+        if options.num_workers:
+            units = read_ahead(units, BUCKETED_BATCHES * options.batch_size)
         for unit in self._answered(units, options):
             item = unit.item
             if unit.answer is not None:
                 item.answers.append(unit.answer)
             if unit.is_last:
-                yield _whole_answer(item)
+                yield whole_answer(item)
 
     def _answered(self, units: Iterator[Unit], options: RecognitionOptions) -> Iterator[Unit]:
         """The units in their order, each with its answer or, on its item, its error."""
@@ -106,33 +123,39 @@ class EmotionRecognizer:
 
     def _answer_batch(self, units: list[Unit], options: RecognitionOptions) -> None:
         try:
-            answers = self._judged(units, options.top_k)
-        except INPUT_ERRORS as error:
+            outputs = self.infer(self.features(units))
+        except InputError as error:
             if len(units) > 1:  # find the one
                 for unit in units:
                     self._answer_batch([unit], options)
             else:
                 units[0].item.fail(error, units[0].name, options)
             return
-        for unit, answer in zip(units, answers, strict=True):
-            unit.answer = answer
+        self.answer(units, outputs, options.top_k)
 
-    def _judged(self, units: list[Unit], top_k: int | None) -> list[dict[str, Any]]:
+    def features(self, units: Sequence[Unit]) -> dict[str, np.ndarray]:
+        """One padded batch of the processor's features."""
         rate = self.processor.feature_extractor.sampling_rate
-        features = self.processor(
-            audio=[{"array": unit.waveform, "sampling_rate": rate} for unit in units],
-            text=[unit.text or "" for unit in units],
-            sample_names=[unit.name for unit in units],
-            return_tensors="np",
+        return dict(
+            self.processor(
+                audio=[{"array": unit.waveform, "sampling_rate": rate} for unit in units],
+                text=[unit.text or "" for unit in units],
+                sample_names=[unit.name for unit in units],
+                return_tensors="np",
+            )
         )
-        outputs = {
+
+    def answer(
+        self, units: Sequence[Unit], outputs: Mapping[str, np.ndarray | None], top_k: int | None = None
+    ) -> None:
+        """Gives each unit its answer, from what the model says of the batch."""
+        rows = {
             name: [None] * len(units) if values is None else np.asarray(values, dtype=np.float64)
-            for name, values in self.infer(dict(features)).items()
+            for name, values in outputs.items()
         }
-        rows = zip(
-            units, *(outputs[name] for name in ("logits", "consistency_logits", "modality_shares")), strict=True
-        )
-        return [self._answer(unit, logits, agreement, shares, top_k) for unit, logits, agreement, shares in rows]
+        names = ("logits", "consistency_logits", "modality_shares")
+        for unit, logits, agreement, shares in zip(units, *(rows[name] for name in names), strict=True):
+            unit.answer = self._answer(unit, logits, agreement, shares, top_k)
 
     def _answer(
         self, unit: Unit, logits: np.ndarray, agreement: Any, shares: Any, top_k: int | None
@@ -173,6 +196,34 @@ def _iterated(inputs: Any) -> Iterable[Any]:
     return inputs if hasattr(inputs, "__iter__") else (inputs[i] for i in range(len(inputs)))
 
 
+def read_ahead(units: Iterator[Unit], limit: int) -> Iterator[Unit]:
+    """The same units, read in a thread of its own, at most `limit` before they are used."""
+    waiting: queue.Queue[tuple[Unit | None, BaseException | None]] = queue.Queue(limit)
+    stopped = threading.Event()
+
+    def read() -> None:
+        failure = None
+        try:
+            for unit in units:
+                waiting.put((unit, None))
+                if stopped.is_set():
+                    return
+        except BaseException as error:
+            failure = error
+        waiting.put((None, failure))
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        while (unit := (entry := waiting.get())[0]) is not None:
+            yield unit
+        if entry[1] is not None:
+            raise entry[1]
+    finally:
+        stopped.set()
+        while not waiting.empty():
+            waiting.get_nowait()
+
+
 def _take(units: Iterator[Unit], count: int) -> list[Unit]:
     taken = []
     for unit in units:
@@ -182,7 +233,7 @@ def _take(units: Iterator[Unit], count: int) -> list[Unit]:
     return taken
 
 
-def _whole_answer(item: Item) -> dict[str, Any]:
+def whole_answer(item: Item) -> dict[str, Any]:
     if item.error is not None:
         return {"error": item.error}
     return {"audio_seconds": item.audio_seconds, "timeline": item.answers} if item.is_timeline else item.answers[0]

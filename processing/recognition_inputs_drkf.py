@@ -7,14 +7,17 @@ from typing import Any, cast
 import numpy as np
 
 from .audio_drkf import AudioStream
+from .errors_drkf import InputError, OptionError
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribe
 from .waveform_drkf import AudioError
 from .windows_drkf import cut_segments, cut_windows
 
-INPUT_ERRORS = (ValueError, TypeError, OSError)
-INPUT_KEYS = ("audio", "text", "segments")
-AUDIO_KEYS = ("array", "bytes", "path")  # of a recording as a dict
+AUDIO_KEYS = ("audio", "speech", "wav", "file", "audio_path")
+TEXT_KEYS = ("text", "transcript", "sentence")
+RECORDING_KEYS = ("array", "raw", "bytes", "path", "sampling_rate")
+CORPUS_KEYS = ("label", "labels", "speaker", "utterance_id", "session", "split", "duration")
+ADDRESSES = ("http://", "https://")
 
 
 @dataclass
@@ -26,15 +29,13 @@ class Item:
     answers: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
 
-    def fail(self, error: Exception, name: str, options: RecognitionOptions) -> None:
+    def fail(self, error: InputError, name: str, options: RecognitionOptions) -> None:
         """Keep what is wrong with this input, or raise it, under the input's name."""
-        message = str(error) if str(error).startswith(name) else f"{name}: {error}"
-        if options.errors == "return":
-            self.error = message
-        elif isinstance(error, AudioError) or message == str(error):
+        if error.name is None:
+            error = type(error)(error.reason, name)
+        if options.errors == "raise":
             raise error
-        else:
-            raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error
+        self.error = str(error)
 
 
 @dataclass
@@ -66,7 +67,7 @@ class InputReader:
         self.rate = processor.feature_extractor.sampling_rate
         limit = processor.max_audio_samples
         if options.chunk_length_s is not None and limit is not None and options.chunk_length_s * self.rate > limit:
-            raise ValueError(
+            raise OptionError(
                 f"chunk_length_s={options.chunk_length_s:g} exceeds the longest clip that this checkpoint takes, "
                 f"{limit / self.rate:g} s"
             )
@@ -78,7 +79,7 @@ class InputReader:
         while True:
             try:
                 unit = next(units, None)
-            except INPUT_ERRORS as error:
+            except InputError as error:
                 item.fail(error, name, self.options)
                 unit = None
             if waiting is not None:
@@ -91,34 +92,22 @@ class InputReader:
             yield Unit(item, name)
 
     def _units(self, value: Any, name: str, item: Item) -> Iterator[Unit]:
-        fields = self._fields(value)
-        audio, segments = fields["audio"], fields["segments"]
-        text = fields["text"]
+        audio, text, segments = parts_of(value)
         if text is not None and not isinstance(text, str):
-            raise TypeError(f'"text" must be a str or None, not {type(text).__name__}')
+            raise InputError(f'"text" must be a str or None, not {type(text).__name__}')
         text = text if text is not None and text.strip() else None
         item.is_timeline = segments is not None or (self.options.chunk_length_s is not None and audio is not None)
         if audio is None:
             if segments is not None:
-                raise ValueError("segments need the audio that they are segments of")
+                raise InputError("segments need the audio that they are segments of")
             if text is None:
-                raise ValueError('there is nothing to judge: give "audio", "text" or both')
+                raise InputError('there is nothing to judge: give "audio", "text" or both')
             silence = np.zeros(self.processor.min_audio_samples, dtype=np.float32)
             yield Unit(item, name, silence, text, has_audio=False)
         elif item.is_timeline:
             yield from self._pieces(audio, text, segments, name, item)
         else:
             yield self._clip(audio, text, name, item)
-
-    @staticmethod
-    def _fields(value: Any) -> dict[str, Any]:
-        if isinstance(value, Mapping) and any(key in value for key in INPUT_KEYS):
-            if "audio" not in value and (stray := [key for key in AUDIO_KEYS if key in value]):
-                raise TypeError(f'{", ".join(stray)} beside the words would not be heard: put audio under "audio"')
-            return {key: value.get(key) for key in INPUT_KEYS}
-        if isinstance(value, tuple):
-            raise TypeError('give {"audio": ..., "text": ...} in place of a tuple')
-        return {"audio": value, "text": None, "segments": None}
 
     def _clip(self, audio: Any, text: str | None, name: str, item: Item) -> Unit:
         limit = self.processor.max_audio_samples
@@ -134,7 +123,7 @@ class InputReader:
     def _pieces(self, audio: Any, text: str | None, segments: Any, name: str, item: Item) -> Iterator[Unit]:
         options = self.options
         if segments is None and text is not None and self.transcribe is None:
-            raise ValueError(
+            raise InputError(
                 "the text does not say which words belong to which window: give segments with their words, or a "
                 "transcriber, or leave the text out"
             )
@@ -143,7 +132,7 @@ class InputReader:
                 pieces = cut_segments(stream, segments)
             else:
                 length = cast(float, options.chunk_length_s)
-                pieces = cut_windows(stream, length, options.stride_s or length)
+                pieces = cut_windows(stream, length, options.step_s or length)
             for piece in pieces:
                 place = {"start": piece.start, "end": piece.end}
                 label = f"{stream.label} at {piece.start:.2f} s"
@@ -158,7 +147,7 @@ class InputReader:
         if limit is not None and len(waveform) > limit:
             if self.processor.long_audio == "error":
                 raise AudioError(
-                    f"{name}: longer than the limit of {limit / self.rate:g} s; split it or raise the limit"
+                    f"longer than the limit of {limit / self.rate:g} s; split it or raise the limit", name
                 )
             warnings.append(
                 f"only the first {limit / self.rate:g} s were heard; chunk_length_s covers a long recording"
@@ -168,3 +157,50 @@ class InputReader:
             heard = np.pad(waveform, (0, max(0, self.processor.min_audio_samples - len(waveform))))
             text = self.transcribe(heard, self.rate)
         return Unit(item, name, waveform, text if text and text.strip() else None, True, place or {}, warnings)
+
+
+def parts_of(value: Any) -> tuple[Any, Any, Any]:
+    """Audio, text and segments of one input; what it lacks is None.
+
+    A mapping may name them as transformers, datasets and Whisper do. Columns of a corpus, such as `label`, are
+    ignored; every other key is refused, for what it holds would not be heard.
+
+    Raises:
+        InputError: an unknown key, two keys for one thing, or a tuple.
+    """
+    if isinstance(value, tuple):
+        raise InputError('give {"audio": ..., "text": ...} in place of a tuple')
+    if not isinstance(value, Mapping):
+        return downloaded(value), None, None
+    known = {*AUDIO_KEYS, *TEXT_KEYS, *RECORDING_KEYS, *CORPUS_KEYS, "segments"}
+    if unknown := [str(key) for key in value if key not in known]:
+        raise InputError(
+            f"unknown key {', '.join(map(repr, unknown))}; audio is under {', '.join(AUDIO_KEYS)} or "
+            f"{', '.join(RECORDING_KEYS)}, words are under {', '.join(TEXT_KEYS)} or segments"
+        )
+    recording = {key: value[key] for key in RECORDING_KEYS if value.get(key) is not None}
+    audios = [value[key] for key in AUDIO_KEYS if value.get(key) is not None]
+    audios += [recording] if recording.keys() - {"sampling_rate"} else []
+    texts = [value[key] for key in TEXT_KEYS if value.get(key) is not None]
+    for found, what in ((audios, "recording"), (texts, "text")):
+        if len(found) > 1:
+            raise InputError(f"more than one {what}, under {', '.join(key for key in value if key in known)}")
+    return downloaded(next(iter(audios), None)), next(iter(texts), None), value.get("segments")
+
+
+def downloaded(audio: Any) -> Any:
+    """The bytes at a web address; anything else as it is.
+
+    Raises:
+        AudioError: the address cannot be read.
+    """
+    if not isinstance(audio, str) or not audio.startswith(ADDRESSES):
+        return audio
+    from huggingface_hub import get_session
+
+    try:
+        response = get_session().get(audio, follow_redirects=True, timeout=60)
+        response.raise_for_status()
+    except Exception as error:
+        raise AudioError(f"{audio} cannot be downloaded ({error})") from error
+    return response.content

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .audio_drkf import load_audio
+from .errors_drkf import InputError
 
 Transcribe: TypeAlias = Callable[[np.ndarray, float], str]
 
@@ -33,7 +34,7 @@ def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: floa
     """What a recogniser hears; one that states its own sampling rate gets the audio at that.
 
     Raises:
-        TypeError: it gives neither a str nor a `{"text": str}`.
+        InputError: it gives neither a str nor a `{"text": str}`.
     """
     own_rate = getattr(getattr(transcriber, "feature_extractor", None), "sampling_rate", rate)
     if own_rate != rate:
@@ -46,5 +47,5 @@ def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: floa
     heard = transcriber({"array": waveform, "sampling_rate": own_rate}, **options)
     text = heard.get("text") if isinstance(heard, Mapping) else heard
     if not isinstance(text, str):
-        raise TypeError(f'the transcriber gave {type(heard).__name__}; expected a str or {{"text": str}}')
+        raise InputError(f'the transcriber gave {type(heard).__name__}; expected a str or {{"text": str}}')
     return text.strip()

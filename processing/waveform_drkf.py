@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors_drkf import DRKFError
+from .errors_drkf import InputError
 
 PLAUSIBLE_RATES = (1_000, 1_000_000)  # Hz
 
 
-class AudioError(DRKFError, ValueError):
+class AudioError(InputError):
     """A recording that cannot be used. The message names the sample, what is wrong and what to do."""
 
 

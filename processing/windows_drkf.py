@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .audio_drkf import AudioStream
+from .errors_drkf import InputError
 
 SHORTEST_REST = 0.1  # s; a recording's end that is shorter than this adds no window of its own
 LONGEST = 1e9  # s; beyond any recording
@@ -24,15 +25,15 @@ class Piece:
     text: str | None = None
 
 
-def cut_windows(stream: AudioStream, length_s: float, stride_s: float) -> Iterator[Piece]:
-    """Windows of `length_s` seconds, one every `stride_s` seconds.
+def cut_windows(stream: AudioStream, length_s: float, step_s: float) -> Iterator[Piece]:
+    """Windows of `length_s` seconds, one every `step_s` seconds.
 
     The last window ends with the recording and reaches back over the one before it, so that every window is equally
     long; a rest of less than 0.1 s adds none. A recording shorter than one window is one window. No more of the
     recording is kept in memory than a window and a block.
     """
     rate = stream.target_rate
-    length, stride = max(1, round(length_s * rate)), max(1, round(stride_s * rate))
+    length, step = max(1, round(length_s * rate)), max(1, round(step_s * rate))
     buffer, total, start = np.zeros(0, dtype=np.float32), 0, 0
 
     def piece(first: int) -> Piece:
@@ -44,10 +45,10 @@ def cut_windows(stream: AudioStream, length_s: float, stride_s: float) -> Iterat
         buffer, total = np.concatenate([buffer, block]), total + len(block)
         while total >= start + length:
             yield piece(start)
-            start += stride
+            start += step
         keep_from = min(start, max(0, total - length))
         buffer = buffer[keep_from - (total - len(buffer)) :]
-    covered = start - stride + length if start else 0
+    covered = start - step + length if start else 0
     if not covered or total - covered >= SHORTEST_REST * rate:
         yield piece(max(0, total - length))
 
@@ -60,8 +61,7 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
             moved there, and so is an end of None.
 
     Raises:
-        TypeError: a segment or its text is of the wrong type.
-        ValueError: no segment, or one that is empty or starts before or after the recording; the message names it.
+        InputError: no segment, or one of the wrong type, that is empty, or that lies outside the recording.
     """
     rate = stream.target_rate
     buffer, total, blocks = np.zeros(0, dtype=np.float32), 0, iter(stream)
@@ -73,7 +73,7 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
             total += len(block)
             buffer = np.concatenate([buffer, block[max(0, len(block) - (total - first)) :]])
         if first >= total:
-            raise ValueError(_outside(number, start, total / rate))
+            raise InputError(_outside(number, start, total / rate))
         begin = first - (total - len(buffer))
         waveform = buffer[begin : begin + max(1, last - first)].copy()
         yield Piece(start, min(end, total / rate), waveform, text)
@@ -82,23 +82,23 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
 def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, float, float, str | None]]:
     """(number, start, end, text) by start."""
     if not isinstance(segments, Sequence) or isinstance(segments, (str, bytes)):
-        raise TypeError(f'segments must be a list of {{"start", "end", "text"}}, not {type(segments).__name__}')
+        raise InputError(f'segments must be a list of {{"start", "end", "text"}}, not {type(segments).__name__}')
     if not segments:
-        raise ValueError("segments=[] holds no segment")
+        raise InputError("segments=[] holds no segment")
     checked = []
     for number, segment in enumerate(segments):
         if not isinstance(segment, Mapping):
-            raise TypeError(f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}')
+            raise InputError(f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}')
         is_open = "end" in segment and segment["end"] is None
         start = _seconds(segment.get("start"), f'segment {number}: "start"')
         end = LONGEST if is_open else _seconds(segment.get("end"), f'segment {number}: "end"')
         text = segment.get("text")
         if text is not None and not isinstance(text, str):
-            raise TypeError(f"segment {number}: the text must be a str or None, not {type(text).__name__}")
+            raise InputError(f"segment {number}: the text must be a str or None, not {type(text).__name__}")
         if start < 0 or end <= start:
-            raise ValueError(f"segment {number} ({start:g} to {end:g} s) is empty or starts before the recording")
+            raise InputError(f"segment {number} ({start:g} to {end:g} s) is empty or starts before the recording")
         if seconds is not None and start >= seconds:
-            raise ValueError(_outside(number, start, seconds))
+            raise InputError(_outside(number, start, seconds))
         checked.append((number, start, end, text))
     return sorted(checked, key=lambda segment: segment[1:3])
 
@@ -109,7 +109,7 @@ def _seconds(value: Any, name: str) -> float:
     except OverflowError:  # an int beyond all floats
         seconds = LONGEST if value > 0 else -LONGEST
     if not math.isfinite(seconds):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+        raise InputError(f"{name} must be a number of seconds, not {value!r}")
     return min(seconds, LONGEST)
 
 

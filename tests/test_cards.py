@@ -22,7 +22,7 @@ from modeling_drkf.release.licences import encoder_licence, hub_id, strictest
 from processing.corpora.facts import corpus_facts, corpus_name
 from processing.corpora.registry import CORPORA
 from processing.corpora.report import skip_rules
-from processing.evaluation.metrics import FORMULAS, PAPER_COLUMNS
+from processing.evaluation.metrics import FORMULAS
 from train_drkf import main
 
 CARDS = Path(model_cards.__file__).parent
@@ -216,7 +216,7 @@ def test_the_facts_of_a_corpus_agree_with_its_reader_and_its_card(corpus: str):
     for value in paper.values():
         assert any(cells[0] == f"{value} %" for cells in table.values()), value
     if paper:
-        assert tuple(paper) == PAPER_COLUMNS[corpus]
+        assert set(paper) < FORMULAS.keys()
         assert sum(paper.values()) / len(paper) == pytest.approx(AVERAGES[corpus], abs=0.051)
         assert table["Avg"] == [f"{AVERAGES[corpus]} %", "not run"]
         ablations = [cells for head, cells in table.items() if "DRKF" in head]

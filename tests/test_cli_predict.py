@@ -155,7 +155,7 @@ def test_subtitles_give_a_timeline_in_every_form(folder, checkpoint, pipe, tmp_p
 
 
 def test_windows_give_a_timeline(folder, checkpoint, tmp_path):
-    options = ["--chunk-length-s", 1, "--stride-s", 0.5, "--model", checkpoint, "--output", tmp_path / "o.csv"]
+    options = ["--chunk-length-s", 1, "--step-s", 0.5, "--model", checkpoint, "--output", tmp_path / "o.csv"]
     assert drkf("predict", folder / "talk.wav", *options)[0] == 0
     starts = pandas.read_csv(tmp_path / "o.csv").start.tolist()
     assert starts == pytest.approx([0, 0.5, 1, 1.4])
@@ -177,7 +177,7 @@ def test_windows_give_a_timeline(folder, checkpoint, tmp_path):
             ["--manifest", "m.csv", "--output", "o.csv", "--rows-per-shard", "0"],
             "Invalid value for '--rows-per-shard'",
         ),
-        (["--manifest", "m.csv", "--output", "o.csv", "--stride-s", "1"], "--manifest takes --output"),
+        (["--manifest", "m.csv", "--output", "o.csv", "--step-s", "1"], "--manifest takes --output"),
         ([], "name a FILE, or a --manifest"),
         (["--manifest", "m.csv"], "--manifest takes --output"),
         (["--manifest", "none.csv", "--output", "o.csv"], "no such file"),

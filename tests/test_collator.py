@@ -87,7 +87,7 @@ def test_unusable_audio_and_text_are_named_by_utterance(processor):
     collate = DRKFDataCollator(processor)
     with pytest.raises(AudioError, match=r"^utterance Ses01F_3 \(gone\.wav\): no such file"):
         collate([row(utterance_id="a"), row(audio="gone.wav", utterance_id="Ses01F_3")])
-    with pytest.raises(TypeError, match=r"^utterance Ses01F_3: the text must be a str"):
+    with pytest.raises(ValueError, match=r"^utterance Ses01F_3: the text must be a str"):
         collate([row(utterance_id="a"), row(text=None, utterance_id="Ses01F_3")])
 
 

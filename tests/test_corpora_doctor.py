@@ -12,12 +12,13 @@ import rich.console
 import soundfile
 from helpers.corpora import make_iemocap, make_meld, make_nemo, own_cache, write_table, write_tone  # noqa: F401
 
-from processing.corpora.doctor import examine, plot_durations
+from processing.corpora.doctor import examine
 from processing.corpora.leaks import fold_text
 from processing.corpora.prepare import prepare
 from processing.corpora.readers.manifest import read_manifest
 from processing.corpora.registry import read_corpus
 from processing.corpora.report import CorpusError
+from processing.figures.durations import plot_durations
 
 
 def printed(examination):

@@ -289,7 +289,7 @@ def test_recipes_extend_and_follow_each_other(tmp_path: Path):
     [
         ("extends: wrong.yaml", "extends itself"),
         ("extends: nowhere.yaml", "nowhere.yaml is neither a file nor one of"),
-        ("extend: demo.yaml", "'extend', did you mean 'extends'?"),
+        ("extend: demo.yaml", "'extend' (did you mean 'extends'?"),
         ("- a list", "is not a mapping"),
         ("a: [", "is no YAML"),
     ],

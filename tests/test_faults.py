@@ -21,8 +21,7 @@ from helpers.tones import write_recipe, write_tones
 from helpers.trainers import trainer as tiny_trainer
 from transformers import TrainerControl, TrainerState
 
-from modeling_drkf.experiments.building import CachedFeatures, pad_features
-from modeling_drkf.training.batches import NamedBatches
+from modeling_drkf.experiments.datasets import CachedFeatures, pad_features
 from modeling_drkf.training.callbacks import BestCheckpointCallback
 from modeling_drkf.training.checkpoints import CheckpointError, last_checkpoint, require_complete, rotate, sealed
 from modeling_drkf.training.finite import NonFiniteError
@@ -106,6 +105,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(corpus: Path, whole: Path, tmp
     again = command(corpus, tmp_path / "out", *RESUME, "--cache_features", cached)
     step = random.SystemRandom().randrange(EVERY + 1, STEPS)
     fault = partial(before_step, step, partial(signal_self, signal.SIGKILL))
+    print(f"killed at step {step}")  # shown where the test fails
     status, said = train(*again, log=tmp_path / "killed", fault=fault)
     assert status == -signal.SIGKILL, said
     assert "training starts from the beginning" in said
@@ -337,8 +337,8 @@ def test_a_batch_whose_weights_are_to_blame_names_all_its_utterances(tmp_path: P
     rows = run.train_dataset.add_column("utterance_id", [f"clip{index}" for index in range(8)])
     run.train_dataset = rows
     if cached:
-        run.train_dataset = CachedFeatures(rows, DRKFDataCollator(run.processing_class))
-        run.data_collator = NamedBatches(partial(pad_features, pad_token_id=0))
+        run.train_dataset = CachedFeatures(rows, DRKFDataCollator(run.processing_class, utterance_ids=True))
+        run.data_collator = partial(pad_features, pad_token_id=0)
     with pytest.raises(NonFiniteError, match=r"training at step [12]: .*_loss is (nan|inf)") as error:
         run.train()
     assert str(error.value).count("clip") == 4

@@ -16,6 +16,7 @@ from modeling_drkf.kf_emotion_heads import EmotionHead
 from modeling_drkf.kf_fusion_encoder import (
     CrossAttentionFusion,
     FusionEmbeddings,
+    FusionFlags,
     FusionLayer,
     SelfAttentionFusion,
 )
@@ -191,7 +192,7 @@ def test_a_sample_does_not_depend_on_its_neighbours() -> None:
 def test_cls_attention_equals_the_loop_and_is_zero_on_padding(attention: str) -> None:
     module, (speech, text) = encoder("self", attention), samples()
     padded_speech, padded_text = batch(speech, extra=2), batch(text, extra=1, left=True)
-    fused = module(padded_speech, padded_text, output_attention=True)
+    fused = module(padded_speech, padded_text, FusionFlags(output_modality_attention=True))
     torch.testing.assert_close(fused.vector, module(padded_speech, padded_text).vector)
     for i, (frames, tokens) in enumerate(zip(FRAMES, TOKENS, strict=True)):
         naive = naive_self(module, speech[i], text[i])[1]
@@ -208,7 +209,7 @@ def test_cls_attention_equals_the_loop_and_is_zero_on_padding(attention: str) ->
 def test_attention_is_given_on_request_only_and_by_self_attention_only() -> None:
     speech, text = (batch(modality) for modality in samples())
     for kind, asked in (("self", False), ("cross", False), ("cross", True)):
-        fused = encoder(kind)(speech, text, output_attention=asked)
+        fused = encoder(kind)(speech, text, FusionFlags(output_modality_attention=asked))
         assert fused.speech_attention is None
         assert fused.text_attention is None
 

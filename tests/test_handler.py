@@ -142,7 +142,7 @@ def test_what_a_client_must_not_send_is_told(handler: Any, inputs: Any, message:
         ({"transcriber": "openai/whisper-tiny"}, "unknown parameter transcriber"),
         ({"batch_size": 10**9}, "unknown parameter batch_size"),
         ({"chunk_length_s": 1e-9}, "windows last a second or more"),
-        ({"chunk_length_s": 8, "stride_s": 1}, "at most 4 of them overlap"),
+        ({"chunk_length_s": 8, "step_s": 1}, "at most 4 of them overlap"),
         ({"chunk_length_s": float("nan")}, "chunk_length_s is a number"),
         ({"chunk_length_s": 10**400}, "chunk_length_s is a number"),
         ({"top_k": -1}, "top_k must be"),
@@ -251,7 +251,7 @@ anything = st.recursive(
 requests = st.fixed_dictionaries(
     {}, optional={"audio": anything, "text": anything, "segments": anything, "x": anything}
 )
-parameters = st.fixed_dictionaries({}, optional={"top_k": anything, "chunk_length_s": anything, "stride_s": anything})
+parameters = st.fixed_dictionaries({}, optional={"top_k": anything, "chunk_length_s": anything, "step_s": anything})
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])

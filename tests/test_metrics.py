@@ -17,13 +17,11 @@ from transformers import EvalPrediction, Trainer, TrainingArguments
 from processing.evaluation import metrics
 from processing.evaluation.metrics import (
     FORMULAS,
-    PAPER_COLUMNS,
     EmotionMetrics,
     bootstrap_interval,
     compute_metrics_fn,
     emotion_metrics,
     flat_metrics,
-    paper_average,
     predictions_from_logits,
 )
 
@@ -153,7 +151,6 @@ def test_every_scalar_has_a_formula_and_the_result_is_json() -> None:
     single, multi = emotion_metrics([0], [0], NAMES), emotion_metrics([[1, 0, 0, 0]], [[1, 0, 0, 0]], NAMES)
     names = {*single, *multi} - {"per_class", "confusion_matrix"}
     assert names == set(FORMULAS)
-    assert {name for columns in PAPER_COLUMNS.values() for name in columns} <= names
     assert json.loads(json.dumps([single, multi])) == [single, multi]
 
 
@@ -175,21 +172,6 @@ def test_every_scalar_has_a_formula_and_the_result_is_json() -> None:
 def test_bad_input_is_named(predictions, references, names, message) -> None:
     with pytest.raises(ValueError, match=message):
         emotion_metrics(predictions, references, names)
-
-
-def test_paper_average_reproduces_the_published_columns() -> None:
-    iemocap = {"unweighted_accuracy": 0.807, "weighted_accuracy": 0.799}
-    meld = {"weighted_accuracy": 0.667, "weighted_f1": 0.654}
-    m3ed = {"micro_precision": 0.526, "micro_recall": 0.516, "jaccard_accuracy": 0.506, "micro_f1": 0.520}
-    assert paper_average(iemocap, "iemocap") == pytest.approx(0.803, abs=5e-4)
-    assert paper_average(meld, "meld") == pytest.approx(0.660, abs=6e-4)  # 66.05, printed as 66.0
-    assert paper_average(m3ed, "m3ed") == pytest.approx(0.517, abs=5e-4)
-    other_reading = paper_average(m3ed | {"subset_accuracy": 0.306}, "m3ed", multi_label_accuracy="subset_accuracy")
-    assert other_reading == pytest.approx(0.467, abs=5e-4)
-    with pytest.raises(ValueError, match="no table for corpus 'nemo'"):
-        paper_average(iemocap, "nemo")
-    with pytest.raises(ValueError, match="Avg on meld needs weighted_f1"):
-        paper_average(iemocap, "meld")
 
 
 @pytest.mark.parametrize("form", ["class ids", "label sets"])

@@ -10,7 +10,7 @@ from helpers.tones import write_recipe, write_tones
 from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
-from modeling_drkf.experiments.building import (
+from modeling_drkf.experiments.datasets import (
     CachedFeatures,
     ModalityDropout,
     blank_features,

@@ -127,7 +127,7 @@ def test_checkpointing_changes_no_gradient(fusion: str):
 
 
 def test_batches_group_clips_of_like_length_also_through_wrappers(tmp_path: Path):
-    from modeling_drkf.experiments.building import ModalityDropout
+    from modeling_drkf.experiments.datasets import ModalityDropout
 
     durations = [(index * 7 % 32) / 10 for index in range(32)]
     data = Dataset.from_dict({"duration": durations, "text": [""] * 32})

@@ -13,7 +13,7 @@ from helpers.tones import script, write_recipe, write_tones
 from huggingface_hub import ModelCard
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
-from modeling_drkf.experiments.building import CachedFeatures, pad_features
+from modeling_drkf.experiments.datasets import CachedFeatures, pad_features
 from modeling_drkf.experiments.options import parse_arguments
 from processing import DRKFDataCollator
 from processing.corpora.partition import folds_of, parts_of
@@ -95,7 +95,7 @@ def test_going_on_from_a_checkpoint_wants_the_same_labels(run: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--metric_for_best_model", "weighted_acuracy"], "no metric 'weighted_acuracy', did you mean 'weighted_acc"),
+        (["--metric_for_best_model", "weighted_acuracy"], "no metric 'weighted_acuracy' (did you mean 'weighted_acc"),
         (["--label_map", '{"calm": "tense"}'], "the corpus has one class alone, tense"),
     ],
 )
@@ -129,7 +129,7 @@ def test_single_modality_baselines_see_one_modality(run: Path, tmp_path: Path, m
         (["--manifest", "x.csv"], "name what to train"),
         (["paper.yaml"], "name the data"),
         (["paper.yaml", "--manifest", "x.csv", "--drkf", "{broken"], "--drkf is not valid JSON"),
-        (["paper.yaml", "--learning_rat_e", "1"], "unknown option --learning_rat_e, did you mean '--learning_rate'?"),
+        (["paper.yaml", "--learning_rat_e", "1"], "unknown option --learning_rat_e (did you mean '--learning_rate'?"),
         (["paper.yaml", "--manifest", "x.csv", "--data_dir", "y"], "x.csv and --data_dir y both name the data"),
         (["--manifest", "x.csv", "paper.yaml"], "paper.yaml: recipes stand before all options"),
     ],
@@ -145,7 +145,7 @@ def test_an_unknown_key_of_a_recipe_is_an_error_with_a_suggestion(tmp_path: Path
     recipe = write_recipe(tmp_path, learning_rat=1e-4)
     with pytest.raises(SystemExit):
         main([str(recipe), "--manifest", "x.csv"])
-    assert "'learning_rat', did you mean 'learning_rate'?" in capsys.readouterr().err
+    assert "'learning_rat' (did you mean 'learning_rate'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_an_unknown_key_of_a_recipe_is_an_error_with_a_suggestion(tmp_path: Path
         ({"modality": "speach"}, "argument --modality: invalid choice: 'speach'"),
         ({"selection": "tset"}, "argument --selection: invalid choice: 'tset'"),
         ({"learning_rate": [1e-3]}, "invalid float value: '[0.001]'"),
-        ({"drkf": {"fusoin": "cross"}}, "--drkf: unknown field 'fusoin', did you mean 'fusion'?"),
-        ({"text_encoder": {"model_type": "bert", "hiden_size": 8}}, "unknown field 'hiden_size', did you mean 'hidd"),
-        ({"text_encoder": {"model_type": "brt"}}, "not 'brt', did you mean 'bert'?"),
+        ({"drkf": {"fusoin": "cross"}}, "--drkf: unknown field 'fusoin' (did you mean 'fusion'?"),
+        ({"text_encoder": {"model_type": "bert", "hiden_size": 8}}, "unknown field 'hiden_size' (did you mean 'hidd"),
+        ({"text_encoder": {"model_type": "brt"}}, "not 'brt' (did you mean 'bert'?"),
         ({"extends": ["demo.yaml", "paper.yaml"]}, "extends names one other recipe"),
     ],
 )

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Value
 from helpers.trainers import trainer
+
+from modeling_drkf import DRKFTrainingArguments
+from processing.errors_drkf import InputError, OptionError
 
 
 @pytest.mark.parametrize("representation", ["pcmi", "cmie", "none"])
@@ -80,3 +84,29 @@ def test_checkpoints_hold_processor_and_code(tmp_path: Path):
         "processing_drkf.py",
     }
     assert expected <= names
+
+
+def test_labels_may_be_names(tmp_path: Path):
+    run = trainer(tmp_path, max_steps=1, learning_rate=0.0)
+    names = run.train_dataset.map(lambda row: {"label": run.model.config.id2label[row["label"]]}, features=None)
+    numbers, named = (run.evaluate(rows) for rows in (run.train_dataset, names.cast_column("label", Value("string"))))
+    assert named["eval_loss"] == numbers["eval_loss"]
+    with pytest.raises(InputError, match="row 0: label 'angri' is none of 'LABEL_0'"):
+        run.data_collator([{**run.train_dataset[0], "label": "angri"}])
+
+
+def test_several_gpus_in_one_process_are_refused_with_the_command_to_use(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(DRKFTrainingArguments, "n_gpu", property(lambda arguments: 2))
+    with pytest.raises(OptionError, match="accelerate launch --multi_gpu"):
+        trainer(tmp_path)
+
+
+def test_logging_leaves_the_callers_figures_alone(tmp_path: Path):
+    run = trainer(tmp_path, max_steps=1, logging_steps=5)
+    run.train()
+    run._terms.clear()
+    run._terms["training"].add({"classification_loss": torch.tensor(2.0)}, 4)
+    logs = {"loss": 1.0}
+    run.log(logs)
+    assert logs == {"loss": 1.0}
+    assert run.state.log_history[-1]["classification_loss"] == 2.0

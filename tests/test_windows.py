@@ -107,11 +107,11 @@ def test_any_segments_are_slices(ends, samples):
     ("segments", "error", "message"),
     [
         ([], ValueError, "holds no segment"),
-        ("0-1", TypeError, "must be a list"),
-        (["0-1"], TypeError, "segment 0 must be"),
-        ([{"start": 0.0, "end": 1.0}, {"start": 0.0}], TypeError, 'segment 1: "end" must be a number'),
-        ([{"start": 0.0, "end": float("nan")}], TypeError, 'segment 0: "end"'),
-        ([{"start": 0.0, "end": 1.0, "text": 3}], TypeError, "segment 0: the text must be a str"),
+        ("0-1", ValueError, "must be a list"),
+        (["0-1"], ValueError, "segment 0 must be"),
+        ([{"start": 0.0, "end": 1.0}, {"start": 0.0}], ValueError, 'segment 1: "end" must be a number'),
+        ([{"start": 0.0, "end": float("nan")}], ValueError, 'segment 0: "end"'),
+        ([{"start": 0.0, "end": 1.0, "text": 3}], ValueError, "segment 0: the text must be a str"),
         ([{"start": 0.0, "end": 1.0}, {"start": 1.0, "end": 1.0}], ValueError, "segment 1 (1 to 1 s) is empty"),
         ([{"start": -0.5, "end": 1.0}], ValueError, "segment 0 (-0.5 to 1 s)"),
         (

@@ -35,7 +35,7 @@ def predict(
     chunk_length_s: Annotated[
         float | None, typer.Option(help="Cut each FILE into windows of so many seconds. Gives a timeline.")
     ] = None,
-    stride_s: Annotated[float | None, typer.Option(help="Seconds from one window to the next.")] = None,
+    step_s: Annotated[float | None, typer.Option(help="Seconds from one window to the next.")] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Only the most probable classes.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips or windows at once.")] = 8,
     json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
@@ -53,7 +53,7 @@ def predict(
     \b
     drkf predict clip.wav --text "You find me furious."
     drkf predict talk.mp3 --segments talk.srt --output talk.csv --picture talk.png
-    drkf predict talk.mp3 --chunk-length-s 10 --stride-s 5 --transcriber openai/whisper-tiny
+    drkf predict talk.mp3 --chunk-length-s 10 --step-s 5 --transcriber openai/whisper-tiny
     drkf predict --manifest clips.csv --output answers.parquet
     accelerate launch -m drkf_cli predict --manifest clips.csv --output answers.parquet
 
@@ -65,13 +65,13 @@ def predict(
 
     options: dict[str, Any] = {"top_k": top_k, "batch_size": batch_size}
     if manifest is not None:
-        if output is None or files or text or text_file or segments or chunk_length_s or stride_s or picture or json:
+        if output is None or files or text or text_file or segments or chunk_length_s or step_s or picture or json:
             raise typer.BadParameter("--manifest takes --output, and no FILE nor an option for one")
         raise typer.Exit(run_manifest(manifest, output, model, rows_per_shard, options, transcriber))
     if not files:
         raise typer.BadParameter("name a FILE, or a --manifest")
     words: dict[str, Any] = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
-    options |= {"chunk_length_s": chunk_length_s, "stride_s": stride_s}
+    options |= {"chunk_length_s": chunk_length_s, "step_s": step_s}
     raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json))
 
 

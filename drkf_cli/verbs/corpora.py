@@ -31,7 +31,7 @@ def doctor(
     """Read a whole corpus and list everything that is wrong with it. Exit status 0: usable, 1: not."""
     import rich
 
-    from processing.corpora.doctor import examine, plot_durations
+    from processing.corpora.doctor import examine
 
     found = examine(corpus, data_dir, skip_damaged=skip_damaged or [])
     rich.print(found)
@@ -40,6 +40,8 @@ def doctor(
             output_dir.mkdir(parents=True, exist_ok=True)
             (output_dir / "report.json").write_text(found.to_json() + "\n", encoding="utf-8")
             if len(found.durations) and find_spec("matplotlib"):
+                from processing.figures.durations import plot_durations
+
                 plot_durations(found.durations, output_dir / "durations.png", found.title)
         typer.echo(f"Written to {output_dir}")
     raise typer.Exit(found.exit_status)

@@ -1,17 +1,15 @@
 """Builds model and processor from `ModelArguments`: from pretrained encoders, from scratch, or one of each."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 import transformers
 from datasets import Dataset
+from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
 
-from processing.collator import DRKFDataCollator
+from processing.errors_drkf import DRKFError, OptionError
 from processing.processing_drkf import DRKFProcessor
 
 from ..configuration_drkf import DRKFConfig
@@ -35,11 +33,21 @@ def build_model_and_processor(
         training_rows: the training part alone; a new tokenizer learns its texts, balanced class weights its labels.
 
     Raises:
-        ImportError: LoRA is asked for and peft is not installed.
-        ValueError: a checkpoint to go on from has other labels than the corpus, or an option cannot be meant.
+        DependencyError: LoRA needs peft, which is not installed.
+        OptionError: a checkpoint to go on from has other labels than the corpus, an encoder cannot be loaded, or an
+            option is invalid.
     """
+    try:
+        return _build(arguments, label_names, problem_type, training_rows)
+    except (StrictDataclassError, ValueError, OSError) as error:  # of configurations and of files
+        raise error if isinstance(error, DRKFError) else OptionError(str(error)) from error
+
+
+def _build(
+    arguments: ModelArguments, label_names: Sequence[str], problem_type: str, training_rows: Dataset
+) -> tuple[DRKFForEmotionClassification, DRKFProcessor]:
     if len(label_names) < 2:
-        raise ValueError(f"the corpus has one class alone, {''.join(label_names)}: there is nothing to tell apart")
+        raise OptionError(f"the corpus has one class alone, {''.join(label_names)}: there is nothing to tell apart")
     drkf = _config_fields(arguments, training_rows, len(label_names))
     if arguments.model_name_or_path:
         stored = DRKFConfig.from_pretrained(arguments.model_name_or_path).to_dict()
@@ -47,17 +55,17 @@ def build_model_and_processor(
         try:
             model = DRKFForEmotionClassification.from_pretrained(arguments.model_name_or_path, config=config)
         except RuntimeError as error:
-            raise ValueError(
+            raise OptionError(
                 f"the weights of {arguments.model_name_or_path} do not fit (see above): leave its sizes out of --drkf "
                 "and of the recipe"
             ) from error
         if model.config.label_names != list(label_names):
-            raise ValueError(
+            raise OptionError(
                 f"{arguments.model_name_or_path} has the labels {model.config.label_names}, the corpus has "
                 f"{list(label_names)}: map the corpus' with --label_map, or start from encoders"
             )
         if model.config.problem_type != problem_type:
-            raise ValueError(
+            raise OptionError(
                 f"{arguments.model_name_or_path} was made for {model.config.problem_type}, the corpus asks for "
                 f"{problem_type}: start from encoders"
             )
@@ -156,110 +164,3 @@ def _text_encoder(text_encoder: str | Mapping[str, Any], tokenizer: Any) -> str 
     # Fewer words than the recipe has room for must not change how many random numbers the initial weights take.
     rows = max(len(tokenizer), text_encoder.get("vocab_size", 0))
     return {**text_encoder, "vocab_size": rows, "pad_token_id": tokenizer.pad_token_id}
-
-
-class CachedFeatures(torch.utils.data.Dataset):
-    """Rows whose features are extracted once, when first asked for, and kept in memory.
-
-    Args:
-        rows: a dataset. collator: makes a batch of one row; `pad_features` batches what this dataset gives.
-    """
-
-    def __init__(self, rows: Dataset, collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]):
-        self.rows, self.collator = rows, collator
-        self.features: dict[int, dict[str, Any]] = {}
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if index not in self.features:
-            row = self.rows[index]
-            batch = self.collator([row])
-            self.features[index] = {name: value[0] for name, value in batch.items()}
-            if "utterance_id" in row:
-                self.features[index]["utterance_id"] = row["utterance_id"]
-        return self.features[index]
-
-
-def pad_features(samples: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """One batch of samples of a [`CachedFeatures`]: what the collator would make of their rows."""
-    batch = {}
-    for name in [name for name in samples[0] if name != "utterance_id"]:
-        values = [sample[name] for sample in samples]
-        padding = pad_token_id if name == "input_ids" else 0
-        batch[name] = pad_sequence(values, True, padding) if values[0].ndim else torch.stack(values)
-    return batch
-
-
-def blank_rows(processor: DRKFProcessor) -> dict[str, dict[str, Any]]:
-    """What stands for a missing modality in a row: silence of the shortest length that the processor pads to, under
-    "speech", and an empty text, under "text"."""
-    rate = processor.feature_extractor.sampling_rate
-    silence = {"array": np.zeros(processor.min_audio_samples, dtype=np.float32), "sampling_rate": rate}
-    return {"speech": {"audio": silence}, "text": {"text": ""}}
-
-
-def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor]]:
-    """[`blank_rows`] as features, for the samples of a [`CachedFeatures`]."""
-    blanks = blank_rows(processor)
-    halves = {
-        "speech": processor(audio=blanks["speech"]["audio"], return_tensors="pt"),
-        "text": processor(text=blanks["text"]["text"], return_tensors="pt"),
-    }
-    return {modality: {name: value[0] for name, value in half.items()} for modality, half in halves.items()}
-
-
-class ModalityDropout(torch.utils.data.Dataset):
-    """Blanks one modality of a sample with a given probability, speech or text at even odds, never both.
-
-    Each sample says in `speech_present` and `text_present` what is left: Eq. 19 leaves blanked halves out.
-
-    It is drawn anew for each epoch, from the seed, the epoch and the sample alone: a resumed run draws the same.
-
-    Args:
-        rows: a dataset, or a [`CachedFeatures`]. blanks: [`blank_rows`] or [`blank_features`], accordingly.
-    """
-
-    def __init__(
-        self,
-        rows: Dataset | CachedFeatures,
-        blanks: Mapping[str, Mapping[str, Any]],
-        probability: float,
-        seed: int = 0,
-    ):
-        self.rows, self.blanks, self.probability, self.seed = rows, blanks, probability, seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The trainer tells at the start of each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        drawn = np.random.default_rng((self.seed, self.epoch, index)).random()
-        present = {
-            "speech": drawn >= self.probability / 2,
-            "text": not self.probability / 2 <= drawn < self.probability,
-        }
-        sample = {**self.rows[index], **{f"{name}_present": torch.tensor(there) for name, there in present.items()}}
-        for name in (name for name, there in present.items() if not there):
-            sample |= self.blanks[name]
-        return sample
-
-
-class SingleModalityCollator:
-    """Blanks one modality of every row, for baselines; see [`blank_rows`].
-
-    Args:
-        modality: the one to keep, "speech" or "text".
-    """
-
-    def __init__(self, processor: DRKFProcessor, modality: str):
-        self.collator = DRKFDataCollator(processor)
-        self.blank = blank_rows(processor)["text" if modality == "speech" else "speech"]
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        return self.collator([{**row, **self.blank} for row in rows])

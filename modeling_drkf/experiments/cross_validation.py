@@ -13,6 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 from torch import nn
 
 from processing.corpora.protocols import Fold
+from processing.errors_drkf import OptionError
 from processing.evaluation.results import is_finished, merge_runs, require_same_options, run_folder_name, write_results
 
 from ..training.arguments import DRKFTrainingArguments
@@ -49,7 +50,7 @@ def cross_validate(
     folder = Path(str(arguments.output_dir))
     runs = {(fold, seed): folder / run_folder_name(fold.name, seed) for seed in seeds for fold in folds}
     if len(set(runs.values())) < len(runs):
-        raise ValueError(
+        raise OptionError(
             f"some of the folds {', '.join(fold.name for fold in folds)} would share a folder: name their speakers or "
             "sessions by letters and digits that differ"
         )
@@ -76,7 +77,7 @@ def cross_validate(
 def require_unfinished(run: Path, arguments: DRKFTrainingArguments) -> None:
     """ValueError if that folder holds a finished run and nothing says to resume: it would be overwritten."""
     if is_finished(run) and not resumes(arguments):
-        raise ValueError(
+        raise OptionError(
             f"{run} holds a finished run: add --resume_from_checkpoint true to go on from it, or choose another "
             "--output_dir"
         )
@@ -100,7 +101,7 @@ def _require_repository_names(runs: Iterable[DRKFTrainingArguments]) -> None:
         try:
             validate_repo_id(str(run.hub_model_id))
         except HFValidationError as error:
-            raise ValueError(
+            raise OptionError(
                 f"{error} Leave --push_to_hub out, then: drkf push {run.output_dir} OWNER/NAME"
             ) from error
 

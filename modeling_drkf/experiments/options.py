@@ -12,11 +12,13 @@ from typing import Any, Literal
 from transformers import CONFIG_MAPPING, HfArgumentParser
 from transformers.trainer_pt_utils import AcceleratorConfig
 
+from processing.errors_drkf import OptionError
 from processing.evaluation.metrics import FORMULAS
+from processing.suggestions import did_you_mean
 
 from ..configuration_drkf import DRKFConfig
 from ..training.arguments import DRKFTrainingArguments
-from .recipes import RECIPE_SUFFIXES, checked_recipe, did_you_mean, merge_recipes, read_recipe
+from .recipes import RECIPE_SUFFIXES, checked_recipe, merge_recipes, read_recipe
 
 TRAINING_DEFAULTS = {
     "eval_strategy": "epoch",
@@ -126,17 +128,17 @@ class ModelArguments:
             if isinstance(encoder := getattr(self, name), dict):
                 _require_fields(name, encoder, _encoder_fields(name, encoder))
         if self.lora is not None and not isinstance(self.lora, dict):
-            raise ValueError(f'--lora takes fields of LoraConfig, such as {{"r": 8}}, not {self.lora!r}')
+            raise OptionError(f'--lora takes fields of LoraConfig, such as {{"r": 8}}, not {self.lora!r}')
         if self.lora is not None and self.freeze_speech_encoder and self.freeze_text_encoder:
-            raise ValueError("--lora adapts the encoders that are not frozen, and both are: leave one of them free")
+            raise OptionError("--lora adapts the encoders that are not frozen, and both are: leave one of them free")
         if isinstance(self.class_weights, str) and self.class_weights != "balanced":
-            raise ValueError(
+            raise OptionError(
                 f"--class_weights takes balanced or a list such as [1, 2.5, 1, 1], not {self.class_weights}"
             )
         if self.modality_dropout and self.modality != "both":
-            raise ValueError(f"--modality_dropout has nothing to do where --modality is {self.modality}")
+            raise OptionError(f"--modality_dropout has nothing to do where --modality is {self.modality}")
         if self.model_name_or_path is None and not (self.audio_encoder and self.text_encoder):
-            raise ValueError(
+            raise OptionError(
                 "name what to train: --audio_encoder and --text_encoder (folders, Hub ids or configurations), or "
                 "--model_name_or_path, or a recipe that does"
             )
@@ -211,15 +213,17 @@ class DataArguments:
         if isinstance(self.label_map, dict):  # YAML and JSON read the labels 0 and 1 as numbers
             self.label_map = {str(source): str(target) for source, target in self.label_map.items()}
         elif self.label_map is not None:
-            raise ValueError(f'--label_map takes a mapping, such as {{"excited": "happy"}}, not {self.label_map!r}')
+            raise OptionError(f'--label_map takes a mapping, such as {{"excited": "happy"}}, not {self.label_map!r}')
         if self.manifest and self.data_dir not in (None, self.manifest):
-            raise ValueError(f"--manifest {self.manifest} and --data_dir {self.data_dir} both name the data: give one")
+            raise OptionError(
+                f"--manifest {self.manifest} and --data_dir {self.data_dir} both name the data: give one"
+            )
         if self.manifest:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:
-            raise ValueError("name the data: --manifest FILE, or --corpus NAME --data_dir FOLDER")
+            raise OptionError("name the data: --manifest FILE, or --corpus NAME --data_dir FOLDER")
         if self.fold is not None and self.folds is not None:
-            raise ValueError("--fold trains one fold and --folds several: give one of the two")
+            raise OptionError("--fold trains one fold and --folds several: give one of the two")
 
     @property
     def cross_validates(self) -> bool:
@@ -296,25 +300,25 @@ def parse_arguments(
 def _require_known_options(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     for unknown in parser.parse_known_args(arguments)[1]:
         if unknown.endswith(RECIPE_SUFFIXES):
-            raise ValueError(f"{unknown}: recipes stand before all options")
+            raise OptionError(f"{unknown}: recipes stand before all options")
         suggestion = did_you_mean(unknown.partition("=")[0], parser._option_string_actions)
-        raise ValueError(f"unknown option {unknown}{suggestion}; --help lists all")
+        raise OptionError(f"unknown option {unknown}{suggestion}; --help lists all")
 
 
 def _require_fields(option: str, given: Any, known: Iterable[str]) -> None:
     if given is not None and not isinstance(given, dict):
-        raise ValueError(f"--{option} takes a mapping of fields, not {given!r}")
+        raise OptionError(f"--{option} takes a mapping of fields, not {given!r}")
     known = list(known)
     for name in given or ():
         if name not in known:
-            raise ValueError(f"--{option}: unknown field {name!r}{did_you_mean(str(name), known)}")
+            raise OptionError(f"--{option}: unknown field {name!r}{did_you_mean(str(name), known)}")
 
 
 def _encoder_fields(option: str, encoder: Mapping[str, Any]) -> list[str]:
     """What the configuration of an encoder from scratch may hold."""
     model_type = str(encoder.get("model_type"))
     if model_type not in CONFIG_MAPPING:
-        raise ValueError(
+        raise OptionError(
             f"--{option} needs the model_type of an encoder that transformers has, such as wav2vec2 or bert, not "
             f"{model_type!r}{did_you_mean(model_type, CONFIG_MAPPING)}"
         )
@@ -328,4 +332,4 @@ def _structure_or_name(value: Any, name: str) -> Any:
     try:
         return json.loads(value)
     except json.JSONDecodeError as error:
-        raise ValueError(f"--{name} is not valid JSON ({error}): {value}") from error
+        raise OptionError(f"--{name} is not valid JSON ({error}): {value}") from error

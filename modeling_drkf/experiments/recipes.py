@@ -1,13 +1,15 @@
 """Recipes: options of `train_drkf.py` in YAML files, which may extend one another."""
 
-import difflib
 from argparse import Action, ArgumentError, ArgumentParser
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from processing.errors_drkf import OptionError
+from processing.suggestions import did_you_mean
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
@@ -32,20 +34,20 @@ def read_recipe(name: str, options: Sequence[str], extended_by: Sequence[Path] =
     """
     path = _find_recipe(name, [recipe.parent for recipe in extended_by[-1:]])
     if path in extended_by:
-        raise ValueError(f"recipe {path} extends itself, by way of {extended_by[-1]}")
+        raise OptionError(f"recipe {path} extends itself, by way of {extended_by[-1]}")
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {path} is no YAML: {error}") from error
+        raise OptionError(f"recipe {path} is no YAML: {error}") from error
     if not isinstance(recipe, dict):
-        raise ValueError(f"recipe {path} is not a mapping of options")
+        raise OptionError(f"recipe {path} is not a mapping of options")
     known = [*options, "extends"]
     for key in recipe:
         if key not in known:
-            raise ValueError(f"recipe {path}: unknown option {key!r}{did_you_mean(str(key), known)}")
+            raise OptionError(f"recipe {path}: unknown option {key!r}{did_you_mean(str(key), known)}")
     base = recipe.pop("extends", None)
     if not isinstance(base, str | None):
-        raise ValueError(f"recipe {path}: extends names one other recipe, not {base!r}")
+        raise OptionError(f"recipe {path}: extends names one other recipe, not {base!r}")
     return recipe if base is None else merge_recipes(read_recipe(base, options, [*extended_by, path]), recipe)
 
 
@@ -55,7 +57,7 @@ def _find_recipe(name: str, folders: Sequence[Path]) -> Path:
         if path.is_file():
             return path.resolve()
     known = ", ".join(sorted(entry.name for entry in packaged.iterdir() if entry.suffix in RECIPE_SUFFIXES))
-    raise ValueError(f"recipe {name} is neither a file nor one of {known}")
+    raise OptionError(f"recipe {name} is neither a file nor one of {known}")
 
 
 def checked_recipe(recipe: Mapping[str, Any], parser: ArgumentParser) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def checked_recipe(recipe: Mapping[str, Any], parser: ArgumentParser) -> dict[st
     try:
         return {name: _value(value, actions[name], parser) for name, value in recipe.items()}
     except ArgumentError as error:
-        raise ValueError(f"in the recipe, {error}") from error
+        raise OptionError(f"in the recipe, {error}") from error
 
 
 def _value(value: Any, action: Action, parser: ArgumentParser) -> Any:
@@ -86,9 +88,3 @@ def _single(value: Any, action: Action, parser: ArgumentParser) -> Any:
     converted = parser._get_value(action, str(value))
     parser._check_value(action, converted)
     return converted
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`", did you mean 'x'?"` for the known word nearest to `word`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f", did you mean {close[0]!r}?" if close else ""

@@ -16,7 +16,6 @@ from scipy.special import expit, softmax
 from transformers import Trainer
 from transformers.utils import logging
 
-from processing.corpora.protocols import Fold
 from processing.evaluation.calibration import brier_score, calibration
 from processing.evaluation.metrics import bootstrap_interval, emotion_metrics, predictions_from_logits
 from processing.evaluation.records import Predictions, write_embeddings
@@ -27,7 +26,6 @@ from ..release.card import cross_validation_card, model_card
 
 logger = logging.get_logger(__name__)
 
-RECORDED = ("corpus", "modality", "label_names", "protocol", "folds", "selection", "seed")
 SUMMARIES = ("pooler_output", "speech_summary", "text_summary")
 RECORDED_OUTPUTS = ("logits", "consistency_logits", *SUMMARIES, "modality_shares")
 PACKAGES = ("drkf", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "soundfile", "soxr")
@@ -111,36 +109,27 @@ def modality_attention(config: DRKFConfig) -> Iterator[None]:
         config.output_modality_attention = before
 
 
-def write_report(trainer: Trainer, results: Mapping[str, Any], folder: Path, encoders: Mapping[str, str]) -> None:
+def write_report(
+    trainer: Trainer,
+    record: Mapping[str, Any],
+    scores: Mapping[str, Any],
+    folder: Path,
+    encoders: Mapping[str, str],
+) -> None:
     """Writes `metrics.json`, `README.md` and, where matplotlib is installed, the pictures, beside what
     [`evaluate_split`] and the trainer's `save_state` have written.
 
     Args:
-        results: `corpus`, `modality` (of a baseline, or "both"), `label_names`, `protocol`, `fold` (a [`Fold`]),
-            `folds` (the names of all), `sizes` (of the parts), `selection` (the part), `seed`, `options`,
-            `initial_weights` (a fingerprint), `excluded` (ids by rule), `train_seconds`, and the metrics of each split
-            that was scored.
+        record: what `metrics.json` holds. scores: of it, the metrics by split.
         encoders: what the speech and the text encoder were made from, under `audio` and `text`.
     """
-    fold: Fold = results["fold"]
-    config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
-    splits = {split: results[split] for split in ("validation", "test") if split in results}
-    record = {
-        **{key: results[key] for key in RECORDED},
-        "multi_label": config.is_multi_label,
-        "selection_metric": str(trainer.args.metric_for_best_model),
-        "fold": {"name": fold.name, "speaker_disjoint": fold.speaker_disjoint, **results["sizes"]},
-        **splits,
-        **{key: results[key] for key in ("excluded", "options", "initial_weights", "train_seconds")},
-        "versions": package_versions(),
-    }
     (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
     pictures: list[str] = []
     if find_spec("matplotlib"):
-        pictures = [picture.name for picture in draw_run(folder, tuple(splits))]
+        pictures = [picture.name for picture in draw_run(folder, tuple(scores))]
     else:
         logger.warning("No pictures: matplotlib is not installed (pip install matplotlib).")
-    card = model_card(trainer, record, splits, pictures, encoders)
+    card = model_card(trainer, record, scores, pictures, encoders)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
-from processing.errors_drkf import DRKFError
+from processing.errors_drkf import DependencyError, OptionError
 from processing.onnx_recognizer import GRAPH_FILE
 
 from ..configuration_drkf import DRKFConfig
 from ..modeling_drkf import DRKFForEmotionClassification
-from ..orl_modality_encoding import reads_padding
+from ..orl_encoders import reads_padding
 from .onnx_card import onnx_card
 
 OUTPUTS = ("logits", "consistency_logits", "modality_shares")
@@ -41,10 +41,6 @@ KEPT_IN_FLOAT32 = "feature_projection"
 """One small layer, but it reads raw features of a wide range: quantised, it alone makes a third of the error."""
 
 
-class OnnxExportError(DRKFError, ValueError):
-    """This checkpoint cannot be exported, or not into this folder."""
-
-
 def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) -> Path:
     """Writes `model.onnx`, the processor's files and a README with the graph's contract into a folder.
 
@@ -59,14 +55,14 @@ def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) 
     Returns: the path of the graph.
 
     Raises:
-        ImportError: onnx, onnxruntime or onnxscript is not installed.
-        OnnxExportError: the folder holds a checkpoint, or the encoders cannot be exported.
+        DependencyError: onnx, onnxruntime or onnxscript is not installed.
+        OptionError: the folder holds a checkpoint, or the encoders cannot be exported.
         ValueError: the graph does not give torch's probabilities.
     """
     _require_onnx()
     folder = Path(folder)
     if (folder / CONFIG_NAME).exists():
-        raise OnnxExportError(f"{folder} holds a checkpoint, whose card the export would replace: name another folder")
+        raise OptionError(f"{folder} holds a checkpoint, whose card the export would replace: name another folder")
     model = DRKFForEmotionClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(checkpoint)
     graph = InferenceGraph(model)
@@ -89,7 +85,7 @@ class InferenceGraph(nn.Module):
     frames, in one batch.
 
     Raises:
-        OnnxExportError: padding reaches the frames of the speech encoder in another way.
+        OptionError: padding reaches the frames of the speech encoder in another way.
     """
 
     def __init__(self, model: DRKFForEmotionClassification):
@@ -100,7 +96,7 @@ class InferenceGraph(nn.Module):
         if getattr(encoder.config, "feat_extract_norm", None) == "group":
             self._mask_group_norm(encoder)
         if reads_padding(encoder.config):
-            raise OnnxExportError(
+            raise OptionError(
                 f"{type(encoder).__name__} cannot be exported: padding reaches its valid frames, so that a clip's "
                 "answer would depend on its neighbours (it has unmasked convolutions or a norm over the batch)"
             )
@@ -150,7 +146,7 @@ class MaskedGroupNorm(nn.Module):
 
 def _require_onnx() -> None:
     if missing := [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]:
-        raise ImportError(f"exporting needs {', '.join(missing)}: pip install {' '.join(missing)}")
+        raise DependencyError(f"exporting needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def _batches(processor: Any) -> list[dict[str, Tensor]]:
@@ -199,7 +195,7 @@ def _write_graph(
                 verbose=False,
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-        raise ValueError(
+        raise OptionError(
             f"torch.onnx cannot export {type(encoding.speech_encoder).__name__} with "
             f"{type(encoding.text_encoder).__name__}: {error}"
         ) from error

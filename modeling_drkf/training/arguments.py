@@ -7,6 +7,8 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
+from processing.errors_drkf import OptionError
+
 
 @dataclass
 class DRKFTrainingArguments(TrainingArguments):
@@ -62,16 +64,16 @@ class DRKFTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.hub_strategy not in (HubStrategy.END, HubStrategy.EVERY_SAVE):
-            raise ValueError(
+            raise OptionError(
                 f"hub_strategy must be 'end' or 'every_save', not {HubStrategy(self.hub_strategy).value!r}: what is "
                 "needed to resume a training stays on this machine"
             )
         if self.early_stopping_patience is None:
             return
         if self.early_stopping_patience < 1:
-            raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}")
+            raise OptionError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}")
         if self.eval_strategy == "no" or self.metric_for_best_model is None:
-            raise ValueError(
+            raise OptionError(
                 "early_stopping_patience counts evaluations without a better metric: set eval_strategy to epoch or "
                 "steps, and metric_for_best_model"
             )

@@ -1,24 +1,10 @@
-"""What the trainer keeps of batches: whose rows they are, the means of their loss terms, and how full they were."""
+"""What the trainer keeps of batches: the means of their loss terms, and how full they were."""
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import Trainer
-
-
-class NamedBatches:
-    """Adds the rows' `utterance_id`, where they have one, to what a collator makes of them."""
-
-    def __init__(self, collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]):
-        self.collator = collator
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        batch = dict(self.collator(rows))
-        if all("utterance_id" in row for row in rows):
-            batch["utterance_id"] = [str(row["utterance_id"]) for row in rows]
-        return batch
 
 
 class TermMeans:

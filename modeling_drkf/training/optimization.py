@@ -9,6 +9,8 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from processing.errors_drkf import DependencyError, OptionError
+
 ENCODERS = "encoders"  # the name of their parameter groups
 LORA_DEFAULTS = {"r": 8, "lora_alpha": 16}
 QUERIES_AND_VALUES = frozenset(
@@ -51,18 +53,18 @@ def add_lora(encoder: PreTrainedModel, options: Mapping[str, Any]) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise ImportError("LoRA needs peft: pip install 'drkf[lora]', or pip install peft") from error
+        raise DependencyError("LoRA needs peft: pip install 'drkf[lora]', or pip install peft") from error
     fields = LORA_DEFAULTS | dict(options)
     if "target_modules" not in fields:
         fields["target_modules"] = default_lora_targets(encoder)
     try:
         inject_adapter_in_model(LoraConfig(**fields), encoder)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"LoRA of {type(encoder).__name__} with {dict(options)}: {error}") from error
+        raise OptionError(f"LoRA of {type(encoder).__name__} with {dict(options)}: {error}") from error
     if encoder.config.model_type in READS_ATTENTION_WEIGHTS:
         idle = [name for name, _ in encoder.named_parameters() if ".attention." in name and "lora_" in name]
         if idle:
-            raise ValueError(
+            raise OptionError(
                 f"LoRA: {type(encoder).__name__} never calls the modules of its attention, adapters there would learn "
                 f"nothing; target_modules can be {sorted(FEED_FORWARD)}"
             )
@@ -74,7 +76,7 @@ def default_lora_targets(encoder: PreTrainedModel) -> list[str]:
     names = (name for name, module in encoder.named_modules() if isinstance(module, nn.Linear))
     found = {name.rpartition(".")[2] for name in names} & wanted
     if not found:
-        raise ValueError(
+        raise OptionError(
             f"{type(encoder).__name__} has none of the attention projections that LoRA adapts by default: name its "
             'linear modules, as in {"target_modules": ["query", "value"]}'
         )
@@ -127,7 +129,7 @@ class EarlyStopping(TrainerCallback):
         metric = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
         values = torch.tensor([log[metric] for log in state.log_history if metric in log])
         if not len(values):
-            raise ValueError(f"early stopping watches {metric}, which the evaluation does not give")
+            raise OptionError(f"early stopping watches {metric}, which the evaluation does not give")
         best = int(values.argmax() if args.greater_is_better else values.argmin())
         if len(values) - 1 - best >= self.patience:
             control.should_training_stop = True

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch.distributed as dist
 
+from processing.errors_drkf import OptionError
+
 from ..gathering_drkf import is_distributed
 
 
@@ -17,7 +19,7 @@ def require_joined(world_size: int) -> None:
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched > 1 and world_size == 1:
-        raise ValueError(
+        raise OptionError(
             f"{launched} processes were launched, but they are not joined: there is no accelerator here. "
             "Add --use_cpu, or launch a single process"
         )
@@ -36,6 +38,6 @@ def require_agreement(what: str, value: Any) -> None:
     digests = [""] * dist.get_world_size()
     dist.all_gather_object(digests, hashlib.sha256(json.dumps(value).encode()).hexdigest())
     if others := [rank for rank, digest in enumerate(digests) if digest != digests[0]]:
-        raise ValueError(
+        raise OptionError(
             f"{what} of process {', '.join(map(str, others))} is not that of process 0: give all the same files"
         )

@@ -1,27 +1,33 @@
 """Fine-tuning of DRKF with the transformers `Trainer`."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from accelerate.utils import broadcast_object_list
 from huggingface_hub import CommitInfo
 from huggingface_hub.errors import HTTPError
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import ProgressCallback, Trainer
+from transformers import EvalPrediction, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, HubStrategy, TrainOutput
 from transformers.utils import logging
 
 from processing.collator import DRKFDataCollator
+from processing.errors_drkf import OptionError
 from processing.evaluation.metrics import compute_metrics_fn
+from processing.processing_drkf import DRKFProcessor
 
+from ..configuration_drkf import DRKFConfig
+from ..modeling_drkf import DRKFForEmotionClassification
 from ..release.hub import PublishError, publish
 from .arguments import DRKFTrainingArguments
-from .batches import NamedBatches, TermMeans, filled_up
+from .batches import TermMeans, filled_up
 from .callbacks import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback
 from .checkpoints import is_finished, last_checkpoint, require_complete, rotate, sealed, told
 from .finite import require_finite_loss, require_finite_weights
@@ -40,33 +46,57 @@ class DRKFTrainer(Trainer):
 
     - A checkpoint counts once it is sealed: one that was killed half-way, or was damaged later, is not resumed from.
     - A loss that is not finite ends training with the names of term and utterances. Rows name themselves by their
-      `utterance_id`.
+      `utterance_id`. Labels are class ids or, by the configuration's `label2id`, names.
     - Evaluation counts every utterance once, computes each batch as one process would, and leaves the random numbers
       of training alone: its figures do not depend on the number of processes.
 
     Raises:
-        ValueError: `label_smoothing_factor` with multi-label classification, or beside another `label_smoothing`.
+        OptionError: `label_smoothing_factor` with multi-label classification, or beside another `label_smoothing`; or
+            several GPUs in one process.
     """
 
     loss_is_scaled_for_ga = False
 
-    def __init__(self, model: nn.Module | None = None, args: DRKFTrainingArguments | None = None, **kwargs: Any):
-        config = getattr(model, "config", None)
-        if kwargs.get("data_collator") is None and kwargs.get("processing_class") is not None:
-            kwargs["data_collator"] = DRKFDataCollator(kwargs["processing_class"])
-        if kwargs.get("compute_metrics") is None and config is not None:
-            kwargs["compute_metrics"] = compute_metrics_fn(config.label_names, config.problem_type)
-        if args is not None and args.label_smoothing_factor and config is not None:
+    def __init__(
+        self,
+        model: DRKFForEmotionClassification,
+        args: DRKFTrainingArguments,
+        data_collator: Callable[[Sequence[Any]], dict[str, Any]] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: DRKFProcessor | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[Optimizer | None, LambdaLR | None] = (None, None),
+    ):
+        if args.n_gpu > 1:
+            raise OptionError(
+                f"{args.n_gpu} GPUs in one process would train replicas that see parts of the loss: start one process "
+                "a GPU with `accelerate launch --multi_gpu`, or choose one with CUDA_VISIBLE_DEVICES=0"
+            )
+        config: DRKFConfig = model.config  # type: ignore[assignment]
+        if data_collator is None and processing_class is not None:
+            data_collator = DRKFDataCollator(
+                processing_class, label2id=cast(dict[str, int], config.label2id), utterance_ids=True
+            )
+        if args.label_smoothing_factor:
             _smooth_labels(config, args.label_smoothing_factor)
-        super().__init__(model, args, **kwargs)
-        self.data_collator = NamedBatches(self.data_collator)  # type: ignore[arg-type]
-        if args is not None:
-            if args.early_stopping_patience is not None:
-                self.add_callback(EarlyStopping(args.early_stopping_patience))
-            self.accelerator.unwrap_model(self.model).gather_across_processes = args.gather_across_processes
+        super().__init__(
+            model,
+            args,
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            compute_metrics=compute_metrics or compute_metrics_fn(config.label_names, str(config.problem_type)),
+            callbacks=callbacks,
+            optimizers=optimizers,
+        )
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStopping(args.early_stopping_patience))
+        self.accelerator.unwrap_model(self.model).gather_across_processes = args.gather_across_processes
         self._terms: defaultdict[str, TermMeans] = defaultdict(TermMeans)
         self._encoder_learning_rate: float | None = None
-        self._ids: list[str] | None = None
         self._counted_rows: int | None = None
         self._interrupt = InterruptCallback()
         self.add_callback(self._interrupt)
@@ -122,10 +152,6 @@ class DRKFTrainer(Trainer):
                 self._save_checkpoint(self.model, trial=None)  # type: ignore[arg-type]
             raise
 
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        self._ids = inputs.get("utterance_id")
-        return super()._prepare_inputs({name: value for name, value in inputs.items() if name != "utterance_id"})
-
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Weight matrices and embeddings: neither biases and norms nor the temperature."""
         return decaying(super().get_decay_parameter_names(model), model)
@@ -162,16 +188,17 @@ class DRKFTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
+        ids = inputs.pop("utterance_id", None)
         outputs = model(**inputs)
         part = "training" if model.training else "evaluation"
-        require_finite_loss(outputs, self._ids, f"{part} at step {self.state.global_step}")
+        require_finite_loss(outputs, ids, f"{part} at step {self.state.global_step}")
         samples = len(inputs["labels"]) if model.training or self._counted_rows is None else self._counted_rows
         self._terms[part].add(outputs["loss_terms"], samples)
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
-            logs |= self._terms["training"].pop(self)
+            logs = logs | self._terms["training"].pop(self)
             if "learning_rate" in logs and self._encoder_learning_rate is not None:
                 logs["encoder_learning_rate"] = self._encoder_learning_rate
         super().log(logs, *args, **kwargs)
@@ -303,9 +330,9 @@ class DRKFTrainer(Trainer):
 
 def _smooth_labels(config: Any, factor: float) -> None:
     if config.is_multi_label:
-        raise ValueError("label_smoothing_factor applies to single-label classification only")
+        raise OptionError("label_smoothing_factor applies to single-label classification only")
     if config.label_smoothing not in (0, factor):
-        raise ValueError(
+        raise OptionError(
             f"label_smoothing_factor is {factor}, the model's label_smoothing {config.label_smoothing}: give one"
         )
     config.label_smoothing = factor

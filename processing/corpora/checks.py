@@ -8,7 +8,9 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .report import ProblemKind, Report, did_you_mean
+from ..errors_drkf import OptionError
+from ..suggestions import did_you_mean
+from .report import ProblemKind, Report
 from .scan import AudioFacts, scan_audio
 from .utterance import Utterance
 
@@ -98,7 +100,7 @@ def check_labels(
     sources = {*labels, *corpus_map, *left_out} if labels is not None else occurring
     for source in label_map:
         if source not in sources:
-            raise ValueError(
+            raise OptionError(
                 f"label_map: the corpus has no label {source!r}{did_you_mean(source, sources)}; "
                 f"its labels: {', '.join(sorted(sources))}"
             )
@@ -108,7 +110,7 @@ def check_labels(
         _check_spellings(names, report)
     if label_names is not None:
         if len(set(label_names)) != len(label_names):
-            raise ValueError(f"label_names: {list(label_names)} names a class twice")
+            raise OptionError(f"label_names: {list(label_names)} names a class twice")
         names = list(label_names)
     outside = (sources if labels is not None else set()) - {source for source in sources if translate(source) in names}
     for utterance in utterances:

@@ -119,18 +119,6 @@ def examine(name: str, data_dir: str | Path, *, skip_damaged: Iterable[str] | st
     return Examination(found.spec.title, found.report, counts, durations, *find_overlaps(annotated))
 
 
-def plot_durations(durations: Sequence[float] | np.ndarray, path: str | Path, title: str = "durations") -> None:
-    """Writes a histogram of durations (seconds) as PNG. Needs matplotlib (`pip install drkf[plots]`)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.hist(durations, bins=60, color="#3b6ea5")
-    axes.set(xlabel="duration (s)", ylabel="clips", title=f"{title}: {len(durations):,} clips")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
-
-
 def _counts(axis: str, annotated: list[Utterance], usable: list[Utterance], found: Survey) -> list[Count]:
     published = found.spec.published.get(axis, {})
     all_counts, usable_counts = (Counter(v for u in rows for v in _values(u, axis)) for rows in (annotated, usable))

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .report import ProblemKind, Report, did_you_mean, plural
+from ..suggestions import did_you_mean
+from .report import ProblemKind, Report, plural
 from .scan import VIDEO_SUFFIXES
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")

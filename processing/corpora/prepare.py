@@ -20,11 +20,11 @@ from tqdm.auto import tqdm
 from processing.audio_drkf import AudioError, load_audio
 
 from .checks import add_problem
-from .readers.manifest import LABEL_SEPARATOR, SOFT_LABEL_COLUMN
+from .readers.manifest import SOFT_LABEL_COLUMN
 from .registry import survey_corpus
 from .report import ProblemKind
 from .scan import VIDEO_SUFFIXES
-from .utterance import Utterance
+from .utterance import LABEL_SEPARATOR, Utterance
 
 SAMPLING_RATE = 16_000
 COLUMNS = ("audio", "text", "label", "speaker", "split", "session", "utterance_id", "duration")

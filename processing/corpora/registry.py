@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors_drkf import DRKFError
+from ..errors_drkf import OptionError
+from ..suggestions import did_you_mean
 from .corpus import Corpus, Survey, survey
 from .readers import audiofolder, hub, iemocap, m3ed, manifest, meld, nemo
-from .report import did_you_mean
 from .utterance import CorpusSpec
 
 CORPORA: dict[str, CorpusSpec] = {
@@ -17,19 +17,13 @@ CORPORA: dict[str, CorpusSpec] = {
 }
 
 
-class UnknownCorpusError(DRKFError, ValueError):
-    """No corpus has this name."""
-
-
 def survey_corpus(name: str, data_dir: str | Path, **options: Any) -> Survey:
     """Reads and checks a corpus without raising for what is wrong with it; options as in `survey`.
 
-    Raises `UnknownCorpusError` for a name that is not in `CORPORA`.
+    Raises `OptionError` for a name that is not in `CORPORA`.
     """
     if name not in CORPORA:
-        raise UnknownCorpusError(
-            f"unknown corpus {name!r}{did_you_mean(name, CORPORA)}; known: {', '.join(sorted(CORPORA))}"
-        )
+        raise OptionError(f"unknown corpus {name!r}{did_you_mean(name, CORPORA)}; known: {', '.join(sorted(CORPORA))}")
     return survey(CORPORA[name], data_dir, **options)
 
 
@@ -43,6 +37,6 @@ def read_corpus(name: str, data_dir: str | Path, *, skip_damaged: Iterable[str] 
 
     Raises:
         CorpusError: the corpus is damaged beyond what `skip_damaged` names; every problem is listed.
-        UnknownCorpusError: no corpus has this name. ValueError: an option is invalid.
+        OptionError: no corpus has this name. ValueError: an option is invalid.
     """
     return survey_corpus(name, data_dir, **options).corpus(skip_damaged)

@@ -10,12 +10,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ..errors_drkf import DRKFError
+from ..errors_drkf import DRKFError, OptionError
+from ..suggestions import did_you_mean
 
 
 class ProblemKind(StrEnum):
@@ -193,17 +193,10 @@ def skip_rules(names: Iterable[str] | str) -> frozenset[ProblemKind]:
             kinds.add(ProblemKind(name))
         except ValueError:
             known = [kind.value for kind in ProblemKind]
-            raise ValueError(
+            raise OptionError(
                 f"skip_damaged: {name!r} is no kind of problem{did_you_mean(name, known)}; known: {', '.join(known)}"
             ) from None
     return frozenset(kinds - {ProblemKind.NO_UTTERANCES})
-
-
-def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.7) -> str:
-    """`" (did you mean 'x'?)"` for the known word nearest to `word`, or nothing."""
-    by_folded = {other.casefold(): other for other in known}
-    close = get_close_matches(word.casefold(), by_folded, n=1, cutoff=cutoff)
-    return f" (did you mean {by_folded[close[0]]!r}?)" if close else ""
 
 
 def plural(count: int, noun: str) -> str:

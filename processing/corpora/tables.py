@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .report import ProblemKind, Report, did_you_mean, plural
+from ..suggestions import did_you_mean
+from .report import ProblemKind, Report, plural
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .report import ProblemKind
 
 ALL = "all"
+LABEL_SEPARATOR = "|"  # between the labels of one cell
 
 
 @dataclass(slots=True)

@@ -42,13 +42,6 @@ FORMULAS: dict[str, Formula] = {
 """Scalar metrics. The names WA and UA are swapped in part of the literature, so print these beside the figures. The
 paper does not say which of the two multi-label accuracies its M3ED "ACC" is: report both."""
 
-PAPER_COLUMNS: dict[str, tuple[str, ...]] = {
-    "iemocap": ("unweighted_accuracy", "weighted_accuracy"),
-    "meld": ("weighted_accuracy", "weighted_f1"),
-    "m3ed": ("micro_precision", "micro_recall", "jaccard_accuracy", "micro_f1"),
-}
-"""The columns of the paper's Tables 1-3 that "Avg" is the mean of, in their order."""
-
 
 def emotion_metrics(predictions: Any, references: Any, label_names: Sequence[str]) -> dict[str, Any]:
     """Score predicted emotions; the formulas stand in `FORMULAS`.
@@ -97,23 +90,6 @@ def scalar_names(label_names: Sequence[str], problem_type: str) -> list[str]:
     shape = (1,) if problem_type == "single_label_classification" else (1, len(label_names))
     nothing = np.zeros(shape, dtype=np.int64)
     return list(flat_metrics(emotion_metrics(nothing, nothing, label_names)))
-
-
-def paper_average(metrics: dict[str, Any], corpus: str, multi_label_accuracy: str = "jaccard_accuracy") -> float:
-    """The paper's "Avg" (Tables 1-3): mean of the columns that it prints for this corpus, see `PAPER_COLUMNS`.
-
-    M3ED's ACC is ambiguous; `multi_label_accuracy="subset_accuracy"` gives the average under the other reading.
-
-    Raises:
-        ValueError: a corpus that the paper has no table for, or a metric that `metrics` does not hold.
-    """
-    if corpus not in PAPER_COLUMNS:
-        raise ValueError(f"The paper has no table for corpus {corpus!r}; it has {', '.join(PAPER_COLUMNS)}.")
-    columns = [multi_label_accuracy if name == "jaccard_accuracy" else name for name in PAPER_COLUMNS[corpus]]
-    missing = [name for name in columns if name not in metrics]
-    if missing:
-        raise ValueError(f"Avg on {corpus} needs {', '.join(missing)}, and the metrics hold {', '.join(metrics)}.")
-    return sum(metrics[name] for name in columns) / len(columns)
 
 
 def bootstrap_scores(

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas
 
+from ..corpora.utterance import LABEL_SEPARATOR
+from ..errors_drkf import FileError
+
 SELECTED_ON_TEST = "epochs were chosen on the test part: these figures are too good"
 PROBABILITY = "probability_"
-LABEL_SEPARATOR = "|"
 MODALITIES = ("speech", "text")
 EMBEDDINGS = ("fused", *MODALITIES)
 
@@ -76,9 +78,9 @@ class Predictions:
         needed = ("utterance_id", "fold", "selection", "label", "prediction", *floating)
         missing = [name for name in needed if name not in table] + [PROBABILITY + "<class>"] * (not label_names)
         if missing:
-            raise ValueError(f"{path} is no table of predictions: it lacks {', '.join(missing)}. Evaluate it again.")
+            raise FileError(f"{path} is no table of predictions: it lacks {', '.join(missing)}. Evaluate it again.")
         if not len(table):
-            raise ValueError(f"{path} has no rows.")
+            raise FileError(f"{path} has no rows.")
         floats = {
             name: pandas.to_numeric(table[name]).to_numpy(float)
             for name in table
@@ -106,7 +108,7 @@ class Predictions:
         names = runs[0].label_names
         for run in runs:
             if list(run.label_names) != list(names):
-                raise ValueError(f"Runs of different classes cannot be pooled: {names} and {run.label_names}.")
+                raise FileError(f"Runs of different classes cannot be pooled: {names} and {run.label_names}.")
         return cls(
             label_names=names,
             utterance_ids=[name for run in runs for name in run.utterance_ids],
@@ -129,7 +131,7 @@ def _labels(cells: pandas.Series, names: list[str], multi_label: bool, path: Pat
     sets = [cell.split(LABEL_SEPARATOR) if multi_label and cell else [cell] * (not multi_label) for cell in cells]
     for row, labels in enumerate(sets):
         if not set(labels) <= set(names):
-            raise ValueError(f"{path}, row {row + 1}: {cells[row]!r} is not among the classes {', '.join(names)}.")
+            raise FileError(f"{path}, row {row + 1}: {cells[row]!r} is not among the classes {', '.join(names)}.")
     if not multi_label:
         return np.array([names.index(label) for (label,) in sets])
     return np.array([[name in labels for name in names] for labels in sets], dtype=np.int64)
@@ -155,5 +157,5 @@ def read_embeddings(path: Path, utterance_ids: Sequence[str]) -> dict[str, np.nd
     """
     with np.load(path) as file:
         if file["utterance_id"].tolist() != list(utterance_ids):
-            raise ValueError(f"{path} holds other utterances than the predictions beside it; evaluate both again.")
+            raise FileError(f"{path} holds other utterances than the predictions beside it; evaluate both again.")
         return {name: file[name].astype(np.float32) for name in EMBEDDINGS}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors_drkf import OptionError
 from .style import PALETTE, new_figure, save, set_title, short_names
 
 MARKERS = "os^DvPX*"
@@ -40,7 +41,7 @@ def plot_embeddings(
     classes = _one_class(np.asarray(references))
     for name, points in embeddings.items():
         if len(points) != len(classes) or len(classes) < FEWEST_UTTERANCES:
-            raise ValueError(
+            raise OptionError(
                 f"There are {len(points)} {name} embeddings and {len(classes)} labels: t-SNE wants one each, and "
                 f"{FEWEST_UTTERANCES} utterances or more."
             )

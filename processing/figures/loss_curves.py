@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors_drkf import OptionError
 from .style import PALETTE, new_figure, save, set_title
 
 NOT_CURVES = ("epoch", "step", "learning_rate", "grad_norm", "total_flos", "num_input_tokens_seen")
@@ -32,7 +33,7 @@ def plot_loss_curves(
     """
     curves = _curves(log_history)
     if not curves:
-        raise ValueError("The log history holds no losses: was the trainer's logging_steps longer than the run?")
+        raise OptionError("The log history holds no losses: was the trainer's logging_steps longer than the run?")
     terms = sorted(curves, key=lambda term: (term != "loss", not term.endswith(("_loss", "_divergence"))))
     columns = min(3, len(terms))
     rows = -(-len(terms) // columns)

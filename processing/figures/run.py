@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..errors_drkf import DRKFError
+from ..errors_drkf import FileError
 from ..evaluation.calibration import calibration
 from ..evaluation.metrics import emotion_metrics
 from ..evaluation.records import SELECTED_ON_TEST, Predictions, read_embeddings
@@ -21,10 +21,6 @@ logger = logging.get_logger(__name__)
 
 SPLITS = ("validation", "test")
 SHOWN = {"unweighted_accuracy": "UA", "weighted_accuracy": "WA", "micro_f1": "micro F1", "jaccard_accuracy": "Jaccard"}
-
-
-class RecordError(DRKFError, ValueError):
-    """A folder lacks the records that a picture is drawn from."""
 
 
 def draw_run(folder: Path, splits: Sequence[str] = SPLITS, ending: str = "png") -> list[Path]:
@@ -44,11 +40,11 @@ def draw_run(folder: Path, splits: Sequence[str] = SPLITS, ending: str = "png") 
     """
     record = json.loads((folder / "metrics.json").read_text())
     if "fold" not in record:
-        raise RecordError(f"{folder / 'metrics.json'} is not the record of a training run: it names no fold.")
+        raise FileError(f"{folder / 'metrics.json'} is not the record of a training run: it names no fold.")
     run = f"{record['corpus']}, fold {record['fold']['name']}, seed {record['seed']}{_stamp(record['selection'])}"
     scored = [split for split in splits if (folder / f"{split}_predictions.csv").is_file()]
     if not scored:
-        raise RecordError(f"{folder} has no predictions for {' or '.join(splits)}.")
+        raise FileError(f"{folder} has no predictions for {' or '.join(splits)}.")
     pictures = []
     state = json.loads((folder / "trainer_state.json").read_text())
     best = [entry["epoch"] for entry in state["log_history"] if entry["step"] == state["best_global_step"]]
@@ -91,7 +87,7 @@ def draw_pooled(
     """
     runs = run_folders(folder) if runs is None else runs
     if not runs:
-        raise RecordError(f"{folder} holds no runs, no folder <fold>-seed<seed> with a metrics.json.")
+        raise FileError(f"{folder} holds no runs, no folder <fold>-seed<seed> with a metrics.json.")
     records = [json.loads((run / "metrics.json").read_text()) for run in runs]
     pooled = Predictions.pool(
         [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors_drkf import DependencyError, OptionError
 from ..evaluation.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def plot_confusion_matrix(
     counts = np.asarray(matrix)
     size = len(label_names)
     if counts.shape != (size, size):
-        raise ValueError(f"The confusion matrix has the shape {counts.shape}, and there are {size} label names.")
+        raise OptionError(f"The confusion matrix has the shape {counts.shape}, and there are {size} label names.")
     support = counts.sum(axis=1)
     percent = 100 * counts / np.maximum(support, 1)[:, None]
     names = short_names(label_names)
@@ -133,7 +134,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Figures need matplotlib: pip install 'drkf[plots]'.") from error
+        raise DependencyError("Figures need matplotlib: pip install 'drkf[plots]'.") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors_drkf import OptionError
 from ..transcripts.timelines import predicted_labels
 from .style import new_figure, save, set_title
 
@@ -40,7 +41,7 @@ def plot_timeline(
     """
     answers = timeline["timeline"]
     if not answers:
-        raise ValueError("There is nothing to draw: the timeline is empty.")
+        raise OptionError("There is nothing to draw: the timeline is empty.")
     spans = _spans(answers)
     bands = [
         (label, [(_score(a, label), label in predicted_labels(a, multi_label)) for a in answers])

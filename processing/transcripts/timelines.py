@@ -8,16 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors_drkf import DRKFError
+from ..errors_drkf import OptionError
 from .segments import format_srt
 
 Result = Mapping[str, Any]
 """What was said about one file: `audio` (its name) and an answer, or `audio_seconds` and `timeline` (a list of answers
 with `start` and `end` in seconds), or `error`."""
-
-
-class OutputError(DRKFError, ValueError):
-    """Answers cannot be written to a file of this kind."""
 
 
 SPAN_COLUMNS = {"start": float, "end": float}
@@ -89,7 +85,7 @@ def write_results(
     recording.
 
     Raises:
-        OutputError: another ending, or `.srt` for anything but one timeline.
+        OptionError: another ending, or `.srt` for anything but one timeline.
     """
     path = Path(path)
     suffix = check_output(path, OUTPUTS)
@@ -100,7 +96,7 @@ def write_results(
         )
     elif suffix == ".srt":
         if len(results) != 1 or "timeline" not in results[0]:
-            raise OutputError(f"{path}: subtitles are of one long recording, cut by chunk_length_s or by segments")
+            raise OptionError(f"{path}: subtitles are of one long recording, cut by chunk_length_s or by segments")
         path.write_text(timeline_srt(results[0], multi_label), encoding="utf-8", errors="replace")
     else:
         columns = {"audio": str, **SPAN_COLUMNS, "text": str, **answer_columns(label_names)}
@@ -112,9 +108,9 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 def check_output(path: Path, endings: Sequence[str]) -> str:
-    """The path's ending in lower case; `OutputError` if it is none of `endings`."""
+    """The path's ending in lower case; `OptionError` if it is none of `endings`."""
     if path.suffix.lower() not in endings:
-        raise OutputError(f"{path}: the ending says how to write it; one of {', '.join(endings)}")
+        raise OptionError(f"{path}: the ending says how to write it; one of {', '.join(endings)}")
     return path.suffix.lower()
 
 

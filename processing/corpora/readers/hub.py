@@ -11,6 +11,7 @@ from typing import Any
 
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_dataset, load_from_disk
 
+from ...errors_drkf import FileError
 from ..folders import absolute
 from ..report import ProblemKind, Report
 from ..scan import cache_folder
@@ -78,7 +79,7 @@ def _load(data_dir: str | Path, config: str | None, report: Report) -> dict[str,
         elif HUB_ID.fullmatch(str(data_dir)):
             loaded = load_dataset(str(data_dir), config)
         else:
-            raise FileNotFoundError(f"no such folder, and {str(data_dir)!r} is no Hub id")
+            raise FileError(f"no such folder, and {str(data_dir)!r} is no Hub id")
     except Exception as error:  # whatever builders and the network raise, the report must name
         detail = f"datasets cannot load it ({type(error).__name__}: {error})"
         remedy = "check the name, the config and the connection to the Hub"

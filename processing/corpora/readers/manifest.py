@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...suggestions import did_you_mean
 from ..corpus import Corpus, survey
 from ..folders import absolute
-from ..report import ProblemKind, Report, did_you_mean
+from ..report import ProblemKind, Report
 from ..tables import TABLE_SUFFIXES, has_columns, read_rows
-from ..utterance import ALL, CorpusSpec, Utterance
+from ..utterance import ALL, LABEL_SEPARATOR, CorpusSpec, Utterance
 
-LABEL_SEPARATOR = "|"
 SOFT_LABEL_COLUMN = "labels"
 SURROGATES = re.compile("[\ud800-\udfff]")
 

@@ -1,0 +1,62 @@
+"""Every private name of other libraries that the project uses, in one table, held against what is installed."""
+
+import argparse
+import inspect
+from typing import Any
+
+import pytest
+from transformers import (
+    Pipeline,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+    Trainer,
+    Wav2Vec2Model,
+    Wav2Vec2PreTrainedModel,
+)
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncoder
+
+METHODS: list[tuple[Any, str, list[str], str]] = [  # owner, name, parameters, what for
+    (Trainer, "_save_checkpoint", ["self", "model", "trial"], "a checkpoint counts once it is sealed"),
+    (Trainer, "_get_output_dir", ["self", "trial"], "where that checkpoint lies"),
+    (Trainer, "_push_from_checkpoint", ["self", "checkpoint_folder"], "a pushed checkpoint carries its code"),
+    (Trainer, "_get_learning_rate", ["self"], "the encoders' rate is logged beside it"),
+    (Trainer, "_get_train_sampler", ["self", "train_dataset"], "lengths of rows below a wrapping dataset"),
+    (Trainer, "_get_eval_sampler", ["self", "eval_dataset"], "predictions in the order of their utterances"),
+    (ProcessorMixin, "_merge_kwargs", ["self", "ModelProcessorKwargs", "tokenizer_init_kwargs", "kwargs"], "options"),
+    (PreTrainedModel, "_init_weights", ["self", "module"], "the documented place of initialisation"),
+    (Pipeline, "_sanitize_parameters", ["self", "pipeline_parameters"], "the documented hooks of a pipeline"),
+    (Pipeline, "_forward", ["self", "input_tensors", "forward_parameters"], "the same"),
+    (Wav2Vec2PreTrainedModel, "_get_feat_extract_output_lengths", ["self", "input_lengths", "add_adapter"], "frames"),
+    (
+        Wav2Vec2PreTrainedModel,
+        "_get_feature_vector_attention_mask",
+        ["self", "feature_vector_length", "attention_mask", "add_adapter"],
+        "which frames are valid",
+    ),
+    (Wav2Vec2FeatureEncoder, "_freeze_parameters", ["self"], "frozen convolutions"),
+    (argparse.ArgumentParser, "_get_value", ["self", "action", "arg_string"], "recipes are read as options are"),
+    (argparse.ArgumentParser, "_check_value", ["self", "action", "value"], "the same"),
+]
+ATTRIBUTES: list[tuple[Any, str]] = [
+    (argparse.ArgumentParser(), "_actions"),  # the options that a recipe may hold
+    (argparse.ArgumentParser(), "_option_string_actions"),  # which of them a misspelt one resembles
+    (PreTrainedConfig(), "_attn_implementation"),
+    (PreTrainedModel, "_auto_class"),
+    (PreTrainedModel, "_no_split_modules"),
+    (PreTrainedModel, "_supports_sdpa"),
+    (PreTrainedModel, "_supports_flash_attn"),
+    (PreTrainedModel, "_supports_flex_attn"),
+    (Pipeline, "_load_processor"),
+    (Wav2Vec2Model, "_get_feat_extract_output_lengths"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "parameters", "purpose"), METHODS)
+def test_a_private_method_has_the_parameters_that_it_is_called_with(owner, name, parameters, purpose):
+    assert list(inspect.signature(getattr(owner, name)).parameters) == parameters, purpose
+
+
+@pytest.mark.parametrize(("owner", "name"), ATTRIBUTES)
+def test_a_private_attribute_is_there(owner, name):
+    assert hasattr(owner, name)
