@@ -20,6 +20,7 @@ from train_drkf import SIGNALLED
 
 from .predict import answers_table
 
+SENTENCE = "You find me furious after the contract."
 MODALITIES = {"speech": "voice alone", "text": "words alone", "both": "voice and words"}
 
 
@@ -52,7 +53,10 @@ def _show(folder: Path, seed: int) -> None:
     console.rule("5. Voices never heard in training")
     console.print(_scores(results))
     console.rule("6. The checkpoint, reloaded as a pipeline")
-    _show_two_clips(console, folder / "both", manifest)
+    pipe = pipeline(TASK, model=str(folder / "both"))  # type: ignore[call-overload]
+    consistent = _show_two_clips(console, pipe, folder / "both", manifest)
+    console.rule("7. One half alone")
+    _show_halves(console, pipe, manifest.parent / consistent["audio"], consistent)
     console.print(f"{time.perf_counter() - start:.0f} s. Checkpoint, metrics, card and pictures: {folder / 'both'}")
 
 
@@ -71,7 +75,8 @@ def _scores(results: dict[str, Any]) -> Table:
     return table
 
 
-def _show_two_clips(console: Console, checkpoint: Path, manifest: Path) -> None:
+def _show_two_clips(console: Console, pipe: Any, checkpoint: Path, manifest: Path) -> dict[str, str]:
+    """Returns the row of the consistent one."""
     rows = {row["utterance_id"]: row for row in _read(manifest)}
     scored = _read(checkpoint / "test_predictions.csv")
     clips = [rows[row["utterance_id"]] for row in scored]
@@ -88,13 +93,20 @@ def _show_two_clips(console: Console, checkpoint: Path, manifest: Path) -> None:
         "consistent": next(clips[i] for i in plain if agrees[i]),
         "contradictory": next(clips[i] for i in plain if not agrees[i]),
     }
-    pipe = pipeline(TASK, model=str(checkpoint))  # type: ignore[call-overload]
     answers = pipe([{"audio": manifest.parent / clip["audio"], "text": clip["text"]} for clip in chosen.values()])
     titles = [
         f'{kind}\n"{clip["text"]}"\nvoice: {clip["voice_cue"]}\nwords: {clip["text_cue"]}\ntrue: {clip["label"]}'
         for kind, clip in chosen.items()
     ]
-    console.print(answers_table(answers, titles, pipe.model.config.label_names))
+    console.print(answers_table(answers, titles, pipe.label_names))
+    return chosen["consistent"]
+
+
+def _show_halves(console: Console, pipe: Any, audio: Path, row: dict[str, str]) -> None:
+    """The voice of a clip without its words, its words without the voice, and a sentence that is in no part."""
+    answers = pipe([{"audio": audio}, {"text": row["text"]}, {"text": SENTENCE}])
+    titles = [f"voice alone\nvoice: {row['voice_cue']}", f'words alone\n"{row["text"]}"', f'words alone\n"{SENTENCE}"']
+    console.print(answers_table(answers, titles, pipe.label_names))
 
 
 def _read(table: Path) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -28,6 +29,12 @@ from processing.transcripts.timelines import answer_columns, answer_row, write_t
 
 from .errors import CommandError, writing
 
+try:
+    import fcntl
+except ImportError:  # Windows: two runs on one output do not see each other
+    fcntl = None  # type: ignore[assignment]
+
+DESCRIPTION = "job.json"
 SLOWEST_PROCESS = timedelta(days=30)  # how long the others wait for it
 
 
@@ -99,11 +106,18 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
         raise CommandError(
             f"{job.manifest} already has the columns {', '.join(clash)}, which the answers need: rename them"
         )
-    if state.is_main_process:
-        _open_shards(job, len(entries))
-    state.wait_for_everyone()
+    with ExitStack() as held:
+        if state.is_main_process:
+            _open_shards(job, len(entries))
+            held.enter_context(_alone(job))
+        state.wait_for_everyone()
+        _answer_shards(job, state, pipe, columns, entries)
+
+
+def _answer_shards(job: Job, state: PartialState, pipe: Any, columns: Sequence[str], entries: Sequence[Entry]) -> None:
     if not job.shards.is_dir():
         raise CommandError(f"{job.shards}: this process does not see it; all machines must share the output's folder")
+    outcome = answer_columns(pipe.label_names)
     numbers = range(-(-len(entries) // job.rows_per_shard))
     missing = [number for number in numbers if not _shard(job, number).exists()]
     if state.is_main_process and len(missing) < len(numbers):
@@ -164,7 +178,7 @@ def _shard(job: Job, number: int) -> Path:
 
 
 def _open_shards(job: Job, rows: int) -> None:
-    described = job.shards / "job.json"
+    described = job.shards / DESCRIPTION
     fingerprint = job.fingerprint(rows)
     if described.exists():
         earlier = json.loads(described.read_text(encoding="utf-8"))
@@ -175,6 +189,20 @@ def _open_shards(job: Job, rows: int) -> None:
             )
         return
     _write_atomically(described, lambda path: path.write_text(json.dumps(fingerprint, indent=1), encoding="utf-8"))
+
+
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """Keeps others from the same output, as long as this process lives."""
+    if fcntl is None:
+        yield
+        return
+    with (job.shards / DESCRIPTION).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CommandError(f"another run is writing {job.output}: wait for it, or name another --output") from None
+        yield
 
 
 def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

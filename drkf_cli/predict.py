@@ -141,7 +141,7 @@ def run_predict(
         name = printable(Path(good[0]["audio"]).name)
         with writing(picture):
             plot_timeline(good[0], pipe.label_names, picture, name, pipe.is_multi_label)
-    return int(len(good) < len(results))
+    return int(any("error" in answer for answer in [*results, *_answers(good)]))
 
 
 def run_manifest(
@@ -215,7 +215,8 @@ def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], l
         cells = [f"{found[label]:.3f}" if label in found else "" for found in scores]
         best = [answer["scores"][0]["label"] == label for answer in answers]
         table.add_row(
-            escape(label), *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True))
+            escape(printable(label)),
+            *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True)),
         )
     table.add_section()
     table.add_row("voice and words agree", *map(_agreement, answers))
@@ -227,6 +228,9 @@ def rows_table(what: str, names: Sequence[str], answers: Sequence[Mapping[str, A
     """One row an answer: its name, the emotion, agreement, dominant modality and words."""
     table = Table(what, "emotion", "agree", "dominant", "words")
     for name, answer in zip(names, answers, strict=True):
+        if "error" in answer:
+            table.add_row(escape(name), "-", "-", "-", escape(printable(answer["error"])))
+            continue
         scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
         emotion = ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
         cells = (name, emotion, _agreement(answer), _dominant(answer), answer["text"] or "-")

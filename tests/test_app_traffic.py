@@ -19,12 +19,13 @@ pytest.importorskip("gradio", reason="the web page needs the extra `app`")
 
 from helpers.page import DRKF, WORDS, call, free_port, result, serving, uploaded, write_checkpoint
 
-from drkf_cli.web.clips import ClipError, read_clip, read_text
+from drkf_cli.web.clips import ClipError, check_clip, read_text
 from drkf_cli.web.gate import Gate
 from drkf_cli.web.limits import LimitError, Limits
 from drkf_cli.web.storage import FOLDER_PREFIX, LOCK, Storage, upload_folder
-from drkf_cli.web.traffic import JsonLines, Traffic
+from drkf_cli.web.traffic import JsonLines, LogLines, Traffic
 
+CALL = b'{"data":[null,"x"]}'
 PROMISE = (
     b"POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20000000\r\n"
     b"Content-Type: multipart/form-data; boundary=bb\r\n\r\n--bb\r\n"
@@ -46,7 +47,7 @@ class Inner:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         self.bodies.append(body)
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"inner"})
+        await send({"type": "http.response.body", "body": b'{"event_id":"e1","inner":1}'})
 
 
 def ask(
@@ -71,7 +72,14 @@ def ask(
 
     raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
     method = "GET" if chunks is None else "POST"
-    scope = {"type": "http", "method": method, "path": path, "headers": raw, "client": (client, 5)}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": raw,
+        "client": (client, 5),
+    }
     asyncio.run(application(scope, receive, send))
     if not sent:
         return 0, {}, b""
@@ -122,14 +130,13 @@ def test_clips_are_judged_by_their_header(tmp_path: Path):
     for channels, subtype, name in ((2, None, "stereo.wav"), (1, None, "other.aiff")):
         soundfile.write(tmp_path / name, np.zeros((8000, channels)), 8000, subtype)
     path = str(tmp_path / "stereo.wav")
-    assert read_clip(path, Limits()) == (tmp_path / "stereo.wav").read_bytes()
-    assert read_clip(path, Limits(clip_values=16_000)) is not None
+    check_clip(path, Limits(clip_values=16_000, clip_seconds=1))
     with pytest.raises(ClipError, match="too many channels or too high a rate"):
-        read_clip(path, Limits(clip_values=15_999))
+        check_clip(path, Limits(clip_values=15_999))
     with pytest.raises(ClipError, match=r"longer than 0\.9 seconds"):
-        read_clip(path, Limits(clip_seconds=0.9))
+        check_clip(path, Limits(clip_seconds=0.9))
     with pytest.raises(ClipError, match="format AIFF are not read"):
-        read_clip(str(tmp_path / "other.aiff"), Limits())
+        check_clip(str(tmp_path / "other.aiff"), Limits())
     with pytest.raises(ClipError, match="at most 3 are read"):
         read_text("four", Limits(text_characters=3))
 
@@ -215,9 +222,11 @@ def test_paths_outside_the_folder_are_no_uploads(storage: Storage, name: str):
         (b"\xff", 400, "not valid JSON"),
         (b"1" * 5000, 400, "not valid JSON"),
         (b"x" * 70_000, 413, "at most 65536 bytes"),
+        (b'{"data":["x"]}', 400, '"data" must be a list'),
+        (b'{"data":[null,"x",null]}', 400, '"data" must be a list'),
         (b'{"data":[null,"x"]}', 200, "inner"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_calls_are_checked_before_gradio_sees_them(storage: Storage, body: bytes, status: int, message: str):
     traffic, inner = guarded(storage)
@@ -230,7 +239,7 @@ def test_a_client_may_send_so_much_a_minute_and_others_do_not_pay_for_it(storage
     traffic, _ = guarded(storage, requests_per_minute=3)
 
     def status(client: str) -> int:
-        return ask(traffic, "/gradio_api/call/answer", [b"{}"], client=client)[0]
+        return ask(traffic, "/gradio_api/call/answer", [CALL], client=client)[0]
 
     assert [status("a") for _ in range(4)] == [200, 200, 200, 429]
     assert status("b") == 200
@@ -259,7 +268,7 @@ def test_a_client_may_wait_for_so_many_answers_at_a_time(storage: Storage):
 def test_health_and_metrics(storage: Storage):
     traffic, _ = guarded(storage)
     assert ask(traffic, "/healthz")[0] == ask(traffic, "/readyz")[0] == 200
-    ask(traffic, "/gradio_api/call/answer", [b"{}"])
+    ask(traffic, "/gradio_api/call/answer", [CALL])
     ask(traffic, "/gradio_api/call/answer", [b"["])
     ask(traffic, "/whatever/a/client/makes/up")
     storage.kept, storage.reserved = 30, 12
@@ -270,16 +279,18 @@ def test_health_and_metrics(storage: Storage):
     assert "drkf_stored_bytes 42.0" in text
     traffic.draining = True
     assert [ask(traffic, "/readyz")[0], ask(traffic, "/healthz")[0]] == [503, 200]
-    assert ask(traffic, "/gradio_api/call/answer", [b"{}"])[0] == 503
+    assert ask(traffic, "/gradio_api/call/answer", [CALL])[0] == 503
 
 
 def test_answers_count_as_in_flight_until_they_are_fetched(storage: Storage):
     traffic, _ = guarded(storage)
     ask(traffic, "/gradio_api/call/answer", [b"["])  # refused
     assert traffic.in_flight == 0
-    ask(traffic, "/gradio_api/call/answer", [b"{}"])
+    ask(traffic, "/gradio_api/call/answer", [CALL])
     assert traffic.in_flight == 1
-    ask(traffic, "/gradio_api/call/answer/some-event")
+    assert ask(traffic, "/gradio_api/call/answer/e2")[0] == 404
+    assert traffic.in_flight == 1
+    assert [ask(traffic, "/gradio_api/call/answer/e1")[0] for _ in range(2)] == [200, 404]
     assert traffic.in_flight == 0
 
 
@@ -337,3 +348,14 @@ def test_a_server_with_passwords_answers_what_it_has_taken_before_it_ends(checkp
         assert (event, data[0]["text"]) == ("complete", WORDS)
     assert "secret" not in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_what_libraries_print_becomes_lines_of_the_log(caplog: pytest.LogCaptureFixture):
+    stream = LogLines()
+    with caplog.at_level(logging.ERROR, "drkf.app"):
+        print("ValueError: not in \x1b[2J", "x" * 5000, file=stream)
+        print("half a line", end="", file=stream)
+    (record,) = caplog.records
+    line = JsonLines().format(record)
+    assert line.isprintable()
+    assert len(json.loads(line)["event"]) == 500

@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.evaluate import evaluate
-from drkf_cli.manifest_prediction import Job, predict_manifest
+from drkf_cli.manifest_prediction import Job, _alone, _open_shards, predict_manifest
+from drkf_cli.predict import rows_table
 from processing.corpora.protocols import Fold, save_folds
 from processing.corpora.readers.manifest import read_manifest
 from processing.evaluation.metrics import emotion_metrics
@@ -511,3 +512,37 @@ def test_help_teaches_by_example_and_imports_nothing_heavy(verb):
     assert f"\n  drkf {verb} " in out
     for module in ("'torch'", "'transformers'", "'datasets'", "'numpy'"):
         assert module not in out
+
+
+def test_a_second_run_on_the_same_output_is_an_error(folder, checkpoint, tmp_path):
+    (tmp_path / "table.csv").write_text(f"audio,text\n{folder / '0.wav'},oh no\n")
+    arguments = ["predict", "--manifest", tmp_path / "table.csv", "--output", tmp_path / "out.csv"]
+    job = Job(tmp_path / "table.csv", tmp_path / "out.csv", str(checkpoint), 256, {"top_k": None, "transcriber": None})
+    _open_shards(job, rows=1)
+    with _alone(job):
+        status, _, err = drkf(*arguments, "--model", checkpoint)
+        assert (status, f"another run is writing {tmp_path / 'out.csv'}" in err) == (1, True), err
+    assert drkf(*arguments, "--model", checkpoint)[0] == 0
+
+
+def test_a_full_disk_names_the_file_after_the_answer_is_shown(folder, checkpoint, tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full on this machine")
+    (tmp_path / "out.csv").symlink_to("/dev/full")
+    status, out, err = drkf("predict", folder / "0.wav", "--model", checkpoint, "--output", tmp_path / "out.csv")
+    assert status == 1
+    assert "voice and words agree" in out
+    assert f"error: {tmp_path / 'out.csv'}: cannot be written (No space left on device); choose another place" in err
+
+
+def test_a_segment_that_cannot_be_answered_is_a_row_with_its_reason():
+    answer = {
+        "scores": [{"label": "calm", "score": 1.0}],
+        "consistency": None,
+        "dominant_modality": None,
+        "text": "oh",
+    }
+    table = rows_table("time", ["0", "1"], [answer, {"error": "segment 2: no times\x1b"}], multi_label=False)
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[-1] == ["oh", "segment 2: no times\\x1b"]
+    assert cells[1] == ["calm 1.00", "-"]

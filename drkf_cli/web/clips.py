@@ -1,7 +1,6 @@
 """What clients send and what examples hold: read within limits."""
 
 import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,27 +18,24 @@ class ClipError(ValueError):
     """A clip or text that the page refuses, or an invalid example; the message is for who sent it."""
 
 
-def read_clip(path: str | None, limits: Limits) -> bytes | None:
-    """The encoded clip, if its header announces no more than is allowed; nothing is decoded.
+def check_clip(path: str, limits: Limits) -> None:
+    """Refuses a clip whose header announces more than is allowed; nothing is decoded.
 
     Raises:
         ClipError: the clip is no longer there, too large, too long, or of a format that the page does not take.
     """
-    if path is None:
-        return None
     try:
-        with Path(path).open("rb") as file:
-            encoded = file.read(limits.upload_bytes + 1)
+        size = Path(path).stat().st_size
     except FileNotFoundError as error:
         raise ClipError(
             "The clip is no longer on the server: clips are deleted after a while. Add it again."
         ) from error
-    if not encoded:
+    if not size:
         raise ClipError("The file is empty (0 bytes). Record or upload a clip with sound in it.")
-    if len(encoded) > limits.upload_bytes:
+    if size > limits.upload_bytes:
         raise ClipError(f"The clip has more than {limits.upload_bytes / 2**20:.0f} MB. Shorten or compress it.")
     try:
-        header = soundfile.info(io.BytesIO(encoded))
+        header = soundfile.info(path)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless .raw files
         raise ClipError("The file cannot be decoded. WAV, FLAC, OGG and MP3 are read.") from error
     if header.format not in FORMATS:
@@ -51,7 +47,6 @@ def read_clip(path: str | None, limits: Limits) -> bytes | None:
         )
     if announced * header.channels > limits.clip_values:
         raise ClipError("The clip has too many channels or too high a rate. Convert it to mono, 16 kHz.")
-    return encoded
 
 
 def read_text(text: str | None, limits: Limits) -> str | None:

@@ -2,17 +2,21 @@
 
 import asyncio
 import json
+import re
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import IO, Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from .limits import Limits
 from .storage import Storage
 
 UPLOAD = "/gradio_api/upload"
 LOGIN = "/login"
-POSTS = tuple(f"/gradio_api/{route}" for route in ("queue/join", "call/", "cancel", "reset"))
+CALL, JOIN, DATA = "/gradio_api/call/", "/gradio_api/queue/join", "/gradio_api/queue/data"
+EVENT = re.compile(rb'"event_id"\s*:\s*"(\w+)"')
+MOST_KNOWN = 10_000
+POSTS = (CALL, JOIN, "/gradio_api/cancel", "/gradio_api/reset")
 FORM_BYTES = 2**14  # what a multipart form adds to its file
 OPENING_BRACKETS = 500  # objects and lists of a request
 IN_MEMORY = 2**20
@@ -47,12 +51,16 @@ class Gate:
     Args:
         app: the application behind it.
         storage: where uploads are kept.
+        events: how many inputs each event of the page takes, by its number.
         login: whether the page has a login form.
     """
 
-    def __init__(self, app: Any, storage: Storage, limits: Limits, login: bool = False):
+    def __init__(
+        self, app: Any, storage: Storage, limits: Limits, events: Mapping[int, int] | None = None, login: bool = False
+    ):
         self.app, self.storage, self.limits = app, storage, limits
-        self.login = login
+        self.events, self.login = events or {}, login
+        self._known: dict[str, None] = {}  # events and sessions whose answers may be fetched, the oldest first
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,14 +83,18 @@ class Gate:
         if names_file and not self.storage.holds(path.partition("/file=")[2]):
             raise Refused(403, "This server gives out uploads and its own answers only.")
         if scope["method"] != "POST":
+            if (asked := _asked(path, scope["query_string"])) is not None and asked not in self._known:
+                raise Refused(404, "There is no such answer.")
+            if path.startswith(CALL):  # is given once
+                self._known.pop(path.rpartition("/")[2], None)
             await self.app(scope, receive, send)
         elif path.rstrip("/") == UPLOAD:
             await self._upload(scope, receive, send)
         elif path.startswith(POSTS):
             with tempfile.SpooledTemporaryFile(IN_MEMORY) as body:
                 if await _read(receive, body, self.limits.request_bytes, self.limits.upload_seconds):
-                    self._check(body.read())
-                    await self.app(scope, _replay(body, receive), send)
+                    session = self._check(body.read(), path)
+                    await self.app(scope, _replay(body, receive), self._noting(path, session, send))
         elif self.login and path.rstrip("/") == LOGIN:
             with tempfile.SpooledTemporaryFile(IN_MEMORY) as body:
                 if await _read(receive, body, FORM_BYTES, self.limits.upload_seconds):
@@ -113,8 +125,25 @@ class Gate:
         finally:
             self.storage.release(size, kept)
 
-    def _check(self, body: bytes) -> None:
-        """Refuses what is no call of this page; bounds depth and count before anything is parsed."""
+    def _noting(self, path: str, session: str, send: Send) -> Send:
+        """A `send` that notes whose answer may be fetched: that of an event or, of a browser, of its session."""
+
+        async def send_and_note(message: Message) -> None:
+            if message["type"] == "http.response.body" and path.startswith((CALL, JOIN)):
+                found = EVENT.search(message.get("body", b""))
+                if found:
+                    self._known[session if path.startswith(JOIN) else found[1].decode()] = None
+                    while len(self._known) > MOST_KNOWN:
+                        del self._known[next(iter(self._known))]
+            await send(message)
+
+        return send_and_note
+
+    def _check(self, body: bytes, path: str) -> str:
+        """Refuses what is no call of this page; bounds depth and count before anything is parsed.
+
+        Returns: the browser's session, if the call has one.
+        """
         if body.count(b"{") + body.count(b"[") > OPENING_BRACKETS:
             raise Refused(400, "The request is nested too deeply or has too many parts.")
         try:
@@ -125,9 +154,17 @@ class Gate:
             raise Refused(400, "The request must be a JSON object.")
         if not all(self.storage.holds(name) for name in _named_paths(call)):
             raise Refused(400, "Upload the clip: paths and URLs are not read.")
-        inputs = call.get("data", [])
-        if not isinstance(inputs, list) or not all(_is_input(value) for value in inputs):
-            raise Refused(400, '"data" must be a list: an uploaded clip or null, then a text or null.')
+        if path.startswith(CALL):
+            _check_inputs(call.get("data"), 2)
+        elif path.startswith(JOIN):
+            number = call.get("fn_index")
+            if not isinstance(number, int) or number not in self.events:
+                raise Refused(400, "The page has no such event.")
+            _check_inputs(call.get("data"), self.events[number])
+        session = call.get("session_hash") or ""
+        if not isinstance(session, str) or len(session) > 100:
+            raise Refused(400, '"session_hash" must be a short text.')
+        return session
 
 
 def _named_paths(value: Any) -> Iterator[Any]:
@@ -143,9 +180,25 @@ def _named_paths(value: Any) -> Iterator[Any]:
             waiting += value
 
 
-def _is_input(value: Any) -> bool:
-    is_file = isinstance(value, dict) and isinstance(value.get("path"), str)
-    return value is None or isinstance(value, str) or is_file
+def _asked(path: str, query: bytes) -> str | None:
+    """The event or session whose answer is asked for, if one is."""
+    if path.startswith(CALL):
+        return path.rpartition("/")[2]
+    if path.rstrip("/") == DATA:
+        return parse_qs(query.decode("latin-1")).get("session_hash", [""])[-1]
+    return None
+
+
+def _check_inputs(inputs: Any, count: int) -> None:
+    """A clip and a text; an event with one input has a text alone."""
+    if isinstance(inputs, list) and len(inputs) == count:
+        *clips, text = inputs
+        are_files = all(
+            clip is None or (isinstance(clip, dict) and isinstance(clip.get("path"), str)) for clip in clips
+        )
+        if are_files and (text is None or isinstance(text, str)):
+            return
+    raise Refused(400, '"data" must be a list: an uploaded clip or null, then a text or null.')
 
 
 async def _read(receive: Receive, body: IO[bytes], largest: int, seconds: float) -> bool:

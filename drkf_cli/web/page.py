@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from .attention import render_attention
-from .clips import ClipError, Example, read_clip, read_text
+from .clips import ClipError, Example, check_clip, read_text
 from .limits import Limits
 from .rendering import CSS, LIMITS, WAITING, render_answer, render_error
 
@@ -50,20 +50,25 @@ def build_page(
 
     worker = ThreadPoolExecutor(1, thread_name_prefix="model")
 
-    def recognise(audio: bytes | None, text: str | None, explains: bool) -> tuple[dict[str, Any], str]:
+    def recognise(audio: str | None, text: str | None, explains: bool) -> tuple[dict[str, Any], str]:
         given: dict[str, Any] = {"text": text}
         if audio is not None:  # decoded once, whatever follows
-            given["audio"] = recogniser.read_audio(audio, max_seconds=limits.clip_seconds)
+            try:
+                given["audio"] = recogniser.read_audio(audio, max_seconds=limits.clip_seconds)
+            except ValueError as error:
+                raise ClipError(str(error).replace(f" ({audio})", "")) from error
         found = recogniser(given)
         if not explains or found["modality_shares"] is None or not hasattr(recogniser, "explain"):
             return found, ""
         return found, render_attention(recogniser.explain(given["audio"], found["text"], found))
 
     def within_time(audio: str | None, text: str, explains: bool) -> tuple[dict[str, Any], str]:
-        clip, words = read_clip(audio, limits), read_text(text, limits)
-        if clip is None and words is None:
+        words = read_text(text, limits)
+        if audio is not None:
+            check_clip(audio, limits)
+        elif words is None:
             raise ClipError("Nothing to go by: record or upload a clip, type its words, or do both.")
-        future = worker.submit(recognise, clip, words, explains)
+        future = worker.submit(recognise, audio, words, explains)
         try:
             return future.result(limits.answer_seconds)
         except TimeoutError:

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stderr
 from types import FrameType
 from typing import Any
 
@@ -21,7 +21,7 @@ from .clips import Example
 from .gate import Gate
 from .limits import Limits
 from .storage import Storage, upload_folder
-from .traffic import JsonLines, Traffic
+from .traffic import JsonLines, LogLines, Traffic
 
 LEFT_OPEN = 1  # seconds for connections that are still open when all answers are out: pages in browsers
 
@@ -61,7 +61,7 @@ def serve(
         logger.setLevel(logging.INFO if name == "drkf.app" else logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
-    with listener, upload_folder() as folder:
+    with listener, upload_folder() as folder, redirect_stderr(LogLines()):
         os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by Gradio when components are made
         traffic = build_application(
             recogniser, title, transcribes, examples, limits, auth, allowed_hosts, Storage(folder, limits.stored_bytes)
@@ -111,7 +111,8 @@ def build_application(
         pwa=False,
         **looks,
     )
-    gated = Gate(application, storage, limits, login=bool(auth))
+    events = {event["id"]: len(event["inputs"]) for event in page.config["dependencies"]}
+    gated = Gate(application, storage, limits, events, login=bool(auth))
     return Traffic(TrustedHostMiddleware(gated, list(allowed_hosts)), storage, limits)
 
 

@@ -1,5 +1,6 @@
 """What operators see of the requests, and how many a client may send: logs, metrics, health, rates, draining."""
 
+import io
 import json
 import logging
 import re
@@ -38,6 +39,19 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             cut["traceback"] = self.formatException(record.exc_info)
         return json.dumps(cut)
+
+
+class LogLines(io.TextIOBase):
+    """A stream whose lines become records: what libraries print may hold what clients sent."""
+
+    def __init__(self) -> None:
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in filter(None, lines):
+            logger.error(line)
+        return len(text)
 
 
 class Metrics:
@@ -128,20 +142,23 @@ class Traffic:
 
     async def _pass(self, scope: Message, route: str, receive: Receive, send: Send) -> None:
         """Counts calls that are accepted, until the client has fetched their answers."""
-        accepted = scope["method"] == "POST" and route == "call"
-        fetching = scope["method"] == "GET" and (route == "call" or scope["path"].endswith("/queue/data"))
+        method, change = scope["method"], 0
+        calls, streams = route == "call", scope["path"].endswith("/queue/data")
 
         async def send_and_count(message: Message) -> None:
-            if accepted and message["type"] == "http.response.start" and message["status"] == 200:
-                self.in_flight += 1
+            nonlocal change
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                if method == "POST" and calls:
+                    self.in_flight += 1
+                elif method == "GET" and (calls or streams):
+                    self.in_flight += streams
+                    change = -1
             await send(message)
 
-        self.in_flight += fetching
         try:
             await self.app(scope, receive, send_and_count)
         finally:
-            if fetching:
-                self.in_flight = max(0, self.in_flight - 1 - (route == "call"))
+            self.in_flight += change
 
     def _takes(self, client: str) -> bool:
         """A token bucket a client, which a minute fills."""
