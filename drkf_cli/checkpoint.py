@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelError
+from processing.errors_drkf import FileError
 
 DEMO_CHECKPOINT = "runs/demo/both"
 CONFIG = "config.json"
@@ -16,7 +16,7 @@ def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
     `drkf export onnx` wrote. Both take the same inputs and options.
 
     Raises:
-        ModelError: there is no such checkpoint, or it cannot be loaded.
+        FileError: there is no such checkpoint, or it cannot be loaded.
     """
     require_checkpoint(model)
     from huggingface_hub.errors import StrictDataclassError
@@ -34,7 +34,7 @@ def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
             return OnnxEmotionRecognizer.from_pretrained(model, **options)
         return pipeline(TASK, model=model, device=device, **options)  # type: ignore[call-overload]
     except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
-        raise ModelError(f"{model} cannot be loaded: {error}") from error
+        raise FileError(f"{model} cannot be loaded: {error}") from error
 
 
 def require_checkpoint(model: str, graph: bool = True) -> None:
@@ -44,22 +44,22 @@ def require_checkpoint(model: str, graph: bool = True) -> None:
         graph: whether a folder that `drkf export onnx` wrote will do.
 
     Raises:
-        ModelError: it is neither the folder of a DRKF checkpoint or of an exported graph, nor of the form of a Hub id.
+        FileError: it is neither the folder of a DRKF checkpoint or of an exported graph, nor of the form of a Hub id.
     """
     from modeling_drkf.release.licences import HUB_ID
 
     folder = Path(model)
     if model == DEMO_CHECKPOINT and not folder.is_dir():
-        raise ModelError(f"there is no {model} yet: run `drkf demo`, or name a checkpoint with --model")
+        raise FileError(f"there is no {model} yet: run `drkf demo`, or name a checkpoint with --model")
     if folder.is_file():
-        raise ModelError(f"{model} is a file: --model takes the folder that holds a checkpoint")
+        raise FileError(f"{model} is a file: --model takes the folder that holds a checkpoint")
     if folder.is_dir():
         if not _is_graph(folder):
             _require_files(folder)
         elif not graph:
-            raise ModelError(f"{model} is an exported graph: name the checkpoint that it was made from")
+            raise FileError(f"{model} is an exported graph: name the checkpoint that it was made from")
     elif not HUB_ID.fullmatch(model):
-        raise ModelError(f"{model} is neither the folder of a checkpoint nor a Hub id (owner/name)")
+        raise FileError(f"{model} is neither the folder of a checkpoint nor a Hub id (owner/name)")
 
 
 def _is_graph(folder: Path) -> bool:
@@ -70,13 +70,13 @@ def _require_files(folder: Path) -> None:
     if not (folder / CONFIG).is_file():
         inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
         hint = f"; there is one in {', '.join(map(str, inside[:3]))}" if inside else ""
-        raise ModelError(f"{folder} is not the folder of a checkpoint: it has no {CONFIG}{hint}")
+        raise FileError(f"{folder} is not the folder of a checkpoint: it has no {CONFIG}{hint}")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / CONFIG} cannot be read: {error}") from error
+        raise FileError(f"{folder / CONFIG} cannot be read: {error}") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "drkf":
-        raise ModelError(f"{folder} is not a DRKF checkpoint: model_type in its {CONFIG} is {json.dumps(kind)}")
+        raise FileError(f"{folder} is not a DRKF checkpoint: model_type in its {CONFIG} is {json.dumps(kind)}")
     if not any((folder / name).is_file() for name in WEIGHTS):
-        raise ModelError(f"{folder} has no weights ({WEIGHTS[0]}): the checkpoint is incomplete")
+        raise FileError(f"{folder} has no weights ({WEIGHTS[0]}): the checkpoint is incomplete")

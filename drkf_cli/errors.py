@@ -1,54 +1,38 @@
-"""What a user of the commands can get wrong, and how it is shown in a terminal."""
+"""Checks that the commands share, and text that a terminal can show."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from processing.errors_drkf import DRKFError
-
-
-class CommandError(DRKFError, ValueError):
-    """Options or input files of a command are missing, invalid, or do not fit together."""
-
-
-class ModelError(DRKFError, OSError):
-    """`--model` names no checkpoint that can be loaded."""
-
-
-class WriteError(DRKFError, OSError):
-    """An output file cannot be written."""
-
-
-class MissingExtraError(DRKFError, ImportError):
-    """A command needs an optional dependency that is not installed."""
+from processing.errors_drkf import DependencyError, FileError
 
 
 def require_file(path: Path) -> None:
-    """Raises `CommandError` unless there is such a file."""
+    """Raises `FileError` unless there is such a file."""
     if path.is_dir():
-        raise CommandError(f"{path} is a folder: name a file in it")
+        raise FileError(f"{path} is a folder: name a file in it")
     if not path.exists():
-        raise CommandError(f"{path}: no such file")
+        raise FileError(f"{path}: no such file")
 
 
 def require_extra(module: str, extra: str, what: str) -> None:
-    """Raises `MissingExtraError`, which begins with `what`, unless `module` of the package's `extra` is installed."""
+    """Raises `DependencyError`, which begins with `what`, unless `module` of the package's `extra` is installed."""
     try:
         found = find_spec(module) is not None
     except ValueError:  # sys.modules holds None in its place
         found = False
     if not found:
-        raise MissingExtraError(f"{what}: pip install 'drkf[{extra}]'")
+        raise DependencyError(f"{what}: pip install 'drkf[{extra}]'")
 
 
 @contextmanager
 def writing(path: Path, advice: str = "choose another place, or free some space") -> Iterator[None]:
-    """Turns an OSError inside into an `WriteError` that names `path` and says what to do."""
+    """Turns an OSError inside into an `FileError` that names `path` and says what to do."""
     try:
         yield
     except OSError as error:
-        raise WriteError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from error
+        raise FileError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from error
 
 
 def printable(text: object) -> str:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from processing.corpora.corpus import Corpus
 from processing.corpora.registry import read_corpus
+from processing.errors_drkf import FileError, OptionError
 from processing.evaluation.calibration import brier_score, calibration
 from processing.evaluation.metrics import (
     FORMULAS,
@@ -29,7 +30,7 @@ from processing.evaluation.metrics import (
 from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
 
 from .checkpoint import open_pipeline
-from .errors import CommandError, ModelError, writing
+from .errors import writing
 
 PARTS = ("train", "validation", "test")
 EVERYTHING = "all"
@@ -124,17 +125,17 @@ def evaluate(
         their 95 % bootstrap `intervals`, `calibration`), and the predictions.
 
     Raises:
-        CommandError: the corpus has a class that the checkpoint does not know, or no such split.
+        OptionError: the corpus has a class that the checkpoint does not know, or no such split.
         AudioError: a clip is unusable.
     """
     labels, problem_type = pipe.label_names, PROBLEM_TYPES[pipe.is_multi_label]
     if unknown := sorted(set(corpus.label_names) - set(labels)):
-        raise CommandError(
+        raise OptionError(
             f"the corpus has the classes {', '.join(unknown)}, which the checkpoint does not know; it knows "
             f"{', '.join(labels)}. Map them with --label-map"
         )
     if corpus.problem_type != problem_type:
-        raise CommandError(f"the corpus is for {corpus.problem_type}, the checkpoint for {problem_type}")
+        raise OptionError(f"the corpus is for {corpus.problem_type}, the checkpoint for {problem_type}")
     everything = concatenate_datasets(list(corpus.dataset.values()))
     split, rows = choose_rows(corpus, everything, fold, split)
     inputs = ({"audio": row["audio"], "text": row["text"]} | BLANKS[modality] for row in rows)
@@ -173,7 +174,7 @@ def choose_rows(
     if split is None:
         split = "test" if "test" in found else EVERYTHING
     if split not in found:
-        raise CommandError(f"there is no split {split!r}; there are {', '.join(found)}")
+        raise OptionError(f"there is no split {split!r}; there are {', '.join(found)}")
     return split, found[split]
 
 
@@ -195,14 +196,14 @@ def parse_label_map(text: str) -> dict[str, str]:
     """A JSON object of names.
 
     Raises:
-        CommandError: it is none.
+        OptionError: it is none.
     """
     try:
         mapped = json.loads(text)
     except ValueError:
         mapped = None
     if not isinstance(mapped, dict) or not all(isinstance(name, str) for name in mapped.values()):
-        raise CommandError(f"""--label-map {text!r} is not of the form '{{"corpus' label": "checkpoint's label"}}'""")
+        raise OptionError(f"""--label-map {text!r} is not of the form '{{"corpus' label": "checkpoint's label"}}'""")
     return mapped
 
 
@@ -211,7 +212,7 @@ def _fold_of(model: str) -> dict[str, Any] | None:
     try:
         return record["folds"][0] if record else None
     except (KeyError, IndexError, TypeError) as error:
-        raise ModelError(f"{model}/fold.json holds no fold") from error
+        raise FileError(f"{model}/fold.json holds no fold") from error
 
 
 def _selection_of(model: str) -> str:
@@ -224,9 +225,9 @@ def _record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
+        raise FileError(f"{path} cannot be read: {error}") from error
     if not isinstance(record, dict):
-        raise ModelError(f"{path} holds no JSON object")
+        raise FileError(f"{path} holds no JSON object")
     return record
 
 

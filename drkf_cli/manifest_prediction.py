@@ -25,9 +25,10 @@ from tqdm import tqdm
 
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
+from processing.errors_drkf import FileError
 from processing.transcripts.timelines import answer_columns, answer_row, write_table
 
-from .errors import CommandError, writing
+from .errors import writing
 
 try:
     import fcntl
@@ -92,18 +93,18 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
         open_pipeline: device -> pipeline.
 
     Raises:
-        CommandError: the manifest cannot be read or has a column of `answer_columns`, the output exists, or the
+        FileError: the manifest cannot be read or has a column of `answer_columns`, the output exists, or the
             shards beside it are of another job.
-        WriteError: the output cannot be written.
+        FileError: the output cannot be written.
     """
     columns, entries = read_entries(job.manifest)
     if job.output.exists() and not job.shards.exists():
-        raise CommandError(f"{job.output} exists; remove it, or name another --output")
+        raise FileError(f"{job.output} exists; remove it, or name another --output")
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=SLOWEST_PROCESS)
     pipe = open_pipeline(state.device)
     outcome = answer_columns(pipe.label_names)
     if clash := [name for name in columns if name in outcome]:
-        raise CommandError(
+        raise FileError(
             f"{job.manifest} already has the columns {', '.join(clash)}, which the answers need: rename them"
         )
     with ExitStack() as held:
@@ -116,7 +117,7 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
 
 def _answer_shards(job: Job, state: PartialState, pipe: Any, columns: Sequence[str], entries: Sequence[Entry]) -> None:
     if not job.shards.is_dir():
-        raise CommandError(f"{job.shards}: this process does not see it; all machines must share the output's folder")
+        raise FileError(f"{job.shards}: this process does not see it; all machines must share the output's folder")
     outcome = answer_columns(pipe.label_names)
     numbers = range(-(-len(entries) // job.rows_per_shard))
     missing = [number for number in numbers if not _shard(job, number).exists()]
@@ -144,9 +145,9 @@ def read_entries(manifest: Path) -> tuple[list[str], list[Entry]]:
     columns, rows = read_rows(manifest, report)
     broken = {p.row: p.detail for p in report.problems if p.kind is ProblemKind.MALFORMED_ROW and p.row is not None}
     if not columns and not broken:
-        raise CommandError("; ".join(map(str, report.problems)) or f"{manifest}: no row in it")
+        raise FileError("; ".join(map(str, report.problems)) or f"{manifest}: no row in it")
     if not {"audio", "text"} & set(columns):
-        raise CommandError(f"{manifest}: no column audio or text; it has {', '.join(columns)}")
+        raise FileError(f"{manifest}: no column audio or text; it has {', '.join(columns)}")
     entries = [Entry(line, cells) for line, cells in rows]
     entries += [Entry(line, {}, f"line {line}: {detail}") for line, detail in broken.items()]
     return columns, sorted(entries, key=lambda entry: entry.line)
@@ -183,7 +184,7 @@ def _open_shards(job: Job, rows: int) -> None:
     if described.exists():
         earlier = json.loads(described.read_text(encoding="utf-8"))
         if changed := [name for name, value in fingerprint.items() if earlier.get(name) != value]:
-            raise CommandError(
+            raise FileError(
                 f"{job.shards} holds the beginning of another job: {', '.join(changed)} differ. Remove that folder to "
                 "begin anew, or name another --output"
             )
@@ -201,7 +202,7 @@ def _alone(job: Job) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise CommandError(f"another run is writing {job.output}: wait for it, or name another --output") from None
+            raise FileError(f"another run is writing {job.output}: wait for it, or name another --output") from None
         yield
 
 

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from processing.errors_drkf import FileError, OptionError
 from processing.transcripts.segments import SegmentError, read_segments
 from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
 
 from .checkpoint import open_pipeline, require_checkpoint
-from .errors import CommandError, printable, require_extra, require_file, writing
+from .errors import printable, require_extra, require_file, writing
 
 INTERRUPTED = 130
 TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
@@ -48,22 +49,22 @@ def requests_of(
     """Files with their words; each of the three may be empty, or hold one for every file.
 
     Raises:
-        CommandError: their number differs from that of the files, more than one of them is given, a text file cannot
+        OptionError: their number differs from that of the files, more than one of them is given, a text file cannot
             be read or is not UTF-8, or none of the files exists.
     """
     given = {"--text": texts, "--text-file": text_files, "--segments": segments}
     given = {name: values for name, values in given.items() if values}
     if len(given) > 1:
-        raise CommandError(f"{' and '.join(given)}: give the words in one way")
+        raise OptionError(f"{' and '.join(given)}: give the words in one way")
     for name, values in given.items():
         if len(values) != len(files):
-            raise CommandError(
+            raise OptionError(
                 f"{name} is given {len(values)} times for {len(files)} files; give one for each, in order"
             )
     if missing := [str(path) for path in [*text_files, *segments] if not path.exists()]:
-        raise CommandError(f"no such file: {', '.join(missing)}")
+        raise FileError(f"no such file: {', '.join(missing)}")
     if not any(file.exists() for file in files):
-        raise CommandError(f"no such file: {', '.join(map(str, files))}")
+        raise FileError(f"no such file: {', '.join(map(str, files))}")
     if text_files:
         texts = [_read_words(path) for path in text_files]
     return [
@@ -76,9 +77,9 @@ def _read_words(path: Path) -> str:
     try:
         return " ".join(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError as error:
-        raise CommandError(f"{path}: not UTF-8; save the file as UTF-8") from error
+        raise FileError(f"{path}: not UTF-8; save the file as UTF-8") from error
     except OSError as error:
-        raise CommandError(f"{path}: cannot be read ({error.strerror})") from error
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> list[Result]:
@@ -174,7 +175,7 @@ def _check_destinations(requests: Sequence[Request], windows: bool, output: Path
     is_timeline = len(requests) == 1 and (windows or requests[0].segments is not None)
     for path, endings, what in ((output, OUTPUTS, "subtitles are"), (picture, PICTURES, "the picture is")):
         if path is not None and check_output(path, endings) in (".srt", *PICTURES) and not is_timeline:
-            raise CommandError(f"{path}: {what} of one long recording, cut by --chunk-length-s or --segments")
+            raise OptionError(f"{path}: {what} of one long recording, cut by --chunk-length-s or --segments")
 
 
 def _placed(result: Result) -> str:

@@ -11,9 +11,10 @@ import yaml
 from huggingface_hub import ModelCard
 
 from modeling_drkf.modeling_drkf import ENDPOINT_PACKAGES
+from processing.errors_drkf import FileError
 
 from .checkpoint import open_pipeline, require_checkpoint
-from .errors import WriteError, require_extra
+from .errors import require_extra
 from .web.clips import Example
 
 PAGE_FOLDER = "drkf_web"
@@ -66,14 +67,14 @@ def write_space(model: str, output_dir: Path, examples: Sequence[Example] = ()) 
         output_dir: must not exist yet.
 
     Raises:
-        WriteError: it exists, or cannot be written.
-        ModelError: the model is neither a checkpoint nor of the form of a Hub id; nothing is written then.
-        MissingExtraError: Gradio is not installed, so its version is not known.
+        FileError: it exists, or cannot be written.
+        FileError: the model is neither a checkpoint nor of the form of a Hub id; nothing is written then.
+        DependencyError: Gradio is not installed, so its version is not known.
     """
     require_extra("gradio", "app", "a Space names the version of Gradio that it runs")
     require_checkpoint(model, graph=False)
     if output_dir.exists():
-        raise WriteError(f"{output_dir} exists; name a new folder")
+        raise FileError(f"{output_dir} exists; name a new folder")
     folder = Path(model) if Path(model).is_dir() else None
     gradio, title = version("gradio"), Path(model).resolve().name
     pipe = open_pipeline(model) if folder is not None else None

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from drkf_cli import app
 from drkf_cli.command import Verbs
-from drkf_cli.errors import CommandError
+from processing.errors_drkf import OptionError
 
 
 def drkf(*arguments: object) -> tuple[int, str, str]:
@@ -189,7 +189,7 @@ def test_errors_of_the_package_are_one_line_and_bugs_keep_their_traceback():
 
     @verbs.command()
     def mistaken() -> None:
-        raise CommandError("no such file: \x1b[2Jclip.wav")
+        raise OptionError("no such file: \x1b[2Jclip.wav")
 
     @verbs.command()
     def wrong() -> None:

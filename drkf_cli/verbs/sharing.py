@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from processing.errors_drkf import FileError, OptionError
+
 from ..checkpoint import DEMO_CHECKPOINT, open_pipeline, require_checkpoint
 from ..command import app, export
-from ..errors import CommandError, require_extra
+from ..errors import require_extra
 
 
 @app.command(short_help="Publish a checkpoint on the Hub.")
@@ -24,7 +26,7 @@ def push(
     from modeling_drkf.release.licences import HUB_ID
 
     if not HUB_ID.fullmatch(repo):
-        raise CommandError(f"{repo} is not the id of a Hub repository (owner/name)")
+        raise OptionError(f"{repo} is not the id of a Hub repository (owner/name)")
     from modeling_drkf.release.hub import publish
 
     commit = publish(folder, repo, private=not public, predictions=predictions, revision=revision)
@@ -71,10 +73,10 @@ def web_app(
     try:
         limits = Limits.read(limits_file, flags=limit or [])
     except LimitError as error:
-        raise CommandError(str(error)) from error
+        raise OptionError(str(error)) from error
     people = [(name, password) for name, _, password in (person.partition(":") for person in auth or [])]
     if not all(name and password for name, password in people):
-        raise CommandError("--auth takes USER:PASSWORD")
+        raise OptionError("--auth takes USER:PASSWORD")
     clips = _read_examples(examples)
     from ..web.serving import serve
 
@@ -83,7 +85,7 @@ def web_app(
         title = Path(model).resolve().name
         serve(pipe, title, host, port, transcriber is not None, clips, limits, people, allowed_host or ["*"])
     except OSError as error:
-        raise CommandError(
+        raise OptionError(
             f"port {port} of {host} is taken, or {host} is no address of this machine; see --port and --host"
         ) from error
 
@@ -126,4 +128,4 @@ def _read_examples(manifest: Path | None) -> list[Any]:
     try:
         return [] if manifest is None else read_examples(manifest)
     except (ClipError, OSError) as error:
-        raise CommandError(f"--examples: {error}") from error
+        raise FileError(f"--examples: {error}") from error

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from processing.errors_drkf import FileError
+
 from ..command import app
-from ..errors import CommandError, require_extra, writing
+from ..errors import require_extra, writing
 
 
 @app.command(short_help="Make a spoken corpus and train on it: no download.")
@@ -89,8 +91,6 @@ def plot(
     elif run_folders(folder):
         pictures = draw_pooled(folder, split or "test", format)
     else:
-        raise CommandError(
-            f"{folder} is neither a run (metrics.json) nor a cross-validation (folders <fold>-seed<seed>)"
-        )
+        raise FileError(f"{folder} is neither a run (metrics.json) nor a cross-validation (folders <fold>-seed<seed>)")
     for picture in pictures:
         typer.echo(picture)
