@@ -16,9 +16,9 @@ running step with a checkpoint to resume from. `drkf results` merges folds that 
 Table 4.
 
 `--resume_from_checkpoint true` goes on from the last complete checkpoint of the output folder and starts from the
-beginning where there is none: one command serves a job that is submitted again. Exit status: 0 done; 1 an error, told
-in its last line; 2 wrong options; 130 Ctrl-C and 143 SIGTERM, after a checkpoint. `accelerate launch` makes 1 of each
-that is not 0.
+beginning where there is none: one command serves a job that is submitted again. Exit status: 0 done; 1 an error, which
+the last line explains; 2 wrong options; 130 Ctrl-C and 143 SIGTERM, after a checkpoint. `accelerate launch` makes 1 of
+each that is not 0.
 """
 
 import sys

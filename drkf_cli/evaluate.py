@@ -19,15 +19,9 @@ from tqdm import tqdm
 from processing.corpora.corpus import Corpus
 from processing.corpora.registry import read_corpus
 from processing.errors_drkf import FileError, OptionError
-from processing.evaluation.calibration import brier_score, calibration
-from processing.evaluation.metrics import (
-    FORMULAS,
-    PROBLEM_TYPES,
-    bootstrap_interval,
-    emotion_metrics,
-    predictions_from_logits,
-)
+from processing.evaluation.metrics import FORMULAS, PROBLEM_TYPES
 from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
+from processing.evaluation.scoring import score
 
 from .checkpoint import open_pipeline
 from .errors import writing
@@ -141,13 +135,20 @@ def evaluate(
     inputs = ({"audio": row["audio"], "text": row["text"]} | BLANKS[modality] for row in rows)
     answers = list(tqdm(pipe(inputs, batch_size=batch_size), total=len(rows), desc=split, unit="clip"))
     references = _references(rows, corpus.label_names, labels, pipe.is_multi_label)
-    found = _predictions(answers, pipe, rows["utterance_id"][:], fold["name"] if fold else "", references)
-    metrics = emotion_metrics(found.predictions, references, labels)
-    metrics["intervals"] = bootstrap_interval(found.predictions, references, labels)
-    metrics["calibration"] = {
-        "expected_calibration_error": calibration(found.probabilities, references).expected_error,
-        "brier_score": brier_score(found.probabilities, references),
-    }
+    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
+    probabilities = np.array([[found[name] for name in labels] for found in scores])
+    predicted, metrics = score(probabilities, references, labels, pipe.is_multi_label)
+    shares = [answer["modality_shares"] or dict.fromkeys(MODALITIES, np.nan) for answer in answers]
+    predictions = Predictions(
+        label_names=labels,
+        utterance_ids=rows["utterance_id"][:],
+        folds=[fold["name"] if fold else ""] * len(rows),
+        references=references,
+        predictions=predicted,
+        probabilities=probabilities,
+        consistency=np.array([answer["consistency"] for answer in answers], dtype=float),
+        modality_shares=np.array([[share[name] for name in MODALITIES] for share in shares], dtype=float),
+    )
     record = {
         "corpus": corpus.name,
         "excluded": corpus.report.excluded,
@@ -157,13 +158,13 @@ def evaluate(
         "leaks": asdict(find_leaks(fold, everything, rows)),
         split: metrics,
     }
-    return record, found
+    return record, predictions
 
 
 def choose_rows(
     corpus: Corpus, everything: Dataset, fold: Mapping[str, Any] | None, split: str | None
 ) -> tuple[str, Dataset]:
-    """The name and the rows of the split that is meant, see `evaluate`."""
+    """The name and the rows of the chosen split, see `evaluate`."""
     position = {name: index for index, name in enumerate(everything["utterance_id"])}
     parts = {part: fold[part] for part in PARTS if fold[part]} if fold else {}
     if all(name in position for members in parts.values() for name in members):
@@ -238,26 +239,6 @@ def _references(rows: Dataset, corpus_labels: Sequence[str], labels: Sequence[st
     weights = np.zeros((len(rows), len(labels)))
     weights[:, [labels.index(name) for name in corpus_labels]] = np.asarray(rows["labels"][:])
     return weights.astype(np.int64) if multi_label else weights.argmax(axis=1)
-
-
-def _predictions(
-    answers: Sequence[Mapping[str, Any]], pipe: Any, ids: Sequence[str], fold: str, references: np.ndarray
-) -> Predictions:
-    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
-    probabilities = np.array([[found[name] for name in pipe.label_names] for found in scores])
-    certain = probabilities.clip(1e-300, 1 - 1e-16)
-    logits = np.log(certain) - (np.log1p(-certain) if pipe.is_multi_label else 0.0)
-    shares = [answer["modality_shares"] or dict.fromkeys(MODALITIES, np.nan) for answer in answers]
-    return Predictions(
-        label_names=pipe.label_names,
-        utterance_ids=ids,
-        folds=[fold] * len(ids),
-        references=references,
-        predictions=predictions_from_logits(logits, PROBLEM_TYPES[pipe.is_multi_label]),
-        probabilities=probabilities,
-        consistency=np.array([answer["consistency"] for answer in answers], dtype=float),
-        modality_shares=np.array([[share[name] for name in MODALITIES] for share in shares], dtype=float),
-    )
 
 
 def _shown(record: Mapping[str, Any]) -> Table:

@@ -24,7 +24,7 @@ WEIGHT_FIELDS = ("reconstruction_weight", "contrastive_weight", "classification_
 @strict
 class DRKFConfig(PreTrainedConfig):
     r"""
-    Configuration of a [`DRKFModel`]. Defaults are the paper's (sec. 4.2); the README tells where it is silent.
+    Configuration of a [`DRKFModel`]. Defaults are the paper's (sec. 4.2); the README says where it is silent.
 
     Args:
         audio_config (`dict` or `PreTrainedConfig`, defaults to a `Wav2Vec2Config`):
@@ -32,32 +32,37 @@ class DRKFConfig(PreTrainedConfig):
             without a gradient.
         text_config (`dict` or `PreTrainedConfig`, defaults to a `RobertaConfig`):
             Any text encoder that `AutoModel` builds.
-        hidden_size (`int`): width d to which both encoders are adapted.
-        projection_size (`int`): width of g's output (Eq. 13).
-        num_augmentation_blocks (`int`): blocks of a residual autoencoder (sec. 3.2).
-        augmentation_sizes (`list[int]`): widths inside a block, from the outside to the bottleneck.
-        augmentation_dropout (`float`): dropout inside a block.
-        num_fusion_layers, num_fusion_heads (`int`): depth and attention heads of the fusion encoder.
+        hidden_size (`int`, defaults to 1024): width d to which both encoders are adapted.
+        projection_size (`int`, defaults to 1024): width of g's output (Eq. 13).
+        num_augmentation_blocks (`int`, defaults to 5): blocks of a residual autoencoder (sec. 3.2).
+        augmentation_sizes (`list[int]`, defaults to [256, 128, 64]):
+            widths inside a block, from the outside to the bottleneck.
+        augmentation_dropout (`float`, defaults to 0.0): dropout inside a block.
+        num_fusion_layers (`int`, defaults to 6), num_fusion_heads (`int`, defaults to 8):
+            depth and attention heads of the fusion encoder.
         fusion_intermediate_size (`int`, *optional*): width of its feed-forward layers; 4 d if not given.
-        fusion_dropout (`float`): its dropout.
-        max_fusion_positions (`int`): longest fused sequence: speech frames + text tokens + 3.
-        classifier_dropout (`float`): dropout of EC and ED.
-        initial_temperature_logit (`float`): theta at the start; the temperature is sigmoid(theta).
-        representation (`"pcmi"`, `"cmie"` or `"none"`): how representations are decoupled (Table 4).
-        fusion (`"self"` or `"cross"`): FE_s or FE_c (Table 4).
-        emotion_discrimination (`bool`): with or without ED (Table 4).
+        fusion_dropout (`float`, defaults to 0.1): its dropout.
+        max_fusion_positions (`int`, defaults to 2800): longest fused sequence: speech frames + text tokens + 3.
+        classifier_dropout (`float`, defaults to 0.1): dropout of EC and ED.
+        initial_temperature_logit (`float`, defaults to 1.0): theta at the start; the temperature is sigmoid(theta).
+        representation (`"pcmi"`, `"cmie"` or `"none"`, defaults to `"pcmi"`):
+            how representations are decoupled (Table 4).
+        fusion (`"self"` or `"cross"`, defaults to `"self"`): FE_s or FE_c (Table 4).
+        emotion_discrimination (`bool`, defaults to `True`): with or without ED (Table 4).
         discrimination_pairs (`int`, *optional*):
             Most speech-text pairs a sample takes part in for Eq. 19, as speech and as text; all M if not given.
-        problem_type (`"single_label_classification"` or `"multi_label_classification"`).
-        label_smoothing (`float`): share of the label that is spread over all classes; single-label only.
+        problem_type (`"single_label_classification"` or `"multi_label_classification"`, defaults to the former).
+        label_smoothing (`float`, defaults to 0.0):
+            share of the label that is spread over all classes; single-label only.
         class_weights (`list[float]`, *optional*): a weight per class for Eq. 20.
         reconstruction_weight, contrastive_weight, classification_weight, discrimination_weight (`float`):
-            alpha, beta, gamma and delta of Eq. 12 and 21.
-        modality_dropout (`float`):
+            alpha, beta, gamma and delta of Eq. 12 and 21; default to 0.2, 0.2, 1.0 and 0.2.
+        modality_dropout (`float`, defaults to 0.0):
             Probability with which training blanked one modality of a sample, speech or text at even odds. Above 0 the
             checkpoint is prepared for a missing modality.
-        initializer_range (`float`): standard deviation of new embeddings.
-        output_modality_attention (`bool`): whether the model returns attention and modality shares by default.
+        initializer_range (`float`, defaults to 0.02): standard deviation of new embeddings.
+        output_modality_attention (`bool`, defaults to `False`):
+            whether the model returns attention and modality shares by default.
 
     Raises:
         ValueError: where a field is out of its range; the message names the field.

@@ -63,7 +63,7 @@ class AudioStream:
             decoded, should it hold more than its header says.
 
     Attributes:
-        seconds: length that the header announces (an estimate for MP3) or the array has; None where it is not told.
+        seconds: length that the header announces (an estimate for MP3) or the array has; None if not stated.
         seconds_read: length of what has been read so far.
 
     Raises:

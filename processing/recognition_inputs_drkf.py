@@ -73,7 +73,7 @@ class InputReader:
             )
 
     def read(self, value: Any, name: str) -> Iterator[Unit]:
-        """The units of one input, read as they are asked for; the last one is marked."""
+        """The units of one input, read when they are needed; the last one is marked."""
         item, waiting = Item(), None
         units = self._units(value, name, item)
         while True:

@@ -13,7 +13,7 @@ from processing.processing_drkf import DRKFProcessor
 
 
 class CachedFeatures(torch.utils.data.Dataset):
-    """Rows whose features are extracted once, when first asked for, and kept in memory.
+    """Rows whose features are extracted once, when first used, and kept in memory.
 
     Args:
         rows: a dataset. collator: makes a batch of one row; `pad_features` batches what this dataset gives.

@@ -270,7 +270,7 @@ def parse_arguments(
     fields of `drkf` are merged. A recipe is looked for as a path, then among those of `model_cards/recipes`.
 
     Raises:
-        SystemExit: unknown option (the message suggests the closest known one) or a value that cannot be meant.
+        SystemExit: unknown option (the message suggests the closest known one) or an invalid value.
     """
     remaining = list(sys.argv[1:] if arguments is None else arguments)
     parser = HfArgumentParser(

@@ -16,9 +16,8 @@ from scipy.special import expit, softmax
 from transformers import Trainer
 from transformers.utils import logging
 
-from processing.evaluation.calibration import brier_score, calibration
-from processing.evaluation.metrics import bootstrap_interval, emotion_metrics, predictions_from_logits
 from processing.evaluation.records import Predictions, write_embeddings
+from processing.evaluation.scoring import score
 from processing.figures.run import draw_pooled, draw_run
 
 from ..configuration_drkf import DRKFConfig
@@ -48,8 +47,7 @@ def evaluate_split(
 
     Soft labels of a single-label problem are scored as their likeliest class.
 
-    Returns: `emotion_metrics` with their 95 % bootstrap `intervals`, the `calibration`, and the loss terms as
-        `losses`.
+    Returns: the metrics of [`score`], and the loss terms as `losses`.
     """
     config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
     prefix = "eval" if split == "validation" else split  # what trackers call it
@@ -63,14 +61,8 @@ def evaluate_split(
     logits = outputs["logits"]
     unknown = np.full((len(logits), 2), np.nan)
     embeddings = np.stack([outputs[name] for name in SUMMARIES], axis=1).astype(np.float32)
-    predicted = predictions_from_logits(logits, config.problem_type or "")
     probabilities = expit(logits) if config.is_multi_label else softmax(logits, axis=-1)
-    metrics = emotion_metrics(predicted, references, config.label_names)
-    metrics["intervals"] = bootstrap_interval(predicted, references, config.label_names)
-    metrics["calibration"] = {
-        "expected_calibration_error": calibration(probabilities, references).expected_error,
-        "brier_score": brier_score(probabilities, references),
-    }
+    predicted, metrics = score(probabilities, references, config.label_names, config.is_multi_label)
     metrics["losses"] = {
         name.removeprefix(f"{prefix}_"): value for name, value in (output.metrics or {}).items() if "_loss" in name
     }

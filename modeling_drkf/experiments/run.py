@@ -71,8 +71,8 @@ def run_experiment(
 
     if not data.cross_validates:
         return run_fold(find_fold(folds, data.fold), training)
-    wanted: Sequence[str | None] = data.folds or [data.fold]
-    chosen = folds if wanted == ["all"] else [find_fold(folds, name) for name in wanted]
+    names: Sequence[str | None] = data.folds or [data.fold]
+    chosen = folds if names == ["all"] else [find_fold(folds, name) for name in names]
     if untested := [fold.name for fold in chosen if not fold.test]:
         raise ProtocolError(
             f"--folds and --seeds compare test parts, and fold {untested[0]} has none: add one to the corpus, or "

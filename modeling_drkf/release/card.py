@@ -5,10 +5,9 @@ The templates, and what is known about each corpus, are files of `model_cards/`.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import Trainer
 
 from processing.corpora.facts import CARDS, corpus_facts
@@ -35,7 +34,7 @@ BASELINE = {
     "text": "> A baseline that reads the words alone; every clip was replaced by silence.\n",
 }
 CONSISTENCY = "It also tells\nwhether voice and words agree (`consistency_logits`)."
-TOLD = (
+DESCRIBED_OPTIONS = (
     *("audio_encoder", "text_encoder", "feature_extractor", "drkf", "corpus", "protocol", "processes", "modality"),
     "model_name_or_path",
     *("learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size"),
@@ -81,7 +80,9 @@ def model_card(
         f"{args.seed}; the epoch was chosen on the {record['selection']} part, by "
         f"{record['selection_metric'].removeprefix('eval_').replace('_', ' ')}",
     ]
-    if others := [f"`{name}`: {value}" for name, value in record.get("options", {}).items() if name not in TOLD]:
+    if others := [
+        f"`{name}`: {value}" for name, value in record.get("options", {}).items() if name not in DESCRIBED_OPTIONS
+    ]:
         training.append(f"Other options: {', '.join(others)}")
     return _filled(
         config,
@@ -139,7 +140,8 @@ def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Se
         fold = f"[{run['fold']}]({place})" if (folder / place).is_dir() else str(run["fold"])
         runs.append([fold, str(run["seed"]), *(f"{run[name]:.3f}" for name in names)])
     counted = [_count(len(results[kind]), kind.removesuffix("s")) for kind in ("folds", "seeds")]
-    return _template("cross_validation_card").substitute(
+    return _filled_template(
+        "cross_validation_card",
         title=f"DRKF on {facts.get('title', results['corpus'])}: cross-validation",
         stamp=CHOSEN_ON_TEST if _chosen_on_test(results) else "",
         protocol=f"Protocol: {results['protocol'].replace('_', ' ')}, {' and '.join(counted)}; epochs were chosen "
@@ -155,9 +157,10 @@ def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Se
 
 def _filled(config: DRKFConfig, metadata: ModelCardData, **texts: str) -> str:
     dropped = getattr(config, "modality_dropout", 0.0)
-    card = _template("checkpoint_card").substitute(
-        texts,
-        metadata=metadata.to_yaml(),
+    card = _filled_template(
+        "checkpoint_card",
+        metadata,
+        **texts,
         classes=", ".join(config.label_names),
         consistency=CONSISTENCY if config.emotion_discrimination else "",
         probabilities="probabilities = output.logits"
@@ -268,9 +271,10 @@ def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _template(name: str) -> Template:
-    return Template((CARDS / f"{name}.md").read_text(encoding="utf-8"))
+def _filled_template(name: str, metadata: ModelCardData | None = None, **texts: str) -> str:
+    template = str(CARDS / "templates" / f"{name}.md")
+    return str(ModelCard.from_template(metadata or ModelCardData(), template_path=template, **texts))
 
 
 def _limits() -> str:
-    return (CARDS / "limits.md").read_text(encoding="utf-8").rstrip()
+    return (CARDS / "templates" / "limits.md").read_text(encoding="utf-8").rstrip()

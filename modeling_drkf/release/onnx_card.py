@@ -25,7 +25,7 @@ recognize({{"audio": "clip.wav", "text": "What is said in it."}})
 def onnx_card(graph: Path, config: DRKFConfig, processor: Any) -> str:
     """
     Args:
-        graph: the exported file; its inputs, outputs and metadata are told as they are.
+        graph: the exported file; its inputs, outputs and metadata are listed as they are.
         config, processor: the checkpoint's.
     """
     import onnxruntime

@@ -39,7 +39,7 @@ def sealed(folder: Path, writes: bool = True) -> Iterator[None]:
     if writes:
         (folder / SEAL).unlink(missing_ok=True)
     try:
-        with told(folder):
+        with saving_to(folder):
             yield
             if writes:
                 _seal(folder)
@@ -50,7 +50,7 @@ def sealed(folder: Path, writes: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[None]:
+def saving_to(folder: Path) -> Iterator[None]:
     """Turns what the libraries raise when `folder` cannot be written into one [`CheckpointError`]."""
     try:
         yield

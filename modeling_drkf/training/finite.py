@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from processing.errors_drkf import DRKFError
@@ -49,10 +50,7 @@ def _describe(losses: Mapping[str, Tensor], logits: Tensor, ids: Sequence[str] |
         list(ids) if ids is not None else [f"row {row} (the data have no utterance_id)" for row in range(len(rows))]
     )
     blamed = [name for name, bad in zip(names, rows, strict=True) if bad]
-    found = [(terms, blamed, names)]
-    if is_distributed():
-        found = [found[0] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(found, (terms, blamed, names))
+    found = gather_object([(terms, blamed, names)])  # of every process
     terms, blamed, names = ([item for process in found for item in process[part]] for part in range(3))
     where = f"utterance {', '.join(blamed)}" if blamed else f"the batch of the utterances {', '.join(names)}"
     return f"{', '.join(dict.fromkeys(terms))} for {where}"

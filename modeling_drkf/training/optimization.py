@@ -72,9 +72,9 @@ def add_lora(encoder: PreTrainedModel, options: Mapping[str, Any]) -> None:
 
 def default_lora_targets(encoder: PreTrainedModel) -> list[str]:
     """The names of an encoder's linear modules that `add_lora` adapts by default."""
-    wanted = FEED_FORWARD if encoder.config.model_type in READS_ATTENTION_WEIGHTS else QUERIES_AND_VALUES
+    targets = FEED_FORWARD if encoder.config.model_type in READS_ATTENTION_WEIGHTS else QUERIES_AND_VALUES
     names = (name for name, module in encoder.named_modules() if isinstance(module, nn.Linear))
-    found = {name.rpartition(".")[2] for name in names} & wanted
+    found = {name.rpartition(".")[2] for name in names} & targets
     if not found:
         raise OptionError(
             f"{type(encoder).__name__} has none of the attention projections that LoRA adapts by default: name its "

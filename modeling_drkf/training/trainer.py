@@ -29,7 +29,7 @@ from ..release.hub import PublishError, publish
 from .arguments import DRKFTrainingArguments
 from .batches import TermMeans, filled_up
 from .callbacks import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback
-from .checkpoints import is_finished, last_checkpoint, require_complete, rotate, sealed, told
+from .checkpoints import is_finished, last_checkpoint, require_complete, rotate, saving_to, sealed
 from .finite import require_finite_loss, require_finite_weights
 from .optimization import EarlyStopping, decaying, encoder_learning_rate, set_encoder_learning_rate
 
@@ -167,7 +167,7 @@ class DRKFTrainer(Trainer):
         return optimizer
 
     def _get_learning_rate(self) -> float:
-        """Asked for the logs before the schedule moves on, so the encoders' rate is noted at the same time."""
+        """Read for the logs before the schedule moves on, so the encoders' rate is noted at the same time."""
         self._encoder_learning_rate = encoder_learning_rate(self.optimizer)
         return super()._get_learning_rate()
 
@@ -248,7 +248,7 @@ class DRKFTrainer(Trainer):
         return self._publish(Path(str(self.args.output_dir)), commit_message or "Publish", token, revision)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """A checkpoint folder is complete, code included; a failed upload is told, and training goes on."""
+        """A checkpoint folder is complete, code included; a failed upload is logged, and training goes on."""
         if self.args.hub_strategy == HubStrategy.END:
             return
         try:
@@ -307,7 +307,7 @@ class DRKFTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """See `Trainer.save_model`; raises CheckpointError where the folder cannot be written."""
-        with told(Path(output_dir or str(self.args.output_dir))):
+        with saving_to(Path(output_dir or str(self.args.output_dir))):
             super().save_model(output_dir, _internal_call)
 
     def _checkpoint_folder(self, trial: Any = None) -> Path:

@@ -94,7 +94,7 @@ def check_labels(
     """Translates every utterance's labels and returns the classes in order.
 
     Labels in `left_out` that no map takes in exclude their utterance by protocol; others outside the classes are
-    errors. Raises `ValueError` for a `label_map` or `label_names` that cannot be meant.
+    errors. Raises `ValueError` for a `label_map` or invalid `label_names`.
     """
     occurring = {label for utterance in utterances for label in utterance.labels if label}
     sources = {*labels, *corpus_map, *left_out} if labels is not None else occurring

@@ -24,7 +24,7 @@ class Corpus:
     `dataset` has the splits that the corpus defines, or the single split "all". Columns: `audio` (absolute path),
     `text`, `label` (`ClassLabel`) or `labels` (floats in the order of `label_names`: multi-hot, or a distribution
     where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), and the extra
-    columns that were asked for. What the source does not tell is None.
+    columns that were requested. What the source does not state is None.
     """
 
     name: str
@@ -136,7 +136,7 @@ def survey(
         options: the reader's own.
 
     Raises:
-        ValueError: `label_map` or `label_names` cannot be meant.
+        ValueError: `label_map` or `label_names` is invalid.
     """
     report = Report(spec.title)
     utterances = spec.read(data_dir, report, **options)
@@ -151,9 +151,9 @@ def survey(
         label_names=label_names,
     )
     check_splits(utterances, report)
-    wanted = [utterance for utterance in utterances if ProblemKind.OUTSIDE_CLASSES not in utterance.kinds]
-    check_text(wanted, report)
-    check_audio(wanted, report, known_damage=spec.known_damage, scan=scan, progress=progress)
+    inside = [utterance for utterance in utterances if ProblemKind.OUTSIDE_CLASSES not in utterance.kinds]
+    check_text(inside, report)
+    check_audio(inside, report, known_damage=spec.known_damage, scan=scan, progress=progress)
     if not utterances:
         report.add(ProblemKind.NO_UTTERANCES, f"no utterance was found. Expected: {spec.layout}", file=data_dir)
     return Survey(spec, utterances, names, report)

@@ -9,9 +9,9 @@ import yaml
 
 CARDS = files("model_cards")
 FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
-ANYBODYS = ("manifest", "audiofolder", "hub")
+OWN_CORPUS_READERS = ("manifest", "audiofolder", "hub")
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-UNTELLING = ("manifest", "metadata", "corpus", "data", "dataset", "train")
+GENERIC_NAMES = ("manifest", "metadata", "corpus", "data", "dataset", "train")
 
 
 def corpus_facts(corpus: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def corpus_facts(corpus: str) -> dict[str, Any]:
 def corpus_name(reader: str, data_dir: str | Path) -> str:
     """What to call a corpus: its reader's name; if that reads anybody's data, the first telling name on its path."""
     path = Path(data_dir)
-    if reader not in ANYBODYS:
+    if reader not in OWN_CORPUS_READERS:
         return reader
     if (path.parent / "spoken_demo.json").is_file():
         return "spoken_demo"
@@ -37,4 +37,4 @@ def corpus_name(reader: str, data_dir: str | Path) -> str:
         path.stem if path.suffix.lower() in TABLES else path.name,
         *(parent.name for parent in path.absolute().parents),
     ]
-    return next((name for name in names if name and name.lower() not in UNTELLING), reader)
+    return next((name for name in names if name and name.lower() not in GENERIC_NAMES), reader)

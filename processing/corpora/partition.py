@@ -68,7 +68,7 @@ def folds_of(
 
 
 def find_fold(folds: list[Fold], name: str | None) -> Fold:
-    """The fold of that name, or of that number from 1; the first if none is asked for.
+    """The fold of that name, or of that number from 1; the first if none is named.
 
     Raises:
         ProtocolError: there is no such fold; the message lists them.

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProtocolError(DRKFError, ValueError):
-    """Folds that cannot be built as asked for, or that do not hold what they claim."""
+    """Folds that cannot be built, or that do not hold what they claim."""
 
 
 @dataclass(frozen=True)

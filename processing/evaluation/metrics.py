@@ -165,10 +165,19 @@ def predictions_from_logits(logits: Any, problem_type: str) -> np.ndarray:
             f"{len(broken)} of {len(logits)} utterances have NaN or infinite logits (the first is row {broken[0]}): "
             "the model has diverged; lower the learning rate or look for the batch where the loss broke."
         )
-    top = logits.argmax(axis=1)
-    if problem_type == "single_label_classification":
+    return _decide(logits, 0.0, problem_type == "multi_label_classification")  # sigmoid(0) is 0.5
+
+
+def predictions_from_probabilities(probabilities: np.ndarray, multi_label: bool) -> np.ndarray:
+    """The same decision rule on probabilities, (utterances, classes)."""
+    return _decide(probabilities, 0.5, multi_label)
+
+
+def _decide(values: np.ndarray, threshold: float, multi_label: bool) -> np.ndarray:
+    top = values.argmax(axis=1)
+    if not multi_label:
         return top
-    label_sets = logits > 0  # sigmoid(x) > 0.5
+    label_sets = values > threshold
     nothing_chosen = np.flatnonzero(~label_sets.any(axis=1))
     label_sets[nothing_chosen, top[nothing_chosen]] = True
     return label_sets.astype(np.int64)

@@ -15,7 +15,7 @@ from ..evaluation.metrics import emotion_metrics
 from ..evaluation.records import SELECTED_ON_TEST, Predictions, read_embeddings
 from .embeddings import FEWEST_UTTERANCES, plot_embeddings
 from .loss_curves import plot_loss_curves
-from .style import plot_class_scores, plot_confusion_matrix, plot_reliability
+from .predictions import plot_class_scores, plot_confusion_matrix, plot_reliability
 
 logger = logging.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Figures of what was predicted: confusion matrix, scores of each class, reliability diagram.
+"""What all pictures share: colours, names that fit, figures and files.
 
 matplotlib is imported where it is used, without pyplot: no global figure, no change of the caller's backend.
 """
@@ -6,14 +6,11 @@ matplotlib is imported where it is used, without pyplot: no global figure, no ch
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..errors_drkf import DependencyError, OptionError
-from ..evaluation.calibration import Calibration
+from ..errors_drkf import DependencyError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,105 +19,6 @@ PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#2
 """Paul Tol's "bright" colours, which the colour-blind can tell apart, then black and brown."""
 
 LONGEST_LINE = 16
-
-
-def plot_confusion_matrix(
-    matrix: Any, label_names: Sequence[str], path: str | Path, title: str = "Confusion matrix"
-) -> Path:
-    """Draw a confusion matrix; each cell holds the count and its share of the row (on the diagonal: the recall).
-
-    Args:
-        matrix: counts (classes, classes), rows are references, as `emotion_metrics` returns them.
-        path: the image to write; its ending chooses the format (.png, .svg, .pdf).
-
-    Raises:
-        ImportError: matplotlib is not installed.
-        ValueError: a matrix that is not (classes, classes) for the label names.
-    """
-    counts = np.asarray(matrix)
-    size = len(label_names)
-    if counts.shape != (size, size):
-        raise OptionError(f"The confusion matrix has the shape {counts.shape}, and there are {size} label names.")
-    support = counts.sum(axis=1)
-    percent = 100 * counts / np.maximum(support, 1)[:, None]
-    names = short_names(label_names)
-
-    figure = new_figure(3.2 + 0.8 * size, 2.2 + 0.7 * size)
-    axes = figure.subplots()
-    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-    for row, column in np.ndindex(size, size):
-        share = f"{percent[row, column]:.0f}%" if support[row] else "-"
-        colour = "white" if percent[row, column] > 55 else "black"
-        axes.text(column, row, f"{counts[row, column]}\n{share}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(size), names, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(size), [f"{name} ({total})" for name, total in zip(names, support, strict=True)])
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true (count)")
-    set_title(figure, title)
-    figure.colorbar(image, ax=axes, label="% of the true class")
-    return save(figure, path)
-
-
-def plot_class_scores(per_class: Mapping[str, Mapping[str, float]], path: str | Path, title: str) -> Path:
-    """Draw precision, recall and F1 of each class as bars; what a confusion matrix cannot show for label sets.
-
-    Args:
-        per_class: {class: {precision, recall, f1, support}}, as `emotion_metrics` returns them.
-        path, ImportError: as in [`plot_confusion_matrix`].
-    """
-    names = short_names(list(per_class))
-    figure = new_figure(2.4 + 1.2 * len(names), 4.2)
-    axes = figure.subplots()
-    for number, score in enumerate(("precision", "recall", "f1")):
-        positions = np.arange(len(names)) + 0.27 * (number - 1)
-        values = [scores[score] for scores in per_class.values()]
-        bars = axes.bar(positions, values, 0.26, label=score.replace("f1", "F1"), color=PALETTE[number])
-        axes.bar_label(bars, [f"{value:.2f}"[:4].lstrip("0") for value in values], fontsize=8)
-    support = [f"{name}\n({scores['support']})" for name, scores in zip(names, per_class.values(), strict=True)]
-    axes.set_xticks(range(len(names)), support)
-    axes.set_xlabel("class (utterances that bear it)")
-    axes.set_ylim(0, 1.05)
-    axes.grid(axis="y", alpha=0.3)
-    axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    set_title(figure, title)
-    return save(figure, path)
-
-
-def plot_reliability(bins: Calibration, path: str | Path, title: str, multi_label: bool = False) -> Path:
-    """Draw how often decisions were right against the probability that they were given, and how many there were.
-
-    Bars on the diagonal are well calibrated; below it the model is overconfident, above it too modest. The expected
-    calibration error stands in the title.
-
-    Args:
-        bins: what `calibration` returns. multi_label: whether its decisions were one a class.
-        path, ImportError: as in [`plot_confusion_matrix`].
-    """
-    width = bins.edges[1] - bins.edges[0]
-    centres = bins.edges[:-1] + width / 2
-    filled = bins.counts > 0
-    figure = new_figure(5.2, 5.8)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.bar(centres[filled], bins.accuracy[filled], 0.92 * width, color=PALETTE[0], label="share in the bin")
-    upper.plot([0, 1], [0, 1], "--", color="#555555", label="perfect calibration")
-    points = {"color": PALETTE[1], "label": "mean probability given", "clip_on": False}
-    upper.plot(bins.confidence[filled], bins.accuracy[filled], "o", **points)
-    upper.set_ylim(0, 1.02)
-    upper.set_ylabel("share of classes that were present" if multi_label else "share classified right")
-    upper.legend(loc="upper left", fontsize=8)
-    bars = lower.bar(centres, bins.counts, 0.92 * width, color="#999999")
-    lower.bar_label(bars, [f"{count:,}" if count else "" for count in bins.counts], fontsize=7)
-    lower.set_ylabel("decisions" if multi_label else "predictions")
-    lower.set_xlabel("probability of a class" if multi_label else "probability of the predicted class")
-    lower.set_xlim(0, 1)
-    lower.set_xticks(bins.edges[::2])
-    lower.margins(y=0.25)
-    for axes in (upper, lower):
-        axes.grid(axis="y", alpha=0.3)
-        axes.set_axisbelow(True)
-    set_title(figure, f"{title}\nexpected calibration error {bins.expected_error:.3f}")
-    return save(figure, path)
 
 
 def short_names(names: Sequence[str]) -> list[str]:

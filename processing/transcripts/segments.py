@@ -47,7 +47,7 @@ def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
 
 
 def parse_segments(text: str, name: str = "segments") -> list[Segment]:
-    """Segments in the order of the text; the format is told from the text itself.
+    """Segments in the order of the text; the format is recognised from the text itself.
 
     SubRip (SRT), WebVTT, and JSON: of openai-whisper (`segments` with `start`, `end`), of the transformers ASR
     pipeline (`chunks` with `timestamp`; an open end is closed by the next start, the last one stays open), of
