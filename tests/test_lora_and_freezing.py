@@ -182,3 +182,18 @@ def test_without_peft_the_command_says_what_to_install(corpus: Path, tmp_path: P
     options = ["--manifest", corpus / "clips.csv", "--output_dir", tmp_path, "--lora", json.dumps({"r": 4})]
     assert main([str(corpus / "tiny.yaml"), *map(str, options)]) == 1
     assert "pip install 'drkf[lora]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task_type", [None, "FEATURE_EXTRACTION", "SEQ_CLS"])
+def test_peft_wraps_the_model_under_any_of_these_task_types(task_type):
+    peft = pytest.importorskip("peft")
+    targets = ["q_proj", "v_proj", "query", "value"]
+    batch, plain = tiny_batch(labels=[0, 1, 2, 0]), tiny_model()
+    wrapped = peft.get_peft_model(
+        tiny_model(), peft.LoraConfig(task_type=task_type, r=2, target_modules=targets)
+    ).eval()
+    output = wrapped(**batch)
+    torch.testing.assert_close(output.loss, plain(**batch).loss)  # a new adapter adds nothing yet
+    output.loss.backward()
+    trained = {name for name, parameter in wrapped.named_parameters() if parameter.grad is not None}
+    assert any("lora_A" in name for name in trained)

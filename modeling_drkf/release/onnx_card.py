@@ -11,7 +11,7 @@ MEANINGS = {
     "input_ids": "what the tokenizer makes of the words",
     "attention_mask": "1 where a text is, 0 where it is padded",
     "logits": "{activation} gives the probability of each class",
-    "consistency_logits": "a sigmoid gives the probability that voice and words bear the same emotion",
+    "consistency_logits": "higher where voice and words bear the same emotion; its sigmoid is not calibrated",
     "modality_shares": "share of the attention on the voice and on the words; they sum to 1",
 }
 USAGE = """```python

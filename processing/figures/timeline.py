@@ -28,7 +28,7 @@ def plot_timeline(
     multi_label: bool = False,
 ) -> Path:
     """Draw a long recording: a band per emotion, whose height is the probability, in full colour where
-    it is recognised; below, the probability that voice and words agree. What was left out stays empty.
+    it is recognised; below, the score of how far voice and words agree. What was left out stays empty.
 
     Args:
         timeline: `audio_seconds`, and `timeline` with answers in order of time. Of answers that overlap, the
