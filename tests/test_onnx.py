@@ -451,10 +451,11 @@ def test_an_exported_folder_is_evaluated_as_its_checkpoint_and_not_explained(exp
 
 def test_the_page_answers_from_an_exported_folder(exported):
     pytest.importorskip("gradio")
+    from drkf_cli.web.limits import Limits
     from drkf_cli.web.page import build_page
 
     recogniser = OnnxEmotionRecognizer.from_pretrained(exported)
-    page, _ = build_page(recogniser, "exported")
+    page, _ = build_page(recogniser, "exported", Limits())
     show = next(step.fn for step in page.fns.values() if step.fn.__name__ == "show")
     file = Path(exported).parent / "clip.wav"
     soundfile.write(file, 0.2 * np.sin(np.arange(800) / 9), 16_000)
