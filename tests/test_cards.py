@@ -1,9 +1,11 @@
 """Every card is valid and true: its metadata parse, its figures are those of the run, its pictures and files exist."""
 
+import http.server
 import json
 import re
 import shlex
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 import yaml
 from helpers.tiny import tiny_model
 from helpers.tones import write_recipe, write_tones
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, constants
 
 import model_cards
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
@@ -279,6 +281,27 @@ def test_licences_combine():
     assert strictest(["apache-2.0", "mit"]) == "apache-2.0"
     assert encoder_licence("bert (trained from scratch)") == "apache-2.0"
     assert encoder_licence("some/encoder") is None
+
+
+def test_the_hubs_word_on_a_licence_goes_before_the_table(monkeypatch):
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            known = self.path.startswith("/api/models/FacebookAI/roberta-large")
+            body = json.dumps(
+                {"id": "x", "cardData": {"license": "openrail"}} if known else {"error": "none"}
+            ).encode()
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        assert encoder_licence("FacebookAI/roberta-large") == "openrail"
+        assert encoder_licence("FacebookAI/roberta-base") == "mit"  # of the table
+        server.shutdown()
 
 
 def test_what_is_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError
+
 CODE_LICENCE = "Apache-2.0"
 ENCODERS = {
     "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim": "cc-by-nc-sa-4.0",
@@ -39,8 +42,20 @@ def hub_id(encoder: str) -> str | None:
 
 
 def encoder_licence(encoder: str) -> str | None:
-    """As the Hub spells it; None if it is not known here."""
-    return CODE_LICENCE.lower() if FROM_SCRATCH in encoder else ENCODERS.get(encoder)
+    """As the Hub spells it: from its metadata, or, where the Hub is out of reach, from the table; None if unknown."""
+    if FROM_SCRATCH in encoder:
+        return CODE_LICENCE.lower()
+    name = hub_id(encoder)
+    return None if name is None else _licence_on_the_hub(name) or ENCODERS.get(name)
+
+
+def _licence_on_the_hub(name: str) -> str | None:
+    try:
+        card = HfApi().model_info(name, timeout=10).card_data
+    except (OSError, HTTPError):  # no network, no such repository, or a private one
+        return None
+    licence = card.get("license") if card else None
+    return licence if isinstance(licence, str) else None
 
 
 def strictest(licences: Iterable[str | None]) -> str | None:
