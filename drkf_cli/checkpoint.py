@@ -8,6 +8,7 @@ from processing.errors_drkf import FileError
 
 DEMO_CHECKPOINT = "runs/demo/both"
 CONFIG = "config.json"
+PROCESSOR = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "tokenizer.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -71,12 +72,21 @@ def _require_files(folder: Path) -> None:
         inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
         hint = f"; there is one in {', '.join(map(str, inside[:3]))}" if inside else ""
         raise FileError(f"{folder} is not the folder of a checkpoint: it has no {CONFIG}{hint}")
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{folder / CONFIG} cannot be read: {error}") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    kind = _json_object(folder / CONFIG).get("model_type")
     if kind != "drkf":
         raise FileError(f"{folder} is not a DRKF checkpoint: model_type in its {CONFIG} is {json.dumps(kind)}")
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise FileError(f"{folder} has no weights ({WEIGHTS[0]}): the checkpoint is incomplete")
+    for name in PROCESSOR:
+        if (folder / name).is_file():
+            _json_object(folder / name)
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict) or not found:
+        raise FileError(f"{path} is damaged: it holds no JSON object, or an empty one")
+    return found

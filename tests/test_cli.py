@@ -170,10 +170,12 @@ def test_a_folder_that_is_no_checkpoint_is_described(checkpoint: Path, tmp_path:
     assert "has no config.json" in error(tmp_path)
     inner = tmp_path / "run" / "best"
     inner.mkdir(parents=True)
-    (inner / "config.json").write_text("{}")
+    (inner / "config.json").write_text('{"model_type": null}')
     assert f"there is one in {inner}" in error(tmp_path / "run")
     assert "model_type in its config.json is null" in error(inner)
     (inner / "config.json").write_text("null")
+    assert f"{inner / 'config.json'} is damaged" in error(inner)
+    (inner / "config.json").write_text('{"model_type": "bert"}')
     assert "not a DRKF checkpoint" in error(inner)
     (inner / "config.json").write_text("{")
     assert f"{inner / 'config.json'} cannot be read" in error(inner)
@@ -182,6 +184,9 @@ def test_a_folder_that_is_no_checkpoint_is_described(checkpoint: Path, tmp_path:
     assert "has no weights (model.safetensors)" in error(inner)
     (inner / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:-100])
     assert f"{inner} cannot be loaded: " in error(inner)
+    for content in ("null", "[]", "{}", "{", ""):
+        (inner / "tokenizer.json").write_text(content)
+        assert str(inner / "tokenizer.json") in error(inner)
 
 
 def test_errors_of_the_package_are_one_line_and_bugs_keep_their_traceback():
