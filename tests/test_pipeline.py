@@ -20,6 +20,7 @@ import torch
 from datasets import Audio, Dataset
 from helpers.recognisers import write_ctc_recogniser, write_whisper_recogniser
 from helpers.tiny import MULTI_LABEL, perturb, tiny_model, tiny_processor
+from huggingface_hub import constants
 from transformers import AutomaticSpeechRecognitionPipeline, pipeline
 
 from modeling_drkf import DRKFForEmotionClassification
@@ -368,7 +369,8 @@ def test_reading_ahead_in_a_thread_changes_no_answer(pipe):
         pipe([inputs[0], {"x": 1}], num_workers=1)
 
 
-def test_a_recording_at_a_web_address(pipe, tmp_path):
+def test_a_recording_at_a_web_address(pipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     soundfile.write(tmp_path / "clip.wav", clip(0.3)["array"], RATE, subtype="FLOAT")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
