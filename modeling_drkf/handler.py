@@ -133,7 +133,8 @@ class EndpointHandler:
         for segment in segments:
             if not isinstance(segment, Mapping) or not all(_is_number(segment.get(key)) for key in ("start", "end")):
                 raise ValueError('a segment is an object with "start" and "end" in seconds, and "text"')
-            self._text(segment.get("text"))
+            for key in ("text", "word"):
+                self._text(segment.get(key))
             total += segment["end"] - segment["start"]
         if total > self.max_seconds:
             raise ValueError(f"the segments last {total:g} s together, more than {self.max_seconds:g} s")

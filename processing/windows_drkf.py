@@ -57,8 +57,8 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
     """The given segments in the order of their start; they may overlap, and gaps between them are left out.
 
     Args:
-        segments: `{"start", "end", "text"}`, seconds; `text` may be missing or None. An end beyond the recording's is
-            moved there, and so is an end of None.
+        segments: `{"start", "end", "text"}`, seconds; `text` may be called `word`, be missing or None. An end beyond
+            the recording's is moved there, and so is an end of None.
 
     Raises:
         InputError: no segment, or one of the wrong type, that is empty, or that lies outside the recording.
@@ -92,7 +92,7 @@ def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, f
         is_open = "end" in segment and segment["end"] is None
         start = _seconds(segment.get("start"), f'segment {number}: "start"')
         end = LONGEST if is_open else _seconds(segment.get("end"), f'segment {number}: "end"')
-        text = segment.get("text")
+        text = segment.get("word") if segment.get("text") is None else segment["text"]
         if text is not None and not isinstance(text, str):
             raise InputError(f"segment {number}: the text must be a str or None, not {type(text).__name__}")
         if start < 0 or end <= start:

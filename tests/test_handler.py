@@ -119,6 +119,7 @@ def lying_wav(frames: int = 0x7FFFFF00 // 2) -> bytes:
         ({"audio": b64(nan_floats())}, "NaN"),
         ({"audio": b64(lying_wav(10**7))}, "of audio"),
         ({"text": "a" * 10_001}, "longer than 10000 characters"),
+        ({"audio": b64(encoded()), "segments": [{"start": 0, "end": 1, "word": "a" * 10_001}]}, "longer than 10000"),
         ({"text": ["a"]}, "is a string"),
         ({"text": ""}, "nothing to judge"),
         ({}, "nothing to judge"),

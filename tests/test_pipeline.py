@@ -349,6 +349,10 @@ def test_the_idioms_of_other_libraries_are_heard(pipe, key, words):
     ):
         assert_same(pipe(one), expected)
     assert_same(pipe(raw), pipe(heard))
+    spoken = {"start": 0.0, "end": 0.3}
+    timelines = [pipe({**raw, "segments": [spoken | {name: "so happy"}]}) for name in ("word", "text")]
+    assert_same(timelines[0], timelines[1])
+    assert timelines[0]["timeline"][0]["text"] == "so happy"
 
 
 def test_preprocess_forward_and_postprocess_take_an_input_to_its_answer(pipe):
