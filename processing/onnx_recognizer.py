@@ -77,7 +77,7 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
             session = onnxruntime.InferenceSession(graph, settings, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no other base
             raise DRKFError(f"{graph} cannot be loaded; is it damaged, or only half copied? ({error})") from error
-        return cls(DRKFProcessor.from_pretrained(folder), session, **options)
+        return cls(DRKFProcessor.from_pretrained(folder), session, checkpoint=str(folder), **options)
 
     def _infer(self, features: dict[str, np.ndarray]) -> Mapping[str, np.ndarray | None]:
         try:

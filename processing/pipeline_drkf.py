@@ -53,6 +53,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
             config.label_names,
             config.is_multi_label,
             getattr(config, "modality_dropout", 0.0),
+            self.model.name_or_path or "the model",
             **options,
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .audio_drkf import load_audio
-from .errors_drkf import InputError
+from .errors_drkf import FileError, InputError
 from .recognition_inputs_drkf import InputReader, Item, Unit
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribers
@@ -32,6 +32,7 @@ class EmotionRecognizer:
         is_multi_label: scores are sigmoids in place of a softmax.
         modality_dropout: with which share of blanked modalities the checkpoint was trained; above 0 it is prepared
             for a missing one.
+        checkpoint: what messages call the model.
         options: defaults of the options that a call may set, see [`RecognitionOptions`].
     """
 
@@ -42,9 +43,10 @@ class EmotionRecognizer:
         label_names: Sequence[str],
         is_multi_label: bool = False,
         modality_dropout: float = 0.0,
+        checkpoint: str = "the checkpoint",
         **options: Any,
     ):
-        self.processor, self.infer = processor, infer
+        self.processor, self.infer, self.checkpoint = processor, infer, checkpoint
         self.label_names, self.is_multi_label = list(label_names), is_multi_label
         self.modality_dropout = modality_dropout
         self.options = RecognitionOptions.checked(options)
@@ -69,6 +71,7 @@ class EmotionRecognizer:
         Raises:
             InputError: an input cannot be used; the message names it.
             OptionError: an option does not exist, or its value is invalid.
+            FileError: the model gives no numbers.
         """
         chosen = RecognitionOptions.checked(options, self.options)
         named = (f"input {number}" for number in count()) if names is None else names
@@ -148,7 +151,13 @@ class EmotionRecognizer:
     def answer(
         self, units: Sequence[Unit], outputs: Mapping[str, np.ndarray | None], top_k: int | None = None
     ) -> None:
-        """Gives each unit its answer, from what the model says of the batch."""
+        """Gives each unit its answer, from what the model says of the batch.
+
+        Raises:
+            FileError: the model gives no numbers.
+        """
+        if not all(np.isfinite(values).all() for values in outputs.values() if values is not None):
+            raise FileError(f"{self.checkpoint} gives scores that are no numbers: its weights are damaged")
         rows = {
             name: [None] * len(units) if values is None else np.asarray(values, dtype=np.float64)
             for name, values in outputs.items()

@@ -26,7 +26,7 @@ from transformers import AutomaticSpeechRecognitionPipeline, pipeline
 from modeling_drkf import DRKFForEmotionClassification
 from processing import DRKFProcessor, MultimodalEmotionRecognitionPipeline
 from processing.audio_drkf import AudioError
-from processing.errors_drkf import InputError, OptionError
+from processing.errors_drkf import FileError, InputError, OptionError
 from processing.transcription_drkf import transcribe
 
 RATE = 16_000
@@ -408,6 +408,19 @@ def test_bad_inputs_are_reported_beside_the_good(pipe, tmp_path):
             assert list(answer) == ["error"]
             assert answer["error"].startswith(f"input {2 * number + 1}")
     assert "notes.wav): cannot be decoded" in answers[1]["error"]
+
+
+@pytest.mark.parametrize("head", ["emotion_classifier", "emotion_discriminator"])
+def test_weights_that_are_no_numbers_are_refused_and_the_checkpoint_is_named(tmp_path, head):
+    model = tiny_model()
+    with torch.no_grad():
+        getattr(model, head).output.bias[0] = float("nan")
+    model.save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    pipe = pipeline(TASK, model=str(tmp_path))
+    for options in ({}, {"errors": "return"}):
+        with pytest.raises(FileError, match=f"{tmp_path.name} gives scores that are no numbers"):
+            pipe([clip(0.1), clip(0.2)], **options)
 
 
 def test_a_recording_over_the_callers_limit_is_refused_before_it_is_decoded(pipe):
