@@ -18,6 +18,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncode
 
 METHODS: list[tuple[Any, str, list[str], str]] = [  # owner, name, parameters, what for
     (Trainer, "_save_checkpoint", ["self", "model", "trial"], "a checkpoint counts once it is sealed"),
+    (Trainer, "_load_optimizer_and_scheduler", ["self", "checkpoint"], "resuming with other trained parameters"),
     (Trainer, "_get_output_dir", ["self", "trial"], "where that checkpoint lies"),
     (Trainer, "_push_from_checkpoint", ["self", "checkpoint_folder"], "a pushed checkpoint carries its code"),
     (Trainer, "_get_learning_rate", ["self"], "the encoders' rate is logged beside it"),

@@ -29,7 +29,7 @@ from ..release.hub import PublishError, publish
 from .arguments import DRKFTrainingArguments
 from .batches import TermMeans, filled_up
 from .callbacks import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback
-from .checkpoints import is_finished, last_checkpoint, require_complete, rotate, saving_to, sealed
+from .checkpoints import CheckpointError, is_finished, last_checkpoint, require_complete, rotate, saving_to, sealed
 from .finite import require_finite_loss, require_finite_weights
 from .optimization import EarlyStopping, decaying, encoder_learning_rate, set_encoder_learning_rate
 
@@ -92,6 +92,8 @@ class DRKFTrainer(Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
+        if self.is_fsdp_enabled:
+            shard_by_layer(self.accelerator.state.fsdp_plugin, model)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStopping(args.early_stopping_patience))
         self.accelerator.unwrap_model(self.model).gather_across_processes = args.gather_across_processes
@@ -151,6 +153,15 @@ class DRKFTrainer(Trainer):
             if self.args.world_size == 1 and self.state.global_step and not is_finished(self._checkpoint_folder()):
                 self._save_checkpoint(self.model, trial=None)  # type: ignore[arg-type]
             raise
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except ValueError as error:  # of a parameter group
+            raise CheckpointError(
+                f"{checkpoint} was made while other parameters were trained ({error}): resume with the same freezing "
+                "and LoRA options"
+            ) from error
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Weight matrices and embeddings: neither biases and norms nor the temperature."""
@@ -326,6 +337,18 @@ class DRKFTrainer(Trainer):
         if self.args.should_save:
             best = self.state.best_model_checkpoint
             rotate(folder.parent, limit, folder, Path(best) if best else None)
+
+
+def shard_by_layer(plugin: Any, model: DRKFForEmotionClassification) -> None:
+    """Names the layers that FSDP shards one by one, unless the plugin names some.
+
+    A module that may not be split and holds the input embedding is none: accelerate shards the embedding itself.
+    """
+    embedding = model.get_input_embeddings()
+    whole = [module for module in model.modules() if type(module).__name__ in (model._no_split_modules or ())]
+    if not plugin.transformer_cls_names_to_wrap:
+        names = {type(module).__name__ for module in whole if not any(part is embedding for part in module.modules())}
+        plugin.transformer_cls_names_to_wrap = sorted(names)
 
 
 def _smooth_labels(config: Any, factor: float) -> None:
