@@ -396,7 +396,7 @@ def test_every_row_of_table_4_and_every_encoder_is_exported(row, audio, text, tm
 
 @pytest.mark.slow
 def test_eight_bits_name_the_same_emotion(shared_data, tmp_path):
-    """200 clips of a speaker that the model never heard; float32 agrees on all, int8 on 99 %."""
+    """200 clips of a speaker that the model never heard; float32 agrees on all, int8 but for near ties."""
     with (shared_data / "paired.csv").open(newline="") as file:
         rows = [row | {"audio": str(shared_data / row["audio"])} for row in csv.DictReader(file)]
     random.Random(0).shuffle(rows)
@@ -415,12 +415,16 @@ def test_eight_bits_name_the_same_emotion(shared_data, tmp_path):
     assert sizes[1] < 0.75 * sizes[0]
     clips = [{"audio": row["audio"], "text": row["text"]} for row in unheard]
     model, float32, int8 = (
-        [answer["scores"][0]["label"] for answer in open_pipeline(tmp_path / name)(clips, batch_size=8)]
+        [answer["scores"] for answer in open_pipeline(tmp_path / name)(clips, batch_size=8)]
         for name in ("model", "float32", "int8")
     )
-    assert len(set(model)) > 1
-    assert float32 == model
-    assert np.mean([ours == theirs for ours, theirs in zip(int8, model, strict=True)]) >= 0.99
+    labels = [[scores[0]["label"] for scores in answers] for answers in (model, float32, int8)]
+    assert len(set(labels[0])) > 1
+    assert labels[1] == labels[0]
+    assert np.mean([ours == theirs for ours, theirs in zip(labels[2], labels[0], strict=True)]) >= 0.95
+    for scores, label in zip(model, labels[2], strict=True):
+        score_of = {entry["label"]: entry["score"] for entry in scores}
+        assert scores[0]["score"] - score_of[label] < 0.05
 
 
 def test_the_command_answers_from_an_exported_folder(exported: Path, tmp_path: Path):
