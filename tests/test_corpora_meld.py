@@ -90,9 +90,14 @@ def test_videos_are_measured_with_ffprobe(tmp_path):
     sound = root / "train_splits" / "dia0_utt0.wav"
     subprocess.run(["ffmpeg", "-v", "error", "-i", sound, sound.with_suffix(".mp4")], check=True)
     sound.unlink()
-    corpus = read_corpus("meld", root, skip_damaged=KNOWN_DAMAGE, progress=False)
-    assert corpus.dataset["train"][0]["audio"].endswith("dia0_utt0.mp4")
-    assert corpus.dataset["train"][0]["duration"] == pytest.approx(0.5, abs=0.1)
+    video = survey_corpus("meld", root, videos=True, progress=False).utterances[0]
+    assert video.audio.endswith("dia0_utt0.mp4")
+    assert video.duration == pytest.approx(0.5, abs=0.1)
+    assert not video.kinds
+    with pytest.raises(CorpusError, match="the processor reads no videos") as caught:
+        read_corpus("meld", root, skip_damaged=KNOWN_DAMAGE, progress=False)
+    assert ("video_audio", 2) in kinds_at(caught.value.report.problems)
+    assert "drkf prepare" in str(caught.value)
 
 
 def test_a_missing_split_is_named(tmp_path):

@@ -71,19 +71,19 @@ def test_the_cache_answers_until_size_or_time_change(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"PATH": [1]}', '{"PATH": null}'])
 def test_a_broken_cache_is_made_anew(tmp_path, own_cache, content):  # noqa: F811
     path = str(write_tone(tmp_path / "a.wav", 1.0))
-    (own_cache / "durations.json").write_text(content.replace("PATH", path))
+    (own_cache / "clips.json").write_text(content.replace("PATH", path))
     assert scan_audio([path], progress=False)[path].duration == 1.0
 
 
 def test_an_unwritable_cache_is_no_obstacle(tmp_path):
     path = str(write_tone(tmp_path / "a.wav", 1.0))
     (tmp_path / "file").write_text("")
-    assert scan_audio([path], progress=False, cache=tmp_path / "file" / "durations.json")[path].duration == 1.0
+    assert scan_audio([path], progress=False, cache=tmp_path / "file" / "clips.json")[path].duration == 1.0
 
 
 def test_the_cache_of_a_real_corpus_holds_what_the_scan_found(shared_data, tmp_path):
     paths = [str(path) for path in sorted((shared_data / "nemo" / "samples").iterdir())]
-    facts = scan_audio(paths, progress=False, cache=tmp_path / "durations.json")
+    facts = scan_audio(paths, progress=False, cache=tmp_path / "clips.json")
     assert len(facts) == 2696
     assert all(facts[path].duration == soundfile.info(path).duration for path in paths[::100])
-    assert scan_audio(paths, progress=False, cache=tmp_path / "durations.json") == facts
+    assert scan_audio(paths, progress=False, cache=tmp_path / "clips.json") == facts

@@ -27,13 +27,17 @@ def doctor(
     skip_damaged: Annotated[
         list[str] | None, typer.Option(help="Kinds of damaged rows that training will skip.")
     ] = None,
+    decode: Annotated[
+        bool | None,
+        typer.Option(help="Decode every clip, or read headers only; by default up to 4 GiB of clips are decoded."),
+    ] = None,
 ) -> None:
     """Read a whole corpus and list everything that is wrong with it. Exit status 0: usable, 1: not."""
     import rich
 
     from processing.corpora.doctor import examine
 
-    found = examine(corpus, data_dir, skip_damaged=skip_damaged or [])
+    found = examine(corpus, data_dir, skip_damaged=skip_damaged or [], decode=decode)
     rich.print(found)
     if output_dir is not None:
         with writing(output_dir):

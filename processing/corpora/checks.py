@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..errors_drkf import OptionError
 from ..suggestions import did_you_mean
-from .report import ProblemKind, Report
-from .scan import AudioFacts, scan_audio
+from .report import ProblemKind, Report, plural
+from .scan import VIDEO_SUFFIXES, AudioFacts, scan_audio
 from .utterance import Utterance
 
 SPLIT_ALIASES = {
@@ -183,20 +183,32 @@ def check_audio(
     *,
     known_damage: Mapping[str, str],
     scan: bool,
+    decode: bool | None,
+    videos: bool,
     progress: bool,
 ) -> None:
-    """Looks at every clip: its header when `scan`, otherwise only whether the file exists."""
+    """Looks at every clip when `scan` (see `scan_audio` for `decode`), otherwise only whether the file exists."""
     paths = [utterance.audio for utterance in utterances if utterance.audio]
-    facts = scan_audio(paths, progress=progress) if scan else {path: _existence(path) for path in paths}
+    facts = scan_audio(paths, progress=progress, decode=decode) if scan else {p: _existence(p) for p in paths}
+    undecoded = [found for found in facts.values() if not found.digest and not (found.kind and found.kind.is_error)]
+    if scan and undecoded:
+        count = plural(len(undecoded), "clip")
+        detail = f"{count} judged by the header alone: damage inside, silence and copies unseen"
+        report.add(ProblemKind.NOT_DECODED, detail)
     for utterance in utterances:
         if not utterance.audio:
             add_problem(report, utterance, ProblemKind.MISSING_AUDIO, "the row names no audio file")
             continue
         found = facts[utterance.audio]
-        utterance.duration = found.duration
+        utterance.duration, utterance.digest = found.duration, found.digest
+        is_video = os.path.splitext(utterance.audio)[1].lower() in VIDEO_SUFFIXES
+        if is_video and not videos and not (found.kind and found.kind.is_error):
+            add_problem(report, utterance, ProblemKind.VIDEO_AUDIO, "the processor reads no videos")
         if found.kind:
             remedy = known_damage.get(utterance.utterance_id) if found.kind.is_error else None
-            add_problem(report, utterance, found.kind, found.detail, remedy)
+            name = os.path.basename(utterance.audio)
+            known = name in f"{utterance.utterance_id} {found.detail}"
+            add_problem(report, utterance, found.kind, found.detail if known else f"{name}: {found.detail}", remedy)
 
 
 def _existence(path: str) -> AudioFacts:

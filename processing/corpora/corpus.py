@@ -122,6 +122,8 @@ def survey(
     label_map: Mapping[str, str] | None = None,
     label_names: Sequence[str] | None = None,
     scan: bool = True,
+    decode: bool | None = None,
+    videos: bool = False,
     progress: bool = True,
     **options: Any,
 ) -> Survey:
@@ -131,7 +133,9 @@ def survey(
         data_dir: the corpus' top folder, or the file that lists it.
         label_map: source label -> class, in addition to the corpus' own map (order of classes: see `class_names`).
         label_names: the classes in order, in place of the corpus' own; applies after `label_map`.
-        scan: read each clip's header for its duration and readability; otherwise only look whether the file exists.
+        scan: look at each clip's length and damage; otherwise only whether the file exists.
+        decode: decode every clip (True) or read its header (False); by default it depends on their size together.
+        videos: whether the caller can use videos; training cannot.
         progress: show a progress bar while scanning.
         options: the reader's own.
 
@@ -153,7 +157,8 @@ def survey(
     check_splits(utterances, report)
     inside = [utterance for utterance in utterances if ProblemKind.OUTSIDE_CLASSES not in utterance.kinds]
     check_text(inside, report)
-    check_audio(inside, report, known_damage=spec.known_damage, scan=scan, progress=progress)
+    look: dict[str, Any] = {"scan": scan, "decode": decode, "videos": videos, "progress": progress}
+    check_audio(inside, report, known_damage=spec.known_damage, **look)
     if not utterances:
         report.add(ProblemKind.NO_UTTERANCES, f"no utterance was found. Expected: {spec.layout}", file=data_dir)
     return Survey(spec, utterances, names, report)

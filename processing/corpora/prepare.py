@@ -50,7 +50,7 @@ def prepare(
     """
     out = Path(out_dir).expanduser().absolute()
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    survey = survey_corpus(name, data_dir, progress=progress, **options)
+    survey = survey_corpus(name, data_dir, videos=True, progress=progress, **options)
     utterances = survey.usable(skip_damaged)
     targets = [out / "audio" / f"{_file_name(utterance.utterance_id)}.flac" for utterance in utterances]
     for utterance, failure in zip(utterances, _convert_all(utterances, targets, progress), strict=True):

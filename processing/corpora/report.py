@@ -47,7 +47,10 @@ class ProblemKind(StrEnum):
     MISSING_AUDIO = "missing_audio", "error", "restore the file or correct its path"
     UNREADABLE_AUDIO = "unreadable_audio", "error", "copy the file again from its source, or convert it to WAV or FLAC"
     EMPTY_AUDIO = "empty_audio", "error", "record or copy the clip again: it holds no samples"
+    VIDEO_AUDIO = "video_audio", "error", "convert the corpus once with `drkf prepare`, and train on what that writes"
     MISSING_TOOL = "missing_tool", "error", "install ffmpeg (with ffprobe), or extract the sound to WAV or FLAC"
+    NOT_DECODED = "not_decoded", "warning", "run `drkf doctor --decode` once; what it finds is remembered"
+    SILENT_AUDIO = "silent_audio", "warning", "listen to the clip; leave it out where it should hold speech"
     SHORT_AUDIO = "short_audio", "warning", "none needed: the processor pads it; check that the clip is whole"
     LONG_AUDIO = (
         "long_audio",

@@ -1,25 +1,35 @@
-"""Durations and readability of many audio files, from their headers, remembered between runs."""
+"""What many audio files hold: length, damage, silence and a digest of their sound, remembered between runs."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import soundfile
 from tqdm.auto import tqdm
 
+from ..audio_drkf import AudioError, AudioStream
 from .report import ProblemKind
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4a", ".mkv", ".mov", ".mp4", ".webm"})
 SHORT_SECONDS = 0.1
 LONG_SECONDS = 25.0
+SILENT_PEAK = 1e-4  # 80 dB below full scale: the dither of a muted recording
+WHOLE_SHARE = 0.95  # of the length that a header announces; MP3 headers estimate it
+DECODED_BYTES = 4 << 30  # files are decoded without being told to as long as they are no larger together
+OGG_PAGE = b"OggS"
+OGG_SIZES = 23  # from the end of that mark to the sizes of a page's segments, which follow their number
+LARGEST_PAGE = 27 + 255 + 255 * 255  # bytes
 CHUNK = 64  # files per task: the cost of a task is large beside that of one header
 
 Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
@@ -27,11 +37,13 @@ Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What a file's header says. `kind` and `detail` name a problem; `duration` is in seconds, None if unknown."""
+    """What a file holds. `kind` and `detail` name a problem; `duration` is in seconds, None if unknown; `digest` tells
+    its sound from other sound, None where only the header was read."""
 
     duration: float | None = None
     kind: ProblemKind | None = None
     detail: str = ""
+    digest: str | None = None
 
 
 def cache_folder() -> Path:
@@ -39,34 +51,42 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DRKF_CACHE") or "~/.cache/drkf").expanduser()
 
 
-def scan_audio(paths: Iterable[str], *, progress: bool = True, cache: Path | None = None) -> dict[str, AudioFacts]:
+def scan_audio(
+    paths: Iterable[str], *, progress: bool = True, cache: Path | None = None, decode: bool | None = None
+) -> dict[str, AudioFacts]:
     """Facts of every path, in parallel. A file is opened again only if its size or modification time has changed.
 
     Args:
-        paths: audio files (anything soundfile reads), or videos (examined with ffprobe).
+        paths: audio files that the processor reads, or videos (examined with ffprobe).
         progress: show a progress bar.
-        cache: the JSON file that remembers; by default `durations.json` in `cache_folder()`.
+        cache: the JSON file that remembers; by default `clips.json` in `cache_folder()`.
+        decode: read every file to its end, or only headers. By default files are decoded if those that have not been
+            so far are no larger than `DECODED_BYTES` together.
     """
-    cache = cache or cache_folder() / "durations.json"
-    known = _load_cache(cache)
+    cache = cache or cache_folder() / "clips.json"
     facts: dict[str, AudioFacts] = {}
     stamps: dict[str, Stamp] = {}
     for path in dict.fromkeys(paths):
         stamp = _stamp(path)
         if isinstance(stamp, AudioFacts):
             facts[path] = stamp
-        elif (entry := known.get(path)) and (entry[0], entry[1]) == stamp:
-            facts[path] = _classify(entry[2])
         else:
             stamps[path] = stamp
-    if stamps:
-        fresh = _examine_all(list(stamps), progress)
-        facts.update(fresh)
-        known.update(
-            {path: [*stamps[path], found.duration] for path, found in fresh.items() if found.duration is not None}
-        )
-        _save_cache(cache, known)
-    return facts
+    known = _load_cache(cache)
+    remembered = {path: known[path][1] for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
+    undecoded = [path for path in stamps if not _final(remembered.get(path))]
+    if decode is None:
+        decode = sum(stamps[path][0] for path in undecoded) <= DECODED_BYTES
+    fresh = _examine_all([path for path in undecoded if decode or path not in remembered], decode, progress)
+    kept = {path: found for path, found in fresh.items() if found.kind is not ProblemKind.MISSING_TOOL}
+    if kept:
+        _save_cache(cache, known | {path: (stamps[path], found) for path, found in kept.items()})
+    return facts | remembered | fresh
+
+
+def _final(found: AudioFacts | None) -> bool:
+    """Whether decoding would tell no more than what is remembered."""
+    return found is not None and (found.digest is not None or (found.kind is not None and found.kind.is_error))
 
 
 def _stamp(path: str) -> Stamp | AudioFacts:
@@ -81,53 +101,72 @@ def _stamp(path: str) -> Stamp | AudioFacts:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _examine_all(paths: Sequence[str], progress: bool) -> dict[str, AudioFacts]:
+def _examine_all(paths: Sequence[str], decode: bool, progress: bool) -> dict[str, AudioFacts]:
+    if not paths:
+        return {}
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    examine = partial(_examine, decode=decode)
     facts: dict[str, AudioFacts] = {}
     with (
         ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 1)) as pool,
         tqdm(total=len(paths), desc="scanning audio", unit="clip", disable=not progress) as bar,
     ):
-        for chunk, found in zip(
-            chunks, pool.map(lambda chunk: [_examine(path) for path in chunk], chunks), strict=True
-        ):
+        for chunk, found in zip(chunks, pool.map(lambda chunk: list(map(examine, chunk)), chunks), strict=True):
             facts.update(zip(chunk, found, strict=True))
             bar.update(len(chunk))
     return facts
 
 
-def _examine(path: str) -> AudioFacts:
+def _examine(path: str, decode: bool) -> AudioFacts:
     if os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES:
-        return _probe_video(path)
+        return _probe_video(path, decode)
     try:
-        with soundfile.SoundFile(path) as audio:
-            duration = audio.frames / audio.samplerate
-            if audio.frames and _is_truncated(audio, path):
-                return AudioFacts(
-                    kind=ProblemKind.UNREADABLE_AUDIO, detail="truncated: the file ends before its sound"
-                )
-    except (soundfile.SoundFileError, OSError) as error:
-        return AudioFacts(kind=ProblemKind.UNREADABLE_AUDIO, detail=f"not readable as audio: {error}")
-    return _classify(duration)
+        with AudioStream(path, 16_000) as stream:
+            if _ends_within_page(path) or (not decode and _lacks_last_sample(path)):
+                raise AudioError("truncated: the file ends before its sound")
+            return _decoded(stream) if decode or stream.seconds is None else _classify(stream.seconds)
+    except AudioError as error:
+        return AudioFacts(kind=ProblemKind.UNREADABLE_AUDIO, detail=error.reason)
 
 
-def _is_truncated(audio: soundfile.SoundFile, path: str) -> bool:
-    """Whether a FLAC lacks its last sample, or a WAV is shorter than its RIFF header says."""
-    if audio.format == "FLAC":
+def _decoded(stream: AudioStream) -> AudioFacts:
+    """Reads to the end, at the recording's own rate."""
+    if stream.seconds == 0:
+        return _classify(0.0)
+    stream.target_rate = stream.rate
+    digest, peak = hashlib.blake2b(digest_size=16), 0.0
+    for block in stream:
+        digest.update(block.data)
+        peak = max(peak, float(np.abs(block).max()))
+    if stream.seconds and stream.seconds_read < WHOLE_SHARE * stream.seconds:
+        raise AudioError(f"truncated: {stream.seconds_read:.2f} s where the header announces {stream.seconds:.2f} s")
+    return _classify(stream.seconds_read, digest.hexdigest(), peak)
+
+
+def _lacks_last_sample(path: str) -> bool:
+    """Whether a FLAC ends before the last sample that its header counts."""
+    with soundfile.SoundFile(path) as audio:
+        if audio.format != "FLAC" or not audio.frames:
+            return False
         try:
             audio.seek(audio.frames - 1)
             return len(audio.read(1)) == 0
         except soundfile.SoundFileError:
             return True
-    if audio.format in ("WAV", "WAVEX"):
-        with open(path, "rb") as file:
-            declared = int.from_bytes(file.read(8)[4:], "little")
-        streamed = declared in (0, 0xFFFFFFFF)  # written to a pipe: the length was never filled in
-        return not streamed and declared + 8 > os.path.getsize(path) + 1  # a pad byte may be missing
-    return False
 
 
-def _probe_video(path: str) -> AudioFacts:
+def _ends_within_page(path: str) -> bool:
+    """Whether the last page of an OGG file is cut; its decoders take what is left for the whole."""
+    with open(path, "rb") as file:
+        if file.read(4) != OGG_PAGE:
+            return False
+        file.seek(-min(LARGEST_PAGE, os.path.getsize(path)), os.SEEK_END)
+        _, magic, page = file.read().rpartition(OGG_PAGE)
+    sizes = page[OGG_SIZES : OGG_SIZES + page[OGG_SIZES - 1]] if len(page) >= OGG_SIZES else b""
+    return not magic or not sizes or len(page) < OGG_SIZES + page[OGG_SIZES - 1] + sum(sizes)
+
+
+def _probe_video(path: str, decode: bool) -> AudioFacts:
     ffprobe = shutil.which("ffprobe")
     if ffprobe is None:
         return AudioFacts(kind=ProblemKind.MISSING_TOOL, detail=f"ffprobe is needed to read {os.path.basename(path)}")
@@ -140,32 +179,45 @@ def _probe_video(path: str) -> AudioFacts:
     except (ValueError, LookupError):
         reason = (result.stderr.strip().splitlines() or ["it holds no sound track"])[-1]
         return AudioFacts(kind=ProblemKind.UNREADABLE_AUDIO, detail=f"not readable as audio: {reason}")
-    return _classify(duration)
+    digest = None
+    if decode:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    return _classify(duration, digest)
 
 
-def _classify(duration: float) -> AudioFacts:
+def _classify(duration: float, digest: str | None = None, peak: float = 1.0) -> AudioFacts:
+    kind, detail = None, ""
     if duration <= 0:
-        return AudioFacts(duration, ProblemKind.EMPTY_AUDIO, "the clip holds no samples")
-    if duration < SHORT_SECONDS:
-        return AudioFacts(duration, ProblemKind.SHORT_AUDIO, f"{duration:.3f} s, under {SHORT_SECONDS} s")
-    if duration > LONG_SECONDS:
-        return AudioFacts(duration, ProblemKind.LONG_AUDIO, f"{duration:.1f} s, over {LONG_SECONDS:.0f} s")
-    return AudioFacts(duration)
+        kind, detail = ProblemKind.EMPTY_AUDIO, "the clip holds no samples"
+    elif peak < SILENT_PEAK:
+        kind, detail = ProblemKind.SILENT_AUDIO, f"no sample is louder than {peak:.1g} of full scale"
+    elif duration < SHORT_SECONDS:
+        kind, detail = ProblemKind.SHORT_AUDIO, f"{duration:.3f} s, under {SHORT_SECONDS} s"
+    elif duration > LONG_SECONDS:
+        kind, detail = ProblemKind.LONG_AUDIO, f"{duration:.1f} s, over {LONG_SECONDS:.0f} s"
+    return AudioFacts(duration, kind, detail, digest)
 
 
-def _load_cache(cache: Path) -> dict[str, list]:
+def _load_cache(cache: Path) -> dict[str, tuple[Stamp, AudioFacts]]:
+    """What is remembered; an entry that is not understood is forgotten."""
     try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        entries = json.loads(cache.read_text(encoding="utf-8")).items()
+    except (OSError, ValueError, AttributeError):
         return {}
-    entries = known.items() if isinstance(known, dict) else ()
-    return {path: entry for path, entry in entries if isinstance(entry, list) and len(entry) == 3}
+    known = {}
+    for path, entry in entries:
+        with contextlib.suppress(ValueError, TypeError):
+            (size, changed), (duration, kind, detail, digest) = entry
+            known[path] = (size, changed), AudioFacts(duration, kind and ProblemKind(kind), detail, digest)
+    return known
 
 
-def _save_cache(cache: Path, known: dict[str, list]) -> None:
+def _save_cache(cache: Path, known: Mapping[str, tuple[Stamp, AudioFacts]]) -> None:
     """Replaces the file in one step; an unwritable cache folder costs time, never the scan."""
-    partial = cache.with_name(f"{cache.name}.{os.getpid()}.partial")
+    partial_file = cache.with_name(f"{cache.name}.{os.getpid()}.partial")
+    entries = {path: (stamp, astuple(found)) for path, (stamp, found) in known.items()}
     with contextlib.suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(known), encoding="utf-8")
-        partial.replace(cache)
+        partial_file.write_text(json.dumps(entries), encoding="utf-8")
+        partial_file.replace(cache)

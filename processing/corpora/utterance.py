@@ -16,7 +16,8 @@ class Utterance:
     """One row as its reader found it.
 
     `labels` are the source's names, one unless `multi_label`; `file` and `row` say where the row stands; `kinds` are
-    the problems found with it; `duration` is in seconds, None while unknown. A soft label has `weights`, a share of 1
+    the problems found with it; `duration` is in seconds and `digest` tells the clip's sound, both None while unknown.
+    A soft label has `weights`, a share of 1
     for each of `labels`, which begin with the likeliest.
     """
 
@@ -32,6 +33,7 @@ class Utterance:
     file: str | None = None
     row: int | None = None
     duration: float | None = None
+    digest: str | None = None
     kinds: set[ProblemKind] = field(default_factory=set)
     extra: dict[str, str | None] = field(default_factory=dict)
 
