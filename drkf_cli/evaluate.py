@@ -132,7 +132,8 @@ def evaluate(
         raise OptionError(f"the corpus is for {corpus.problem_type}, the checkpoint for {problem_type}")
     everything = concatenate_datasets(list(corpus.dataset.values()))
     split, rows = choose_rows(corpus, everything, fold, split)
-    inputs = ({"audio": row["audio"], "text": row["text"]} | BLANKS[modality] for row in rows)
+    columns = [name for name in ("audio", "text", "start", "end") if name in rows.column_names]
+    inputs = ({name: row[name] for name in columns} | BLANKS[modality] for row in rows)
     answers = list(tqdm(pipe(inputs, batch_size=batch_size), total=len(rows), desc=split, unit="clip"))
     references = _references(rows, corpus.label_names, labels, pipe.is_multi_label)
     scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]

@@ -23,6 +23,7 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
+from processing.corpora.readers.manifest import unread_cuts
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
 from processing.errors_drkf import FileError
@@ -44,8 +45,8 @@ class Job:
     """One manifest to answer, and how.
 
     Attributes:
-        manifest: a CSV, TSV, JSON Lines or Parquet file with the columns `audio` (paths
-            relative to it), `text` or both.
+        manifest: a CSV, TSV, JSON Lines or Parquet file with the columns `audio` (paths relative to it), `text` or
+            both; `start` and `end` (seconds) cut the audio.
         output: .parquet, .csv or .jsonl: the manifest's columns and `answer_columns`, a row for every row of the
             manifest, in its order.
         options: of the pipeline's call (`batch_size`, `top_k`).
@@ -109,6 +110,8 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
         )
     with ExitStack() as held:
         if state.is_main_process:
+            if cuts := unread_cuts(columns):
+                print(f"note: {', '.join(cuts)}: not read; start and end (seconds) cut the audio", file=sys.stderr)
             _open_shards(job, len(entries))
             held.enter_context(_alone(job))
         state.wait_for_everyone()
@@ -171,7 +174,7 @@ def _input(cells: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         audio = placed(audio)
     elif isinstance(audio, dict) and audio.get("bytes") is None and isinstance(audio.get("path"), str):
         audio = placed(audio["path"])
-    return {"audio": audio, "text": text or None}
+    return {"audio": audio, "text": text or None, "start": cells.get("start"), "end": cells.get("end")}
 
 
 def _shard(job: Job, number: int) -> Path:

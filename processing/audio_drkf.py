@@ -6,29 +6,27 @@ waveform or raise an `AudioError` that names the sample. Files are decoded, down
 memory needed is that of the result, whatever rate and number of channels the file has.
 """
 
-import io
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from transformers.utils import logging
 
+from .excerpt_drkf import Excerpt
+from .sound_file_drkf import DECODED_VALUES, SoundFile
 from .waveform_drkf import AudioError, agreed_rate, average, checked_rate, to_mono
 
 logger = logging.get_logger(__name__)
 
 AudioSource: TypeAlias = Any
 """A path (str or path-like), encoded bytes, a binary file object, a 1-D or 2-D array, tensor or list of floats,
-`{"array", "sampling_rate"}`, or `{"path", "bytes"}` (the rows of `datasets.Audio(decode=False)`)."""
+`{"array", "sampling_rate"}`, `{"path", "bytes"}` (the rows of `datasets.Audio(decode=False)`), or an [`Excerpt`] of
+any of them."""
 
-STREAMED_SIZE = 0x7FFFFF00  # bytes; sizes from here on are the placeholders of streamed WAV files
-UNKNOWN_FRAMES = 1 << 62  # what libsndfile announces where a file does not tell its length is beyond this
 LOUDEST = 1e12  # samples are of [-1, 1], or integers as floats; squares of larger ones overflow in extractors
-DECODED_VALUES = 1 << 18  # values decoded at once; a corrupt header that announces hours then allocates nothing
 
 
 def load_audio(
@@ -63,12 +61,14 @@ class AudioStream:
             decoded, should it hold more than its header says.
 
     Attributes:
-        seconds: length that the header announces (an estimate for MP3) or the array has; None if not stated.
+        seconds: length that the header announces (an estimate for MP3) or the array has, of an excerpt its own; None
+            if not stated.
         seconds_read: length of what has been read so far.
 
     Raises:
         AudioError: missing, unreadable, truncated, empty or too long audio, NaN, infinite or absurdly large samples,
-            arrays that are not 1-D or 2-D numbers, a missing, implausible or conflicting sampling rate.
+            arrays that are not 1-D or 2-D numbers, a missing, implausible or conflicting sampling rate, an excerpt
+            that the recording does not hold.
         ImportError: soundfile (to decode) or soxr (to resample) is needed and not installed.
     """
 
@@ -84,10 +84,12 @@ class AudioStream:
         self.max_seconds = max_seconds
         self.seconds: float | None = None
         self.seconds_read = 0.0
-        self._file: Any = None
+        self._file: SoundFile | None = None
         self._waveform: np.ndarray | None = None
+        self._excerpt = source if isinstance(source, Excerpt) else None
         try:
-            self._open(source, sampling_rate)
+            self._open(source.audio if isinstance(source, Excerpt) else source, sampling_rate)
+            self._find_excerpt()
             self.target_rate = checked_rate(target_rate)
             if max_seconds is not None and self.seconds is not None and self.seconds > max_seconds:
                 raise AudioError(f"{self.seconds:.2f} s of audio, longer than the limit of {max_seconds:g} s")
@@ -146,23 +148,23 @@ class AudioStream:
             source = source.read()
             if not isinstance(source, bytes):
                 raise AudioError('the file object gives no bytes; open it in binary mode ("rb")')
-        if isinstance(source, (str, os.PathLike)):
-            self._open_file(_existing_file(source))
-        elif isinstance(source, (bytes, bytearray, memoryview)):
-            self._open_file(io.BytesIO(source))
+        if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
+            self._file = SoundFile(source)
         elif self._waveform is None:
             self._waveform = to_mono(source)
-        self.rate = agreed_rate(own_rate if self._file is None else self._file.samplerate, sampling_rate)
-        frames = self._file.frames if self._waveform is None else len(self._waveform)
-        self.seconds = frames / self.rate if frames < UNKNOWN_FRAMES else None
+        self.rate = agreed_rate(own_rate if self._file is None else self._file.rate, sampling_rate)
+        frames = self._file.frames if self._file is not None else len(self._waveform)  # type: ignore[arg-type]
+        self.seconds = None if frames is None else frames / self.rate
 
-    def _open_file(self, file: str | BinaryIO) -> None:
-        soundfile = _soundfile()
-        try:
-            self._file = soundfile.SoundFile(file)
-        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless .raw files
-            raise AudioError(_decoding_failure(error)) from error
-        _refuse_truncated(self._file)
+    def _find_excerpt(self) -> None:
+        self._first, self._last = 0, None
+        if self._excerpt is None:
+            return
+        start, end = self._excerpt.bounds()
+        self._first, self._last = round(start * self.rate), None if end is None else round(end * self.rate)
+        if self.seconds is not None:
+            self._excerpt.check(self.seconds)
+            self.seconds = min(self.seconds, math.inf if end is None else end) - start
 
     def _resampled(self) -> Iterator[np.ndarray]:
         if self.rate == self.target_rate:
@@ -183,39 +185,36 @@ class AudioStream:
 
     def _checked(self) -> Iterator[np.ndarray]:
         """Non-empty blocks of samples below `LOUDEST` at the recording's own rate."""
-        samples = 0
+        position = self._first
         for block in self._decoded():
             usable = np.abs(block) < LOUDEST
             if not usable.all():
                 first = int(np.argmin(usable))
                 what = f"samples of {block[first]:.3g}" if np.isfinite(block[first]) else "NaN or infinite samples"
-                at = (samples + first) / self.rate
+                at = (position + first) / self.rate
                 raise AudioError(f"{what}, the first at {at:.3f} s; repair the recording")
-            samples += len(block)
+            position += len(block)
             yield block
-        if not samples:
+        if position == self._first:
             raise AudioError("the audio is empty (no samples)")
 
     def _decoded(self) -> Iterator[np.ndarray]:
-        if self._waveform is not None:
-            yield from (self._waveform[i : i + DECODED_VALUES] for i in range(0, len(self._waveform), DECODED_VALUES))
+        if self._file is None:
+            waveform = self._waveform[self._first : self._last]  # type: ignore[index]
+            yield from (waveform[i : i + DECODED_VALUES] for i in range(0, len(waveform), DECODED_VALUES))
             return
-        soundfile, frames = _soundfile(), 0
-        try:
-            size = max(1, DECODED_VALUES // self._file.channels)
-            while len(block := self._file.read(size, dtype="float32", always_2d=True)):
-                frames += len(block)
-                yield average(block, axis=1)
-        except (soundfile.SoundFileError, TypeError) as error:
-            raise AudioError(_decoding_failure(error)) from error
-        if frames < 0.95 * self._file.frames < UNKNOWN_FRAMES:  # an MP3 header announces an estimate
-            logger.warning(
-                f"{self.label}: only {frames} of about {self._file.frames} frames could be decoded; is it truncated?"
-            )
+        for block in self._file.blocks(self._first, self._last):
+            yield average(block, axis=1)
+        read, announced = self._file.frames_read, self._file.frames
+        if self._excerpt is not None:
+            self._excerpt.check(read / self.rate)
+        elif announced is not None and read < 0.95 * announced:  # an MP3 header announces an estimate
+            logger.warning(f"{self.label}: only {read} of about {announced} frames could be decoded; is it truncated?")
 
 
 def audio_label(source: AudioSource, name: str) -> str:
     """`name`, followed by the path of the recording where it has one: "sample 3 (clip.wav)"."""
+    source = source.audio if isinstance(source, Excerpt) else source
     path = source.get("path") if isinstance(source, Mapping) else source
     if not isinstance(path, (str, os.PathLike)):
         path = getattr(source, "name", None)
@@ -233,45 +232,9 @@ def _encoded_source(source: Mapping[str, Any]) -> Any:
     return encoded
 
 
-def _existing_file(path: str | os.PathLike[str]) -> str:
-    expanded = os.path.expanduser(os.fspath(path))
-    if os.path.isdir(expanded):
-        raise AudioError("is a directory, not an audio file")
-    if not os.path.isfile(expanded):
-        raise AudioError("no such file; check the path (relative paths start at the working directory)")
-    return expanded
-
-
-def _refuse_truncated(audio: Any) -> None:
-    """Raise if a WAV or AIFF file holds less audio than its header announces; libsndfile would return what is left.
-
-    OGG and NIST files without their last part are indistinguishable from shorter ones. For FLAC and CAF libsndfile
-    itself raises.
-    """
-    chunk = re.search(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", audio.extra_info)
-    announced, present = (int(size) for size in chunk.groups()) if chunk else (0, 0)
-    if present < announced < STREAMED_SIZE:
-        raise AudioError(f"truncated: {present} bytes of audio where the header announces {announced}; fetch it again")
-
-
-def _decoding_failure(error: Exception) -> str:
-    reason = str(getattr(error, "error_string", error)).rstrip(".")
-    return (
-        f"cannot be decoded ({reason}); WAV, FLAC, OGG and MP3 are read, convert other formats (ffmpeg -i IN OUT.wav)"
-    )
-
-
 def _soxr(rate: float, target_rate: float) -> ModuleType:
     try:
         import soxr
     except ImportError as error:
         raise ImportError(f"resampling {rate:g} Hz to {target_rate:g} Hz needs soxr: pip install soxr") from error
     return soxr
-
-
-def _soundfile() -> ModuleType:
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ImportError("decoding audio needs soundfile: pip install soundfile") from error
-    return soundfile

@@ -1,13 +1,14 @@
 """One input of emotion recognition -> the units that the model answers: the clip, or the pieces of a recording."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 
 from .audio_drkf import AudioStream
 from .errors_drkf import InputError, OptionError
+from .excerpt_drkf import Excerpt, excerpt
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribe
 from .waveform_drkf import AudioError
@@ -163,7 +164,8 @@ def parts_of(value: Any) -> tuple[Any, Any, Any]:
     """Audio, text and segments of one input; what it lacks is None.
 
     A mapping may name them as transformers, datasets and Whisper do. Columns of a corpus, such as `label`, are
-    ignored; every other key is refused, for what it holds would not be heard.
+    ignored; every other key is refused, for what it holds would not be heard. `start` and `end` (seconds) cut the
+    recording; times of an answer then count from `start`.
 
     Raises:
         InputError: an unknown key, two keys for one thing, or a tuple.
@@ -172,7 +174,7 @@ def parts_of(value: Any) -> tuple[Any, Any, Any]:
         raise InputError('give {"audio": ..., "text": ...} in place of a tuple')
     if not isinstance(value, Mapping):
         return downloaded(value), None, None
-    known = {*AUDIO_KEYS, *TEXT_KEYS, *RECORDING_KEYS, *CORPUS_KEYS, "segments"}
+    known = {*AUDIO_KEYS, *TEXT_KEYS, *RECORDING_KEYS, *CORPUS_KEYS, "segments", "start", "end"}
     if unknown := [str(key) for key in value if key not in known]:
         raise InputError(
             f"unknown key {', '.join(map(repr, unknown))}; audio is under {', '.join(AUDIO_KEYS)} or "
@@ -185,7 +187,8 @@ def parts_of(value: Any) -> tuple[Any, Any, Any]:
     for found, what in ((audios, "recording"), (texts, "text")):
         if len(found) > 1:
             raise InputError(f"more than one {what}, under {', '.join(key for key in value if key in known)}")
-    return downloaded(next(iter(audios), None)), next(iter(texts), None), value.get("segments")
+    audio = excerpt(downloaded(next(iter(audios), None)), value.get("start"), value.get("end"))
+    return audio, next(iter(texts), None), value.get("segments")
 
 
 def downloaded(audio: Any) -> Any:
@@ -194,6 +197,8 @@ def downloaded(audio: Any) -> Any:
     Raises:
         AudioError: the address cannot be read.
     """
+    if isinstance(audio, Excerpt):
+        return replace(audio, audio=downloaded(audio.audio))
     if not isinstance(audio, str) or not audio.startswith(ADDRESSES):
         return audio
     from huggingface_hub import get_session

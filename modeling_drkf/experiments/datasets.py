@@ -50,7 +50,7 @@ def blank_rows(processor: DRKFProcessor) -> dict[str, dict[str, Any]]:
     "speech", and an empty text, under "text"."""
     rate = processor.feature_extractor.sampling_rate
     silence = {"array": np.zeros(processor.min_audio_samples, dtype=np.float32), "sampling_rate": rate}
-    return {"speech": {"audio": silence}, "text": {"text": ""}}
+    return {"speech": {"audio": silence, "start": None, "end": None}, "text": {"text": ""}}
 
 
 def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor]]:

@@ -7,11 +7,14 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ..errors_drkf import OptionError
+from ..excerpt_drkf import Excerpt
 from ..suggestions import did_you_mean
+from ..waveform_drkf import AudioError
 from .report import ProblemKind, Report, plural
-from .scan import VIDEO_SUFFIXES, AudioFacts, scan_audio
+from .scan import VIDEO_SUFFIXES, AudioFacts, classify, scan_audio
 from .utterance import Utterance
 
 SPLIT_ALIASES = {
@@ -199,7 +202,7 @@ def check_audio(
         if not utterance.audio:
             add_problem(report, utterance, ProblemKind.MISSING_AUDIO, "the row names no audio file")
             continue
-        found = facts[utterance.audio]
+        found = _cut(facts[utterance.audio], utterance)
         utterance.duration, utterance.digest = found.duration, found.digest
         is_video = os.path.splitext(utterance.audio)[1].lower() in VIDEO_SUFFIXES
         if is_video and not videos and not (found.kind and found.kind.is_error):
@@ -209,6 +212,21 @@ def check_audio(
             name = os.path.basename(utterance.audio)
             known = name in f"{utterance.utterance_id} {found.detail}"
             add_problem(report, utterance, found.kind, found.detail if known else f"{name}: {found.detail}", remedy)
+
+
+def _cut(found: AudioFacts, utterance: Utterance) -> AudioFacts:
+    """What is said of a recording, as of the part of it that the utterance is."""
+    if found.duration is None or (utterance.start is None and utterance.end is None):
+        return found
+    try:
+        Excerpt(utterance.audio, utterance.start, utterance.end).check(found.duration)
+    except AudioError as error:
+        return AudioFacts(kind=ProblemKind.OUTSIDE_AUDIO, detail=error.reason)
+    start, end = utterance.start or 0.0, found.duration if utterance.end is None else utterance.end
+    digest = found.digest and f"{found.digest} {start}-{end}"
+    if found.kind is ProblemKind.SILENT_AUDIO:
+        return replace(found, duration=end - start, digest=digest)
+    return classify(end - start, digest)
 
 
 def _existence(path: str) -> AudioFacts:

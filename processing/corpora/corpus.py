@@ -23,8 +23,9 @@ class Corpus:
 
     `dataset` has the splits that the corpus defines, or the single split "all". Columns: `audio` (absolute path),
     `text`, `label` (`ClassLabel`) or `labels` (floats in the order of `label_names`: multi-hot, or a distribution
-    where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), and the extra
-    columns that were requested. What the source does not state is None.
+    where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), `start` and `end`
+    (seconds) where clips are parts of recordings, and the extra columns that were requested. What the source does not
+    state is None.
     """
 
     name: str
@@ -109,6 +110,10 @@ class Survey:
             features[name] = Value("string")
         columns["duration"] = [row.duration for row in rows]
         features["duration"] = Value("float32")
+        if any(row.start is not None or row.end is not None for row in rows):
+            for name in ("start", "end"):
+                columns[name] = [getattr(row, name) for row in rows]
+                features[name] = Value("float64")
         for name in rows[0].extra:
             columns[name] = [row.extra[name] for row in rows]
             features[name] = Value("string")

@@ -18,6 +18,7 @@ import soundfile
 from tqdm.auto import tqdm
 
 from processing.audio_drkf import AudioError, load_audio
+from processing.excerpt_drkf import excerpt
 
 from .checks import add_problem
 from .readers.manifest import SOFT_LABEL_COLUMN
@@ -52,7 +53,7 @@ def prepare(
     (out / "audio").mkdir(parents=True, exist_ok=True)
     survey = survey_corpus(name, data_dir, videos=True, progress=progress, **options)
     utterances = survey.usable(skip_damaged)
-    targets = [out / "audio" / f"{_file_name(utterance.utterance_id)}.flac" for utterance in utterances]
+    targets = [out / "audio" / f"{_file_name(utterance)}.flac" for utterance in utterances]
     for utterance, failure in zip(utterances, _convert_all(utterances, targets, progress), strict=True):
         if failure:
             add_problem(survey.report, utterance, *failure)
@@ -65,20 +66,20 @@ Failure = tuple[ProblemKind, str]
 
 
 def _convert_all(utterances: Sequence[Utterance], targets: Sequence[Path], progress: bool) -> list[Failure | None]:
-    sources = [Path(utterance.audio) for utterance in utterances]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        results = pool.map(_convert, sources, targets)
-        return list(tqdm(results, total=len(sources), desc="converting audio", unit="clip", disable=not progress))
+        results = pool.map(_convert, utterances, targets)
+        return list(tqdm(results, total=len(targets), desc="converting audio", unit="clip", disable=not progress))
 
 
-def _convert(source: Path, target: Path) -> Failure | None:
+def _convert(utterance: Utterance, target: Path) -> Failure | None:
     """Writes the target, with the time of the source, unless it is there and has it; returns what went wrong."""
+    source = Path(utterance.audio)
     changed = source.stat().st_mtime_ns
     if target.exists() and target.stat().st_mtime_ns // 1000 == changed // 1000:  # as exact as file systems are
         return None
     partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.flac")
     convert = _convert_video if source.suffix.lower() in VIDEO_SUFFIXES else _convert_sound
-    failure = convert(source, partial)
+    failure = convert(utterance, partial)
     if failure:
         partial.unlink(missing_ok=True)
     else:
@@ -87,21 +88,23 @@ def _convert(source: Path, target: Path) -> Failure | None:
     return failure
 
 
-def _convert_sound(source: Path, partial: Path) -> Failure | None:
+def _convert_sound(utterance: Utterance, partial: Path) -> Failure | None:
     try:
-        waveform = load_audio(str(source), SAMPLING_RATE)
+        waveform = load_audio(excerpt(utterance.audio, utterance.start, utterance.end), SAMPLING_RATE)
     except AudioError as error:
         return ProblemKind.UNREADABLE_AUDIO, str(error)
     soundfile.write(partial, waveform, SAMPLING_RATE, subtype="PCM_16")
     return None
 
 
-def _convert_video(source: Path, partial: Path) -> Failure | None:
+def _convert_video(utterance: Utterance, partial: Path) -> Failure | None:
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
-        return ProblemKind.MISSING_TOOL, f"ffmpeg is needed to read {source.name}"
+        return ProblemKind.MISSING_TOOL, f"ffmpeg is needed to read {os.path.basename(utterance.audio)}"
     arguments = ["-vn", "-ac", "1", "-ar", str(SAMPLING_RATE), "-sample_fmt", "s16", "-y", str(partial)]
-    command = [ffmpeg, "-v", "error", "-nostdin", "-xerror", "-i", str(source), *arguments]
+    bounds = {"-ss": utterance.start, "-to": utterance.end}
+    cut = [part for option, at in bounds.items() if at is not None for part in (option, str(at))]
+    command = [ffmpeg, "-v", "error", "-nostdin", "-xerror", *cut, "-i", utterance.audio, *arguments]
     result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
@@ -109,12 +112,14 @@ def _convert_video(source: Path, partial: Path) -> Failure | None:
     return None
 
 
-def _file_name(utterance_id: str) -> str:
-    """The id where it can name a file; otherwise its harmless part and a digest that keeps it apart."""
-    harmless = re.sub(r"[^\w.-]+", "_", utterance_id).lstrip(".")[:100]
-    if harmless == utterance_id:
+def _file_name(utterance: Utterance) -> str:
+    """The id where it can name a file; otherwise, and for a part of a recording, its harmless part and a digest."""
+    name = utterance.utterance_id
+    harmless = re.sub(r"[^\w.-]+", "_", name).lstrip(".")[:100]
+    if harmless == name and utterance.start is None and utterance.end is None:
         return harmless
-    return f"{harmless}-{hashlib.sha256(utterance_id.encode()).hexdigest()[:10]}"
+    told = name if harmless != name else f"{name} {utterance.start} {utterance.end}"
+    return f"{harmless}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
 
 
 def _write_manifest(path: Path, rows: Sequence[tuple[Utterance, Path]]) -> Path:

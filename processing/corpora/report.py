@@ -48,6 +48,11 @@ class ProblemKind(StrEnum):
     UNREADABLE_AUDIO = "unreadable_audio", "error", "copy the file again from its source, or convert it to WAV or FLAC"
     EMPTY_AUDIO = "empty_audio", "error", "record or copy the clip again: it holds no samples"
     VIDEO_AUDIO = "video_audio", "error", "convert the corpus once with `drkf prepare`, and train on what that writes"
+    OUTSIDE_AUDIO = (
+        "outside_audio",
+        "error",
+        "correct start and end (seconds from the recording's beginning); rename them if the clips are cut already",
+    )
     MISSING_TOOL = "missing_tool", "error", "install ffmpeg (with ffprobe), or extract the sound to WAV or FLAC"
     NOT_DECODED = "not_decoded", "warning", "run `drkf doctor --decode` once; what it finds is remembered"
     SILENT_AUDIO = "silent_audio", "warning", "listen to the clip; leave it out where it should hold speech"

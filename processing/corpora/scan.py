@@ -124,7 +124,7 @@ def _examine(path: str, decode: bool) -> AudioFacts:
         with AudioStream(path, 16_000) as stream:
             if _ends_within_page(path) or (not decode and _lacks_last_sample(path)):
                 raise AudioError("truncated: the file ends before its sound")
-            return _decoded(stream) if decode or stream.seconds is None else _classify(stream.seconds)
+            return _decoded(stream) if decode or stream.seconds is None else classify(stream.seconds)
     except AudioError as error:
         return AudioFacts(kind=ProblemKind.UNREADABLE_AUDIO, detail=error.reason)
 
@@ -132,7 +132,7 @@ def _examine(path: str, decode: bool) -> AudioFacts:
 def _decoded(stream: AudioStream) -> AudioFacts:
     """Reads to the end, at the recording's own rate."""
     if stream.seconds == 0:
-        return _classify(0.0)
+        return classify(0.0)
     stream.target_rate = stream.rate
     digest, peak = hashlib.blake2b(digest_size=16), 0.0
     for block in stream:
@@ -140,7 +140,7 @@ def _decoded(stream: AudioStream) -> AudioFacts:
         peak = max(peak, float(np.abs(block).max()))
     if stream.seconds and stream.seconds_read < WHOLE_SHARE * stream.seconds:
         raise AudioError(f"truncated: {stream.seconds_read:.2f} s where the header announces {stream.seconds:.2f} s")
-    return _classify(stream.seconds_read, digest.hexdigest(), peak)
+    return classify(stream.seconds_read, digest.hexdigest(), peak)
 
 
 def _lacks_last_sample(path: str) -> bool:
@@ -183,10 +183,11 @@ def _probe_video(path: str, decode: bool) -> AudioFacts:
     if decode:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
-    return _classify(duration, digest)
+    return classify(duration, digest)
 
 
-def _classify(duration: float, digest: str | None = None, peak: float = 1.0) -> AudioFacts:
+def classify(duration: float, digest: str | None = None, peak: float = 1.0) -> AudioFacts:
+    """What is to be said of a clip by its length in seconds and its loudest sample."""
     kind, detail = None, ""
     if duration <= 0:
         kind, detail = ProblemKind.EMPTY_AUDIO, "the clip holds no samples"

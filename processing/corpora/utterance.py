@@ -17,7 +17,7 @@ class Utterance:
 
     `labels` are the source's names, one unless `multi_label`; `file` and `row` say where the row stands; `kinds` are
     the problems found with it; `duration` is in seconds and `digest` tells the clip's sound, both None while unknown.
-    A soft label has `weights`, a share of 1
+    The clip is `audio` from `start` to `end` (seconds), where they are given. A soft label has `weights`, a share of 1
     for each of `labels`, which begin with the likeliest.
     """
 
@@ -32,6 +32,8 @@ class Utterance:
     split: str = ALL
     file: str | None = None
     row: int | None = None
+    start: float | None = None
+    end: float | None = None
     duration: float | None = None
     digest: str | None = None
     kinds: set[ProblemKind] = field(default_factory=set)

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...excerpt_drkf import Excerpt
 from ...suggestions import did_you_mean
+from ...waveform_drkf import AudioError
 from ..corpus import Corpus, survey
 from ..folders import absolute
 from ..report import ProblemKind, Report
@@ -18,6 +20,12 @@ from ..tables import TABLE_SUFFIXES, has_columns, read_rows
 from ..utterance import ALL, LABEL_SEPARATOR, CorpusSpec, Utterance
 
 SOFT_LABEL_COLUMN = "labels"
+BOUNDS = ("start", "end")
+DURATIONS = ("duration", "duration_s", "length")
+OTHER_CUTS = (  # what other tools cut a clip by, or choose of it
+    *("offset", "begin", "stop", "onset", "start_time", "end_time", "starttime", "endtime", "start_s", "end_s"),
+    *("start_ms", "end_ms", "start_sample", "end_sample", "channel", "channels"),
+)
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -37,10 +45,11 @@ def read_utterances(
 ) -> list[Utterance]:
     """The rows of a manifest, or of the one manifest in a folder.
 
-    Relative audio paths start at `audio_dir`, by default the manifest's own folder; `~` is expanded. The label column
-    is multi-label as soon as one cell is a list or holds a `|`; then every cell is a set of labels. A file with a
-    column `labels` and no `label` has soft labels: a mapping label -> weight in each cell, see `soft_label`. Without
-    an id column an utterance is called by its audio path as written.
+    `start` and `end`, seconds, make a row a part of its recording. Relative audio paths start at `audio_dir`, by
+    default the manifest's own folder; `~` is expanded. The label column is multi-label as soon as one cell is a list
+    or holds a `|`; then every cell is a set of labels. A file with a column `labels` and no `label` has soft labels: a
+    mapping label -> weight in each cell, see `soft_label`. Without an id column an utterance is called by its audio
+    path as written, and where it begins and ends if that is given.
     """
     given = absolute(path)
     manifest = given if given.suffix.lower() in TABLE_SUFFIXES or given.is_file() else _manifest_in(given, report)
@@ -53,7 +62,7 @@ def read_utterances(
     required += [column for default, column in defaults.items() if column != default]
     if not manifest or not columns or not has_columns(required, columns, manifest, report):
         return []
-    _check_optional_columns(defaults.values(), required, columns, manifest, report)
+    _check_optional_columns([*defaults.values(), *BOUNDS], required, columns, manifest, report)
     root = absolute(audio_dir) if audio_dir else manifest.parent
     weights = _soft_labels(rows, manifest, report) if soft else {}
     if soft:
@@ -62,14 +71,16 @@ def read_utterances(
         detail = f"column {SOFT_LABEL_COLUMN!r} is not read beside {label_column!r}"
         remedy = f"leave out the column {label_column!r} to train on soft labels"
         report.add(ProblemKind.SUSPICIOUS_COLUMN, detail, file=manifest, remedy=remedy)
+    bounds = _bounds(rows, manifest, report)
+    rows = [(line, row) for line, row in rows if line in bounds]
     cells = [(line, row, label_cell(None if soft else row.get(label_column))) for line, row in rows]
     multi_label = any(is_set for _, _, (_, is_set) in cells)
     utterances = []
     for line, row, (labels, _) in cells:
-        audio = _audio_cell(row.get(audio_column))
+        audio, (start, end) = _audio_cell(row.get(audio_column)), bounds[line]
         utterances.append(
             Utterance(
-                utterance_id=text_cell(row.get(id_column)) or audio or f"row {line}",
+                utterance_id=text_cell(row.get(id_column)) or _name(audio, start, end) or f"row {line}",
                 audio=os.path.join(root, os.path.expanduser(audio)) if audio else "",
                 text=text_cell(row.get(text_column)) or "",
                 labels=tuple(weights[line]) if line in weights else labels,
@@ -80,6 +91,8 @@ def read_utterances(
                 split=(text_cell(row.get(split_column)) or "") if split_column in columns else ALL,
                 file=str(manifest),
                 row=line,
+                start=start,
+                end=end,
                 extra={name: text_cell(row.get(name)) for name in extra_columns},
             )
         )
@@ -119,8 +132,9 @@ def read_manifest(
         options: `label_names`, `scan`, `progress` (see `survey`); `id_column`, `session_column`, `extra_columns`
             (columns to carry over into the dataset, as strings).
 
-    A label cell that is a list, or that holds `|`, makes the whole column multi-label. A file with a column `labels`
-    in place of `label` has soft labels: a mapping label -> weight in each cell.
+    Columns `start` and `end` (seconds) make a row a part of its recording. A label cell that is a list, or that holds
+    `|`, makes the whole column multi-label. A file with a column `labels` in place of `label` has soft labels: a
+    mapping label -> weight in each cell.
 
     Raises:
         CorpusError: rows or files are damaged and `skip_damaged` does not name their kind; all are listed.
@@ -152,11 +166,29 @@ def _manifest_in(folder: Path, report: Report) -> Path | None:
 def _check_optional_columns(
     optional: Iterable[str], required: Sequence[str], columns: Sequence[str], path: Path, report: Report
 ) -> None:
-    unread = [column for column in columns if column not in required and column not in set(optional)]
+    used = {*required, *optional}
+    if cuts := [column for column in unread_cuts(columns) if column not in used]:
+        detail = f"{', '.join(map(repr, cuts))}: not read; clips are cut by the columns start and end, in seconds"
+        report.add(ProblemKind.SUSPICIOUS_COLUMN, detail, file=path, remedy="write start and end, or drop the column")
+    unread = [column for column in columns if column not in used and column not in cuts]
     absent = [name for name in optional if name not in columns]
     for column in unread:
         if suggestion := did_you_mean(column, absent):
             report.add(ProblemKind.SUSPICIOUS_COLUMN, f"column {column!r} is not read{suggestion}", file=path)
+
+
+def unread_cuts(columns: Iterable[str]) -> list[str]:
+    """The columns that look as if the audio were cut by them, and are not read."""
+    folded = {column.strip().casefold(): column for column in columns}
+    found = [column for name, column in folded.items() if name in OTHER_CUTS]
+    is_length = found or ("start" in folded and "end" not in folded)  # a duration alone describes the file
+    return found + [column for name, column in folded.items() if is_length and name in DURATIONS]
+
+
+def _name(audio: str | None, start: float | None, end: float | None) -> str | None:
+    if audio is None or (start is None and end is None):
+        return audio
+    return f"{audio} {start or 0:g}-{'' if end is None else format(end, 'g')}"
 
 
 def text_cell(value: Any) -> str | None:
@@ -199,6 +231,21 @@ def _soft_labels(
             found[line] = soft_label(row.get(SOFT_LABEL_COLUMN))
         except ValueError as error:
             report.add(ProblemKind.MALFORMED_ROW, str(error), file=path, row=line, remedy="correct the cell")
+    return found
+
+
+def _bounds(
+    rows: Iterable[tuple[int, Mapping[str, Any]]], path: Path, report: Report
+) -> dict[int, tuple[float | None, float | None]]:
+    found: dict[int, tuple[float | None, float | None]] = {}
+    for line, row in rows:
+        cells = [text_cell(row.get(name)) for name in BOUNDS]
+        try:
+            start, end = Excerpt(None, *cells).bounds()
+        except AudioError as error:
+            report.add(ProblemKind.MALFORMED_ROW, error.reason, file=path, row=line, remedy="correct the cell")
+            continue
+        found[line] = (None if cells[0] is None else start, end)
     return found
 
 
