@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,77 @@ def test_an_open_end_is_closed_by_the_next_start():
         parse_segments(json.dumps({"chunks": [{"timestamp": [None, None], "text": "a"}]}))
 
 
+@pytest.mark.parametrize("head", ["", "WEBVTT\n\n"], ids=["srt", "vtt"])
+@pytest.mark.parametrize("gap", ["", " \n", "\t \n", "\n", "\n\n", " \n\n"])
+@pytest.mark.parametrize("names", [("1\n", "2\n"), ("", "")], ids=["numbered", "bare"])
+def test_cues_are_set_apart_by_their_times(head, gap, names):
+    first, second = names
+    text = (
+        f"{head}{first}00:00:00,000 --> 00:00:02,000\nno, not\n42\n{gap}{second}00:00:02,000 --> 00:00:04,000\nyes\n"
+    )
+    assert parse_segments(text) == [
+        {"start": 0.0, "end": 2.0, "text": "no, not 42"},
+        {"start": 2.0, "end": 4.0, "text": "yes"},
+    ]
+
+
+def test_white_space_alone_is_neither_words_nor_an_end():
+    text = "WEBVTT\n\n00:00.000 --> 00:01.000\n \none\n \ntwo\n \nname\n00:01.000 --> 00:02.000\n \n"
+    assert [segment["text"] for segment in parse_segments(text)] == ["one two", ""]
+
+
+ROLLING = """WEBVTT
+Kind: captions
+
+00:00:00.000 --> 00:00:02.400 align:start position:0%
+ 
+never<00:00:00.500><c> mind</c>
+
+00:00:02.400 --> 00:00:02.410 align:start position:0%
+never mind
+ 
+
+00:00:02.410 --> 00:00:05.000 align:start position:0%
+never mind
+you<00:00:03.000><c> came</c>
+
+00:00:05.000 --> 00:00:05.010 align:start position:0%
+you came
+ 
+
+00:00:05.010 --> 00:00:07.000 align:start position:0%
+you came
+back<00:00:06.000><c> today</c>
+"""  # noqa: W293
+UNROLLED = [
+    {"start": 0.0, "end": 2.4, "text": "never mind"},
+    {"start": 2.41, "end": 5.0, "text": "you came"},
+    {"start": 5.01, "end": 7.0, "text": "back today"},
+]
+
+
+def test_rolling_captions_give_each_line_once():
+    assert parse_segments(ROLLING) == UNROLLED
+    plain = re.sub(r"<[^>]*>| align.*", "", ROLLING.partition("captions\n\n")[2]).replace(".", ",")
+    assert parse_segments(plain) == UNROLLED
+
+
+def test_a_word_that_is_said_twice_stays_twice():
+    cues = [{"start": n, "end": n + 1, "text": text} for n, text in enumerate(["Why?", "No.", "No.", "Oh."])]
+    assert parse_segments(format_srt(cues)) == cues
+
+
+def test_an_entity_of_many_digits_is_words():
+    text = "WEBVTT\n\n00:00.000 --> 00:01.000\n&#" + "9" * 5000 + ";\n"
+    assert parse_segments(text)[0]["text"].startswith("&#9")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_marked_encodings_are_read(tmp_path: Path, encoding):
+    (tmp_path / "a.srt").write_text(SRT, encoding=encoding)
+    assert read_segments(tmp_path / "a.srt") == SRT_SEGMENTS
+
+
 def test_utf_16_files_are_read_and_other_encodings_named_by_line(tmp_path: Path):
     (tmp_path / "a.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nżółć 王\n", encoding="utf-16")
     assert read_segments(tmp_path / "a.srt") == [{"start": 0.0, "end": 1.0, "text": "żółć 王"}]
@@ -109,6 +181,7 @@ def test_utf_16_files_are_read_and_other_encodings_named_by_line(tmp_path: Path)
         ("WEBVTT\n", "no segment in it"),
         ('{"segments": []}', "no segment in it"),
         ("words alone", "line 1: no times"),
+        ("[Script Info]\nTitle: a\n", "ASS subtitles are not read; convert them"),
         ("1\n00:00:01,000 --> 00:00:02,000\na\n\nb\n", "line 5: no times"),
         ("1\n00:00:01 --> 00:00:02\na\n", r"line 2: '00:00:01 --> 00:00:02' is not of the form"),
         ("1\n00:61:01,000 --> 00:62:02,000\na\n", "line 2: .* is not of the form"),

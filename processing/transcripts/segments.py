@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import html
+import codecs
 import json
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors_drkf import DRKFError
+from .cues import ARROW, SegmentError, parse_cues
 
 Segment = dict[str, Any]
 """`start` and `end` in seconds from the beginning of the recording (floats; an `end` of None is the recording's), and
 `text` (str, "" for no words)."""
 
-ARROW = "-->"
-TIME = r"(?:([0-9]{1,5}):)?([0-5]?[0-9]):([0-5]?[0-9])[.,]([0-9]{1,3})"
-TIMING = re.compile(rf"\s*{TIME}\s*{ARROW}\s*{TIME}(?:\s.*)?")  # what follows the times are cue settings
-TAGS = re.compile(r"</?[a-zA-Z][^<>]*>|</?[0-9][0-9:.,]*>|\{\\[^{}]*\}")
-VTT_ASIDES = ("NOTE", "STYLE", "REGION")
-
-
-class SegmentError(DRKFError, ValueError):
-    """Subtitles or a transcript that cannot be read. The message names the file, the line or item, and what to do."""
+ASS_HEAD = "[script info]"
+BYTE_ORDER_MARKS = {  # the longer ones first
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
-    """Reads a file as `parse_segments` does; UTF-8, or UTF-16 with a byte order mark.
+    """Reads a file as `parse_segments` does; UTF-8, or UTF-16 and UTF-32 with a byte order mark.
 
     Raises:
         SegmentError: the file is missing, in another encoding, or as `parse_segments`.
@@ -39,7 +36,7 @@ def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
     except OSError as error:
         raise SegmentError(f"{os.fspath(path)}: {error.strerror or error}") from error
     try:
-        text = raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        text = raw.decode(next((BYTE_ORDER_MARKS[m] for m in BYTE_ORDER_MARKS if raw.startswith(m)), "utf-8-sig"))
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise SegmentError(f"{os.fspath(path)}, line {line}: not UTF-8; save the file as UTF-8") from error
@@ -52,7 +49,8 @@ def parse_segments(text: str, name: str = "segments") -> list[Segment]:
     SubRip (SRT), WebVTT, and JSON: of openai-whisper (`segments` with `start`, `end`), of the transformers ASR
     pipeline (`chunks` with `timestamp`; an open end is closed by the next start, the last one stays open), of
     whisper.cpp (`transcription` with `offsets` in milliseconds), or a bare list of segments. Tags, cue settings and
-    notes are left out; an empty text stays, for somebody may be heard there.
+    notes are left out; an empty text stays, for somebody may be heard there. Rolling captions, in which a line comes
+    back in the cues that follow, give each line once, at the time of the first.
 
     Args:
         name: what messages call the text, usually its path.
@@ -61,7 +59,8 @@ def parse_segments(text: str, name: str = "segments") -> list[Segment]:
         SegmentError: no such format, a broken cue or item, an end before its start, or no segment at all.
     """
     text = text.removeprefix("\ufeff")
-    parse = _parse_json if text.lstrip()[:1] in ("{", "[") else _parse_cues
+    is_json = text.lstrip()[:1] in ("{", "[") and not text.lstrip().lower().startswith(ASS_HEAD)
+    parse = _parse_json if is_json else _parse_cues
     segments = parse(text, name)
     if not segments:
         raise SegmentError(f"{name}: no segment in it; SRT, WebVTT and Whisper's JSON are read")
@@ -83,47 +82,9 @@ def _srt_time(seconds: float) -> str:
 
 
 def _parse_cues(text: str, name: str) -> list[Segment]:
-    is_vtt = re.match(r"WEBVTT(\s|$)", text) is not None
-    segments = []
-    for first_line, block in _blocks(text):
-        at = next((index for index, line in enumerate(block) if ARROW in line), None)
-        is_header = is_vtt and first_line == 1
-        if at is None:
-            if is_header or (is_vtt and block[0].split()[0] in VTT_ASIDES):
-                continue
-            raise SegmentError(
-                f"{name}, line {first_line}: no times; a cue is a line such as 00:01:02,500 {ARROW} 00:01:04,000 and "
-                "its words, and ends at the first empty line"
-            )
-        where = f"{name}, line {first_line + at}"
-        if (timing := TIMING.fullmatch(block[at])) is None:
-            raise SegmentError(f"{where}: {block[at]!r} is not of the form 00:01:02,500 {ARROW} 00:01:04,000")
-        if at > 1 and not is_header:
-            raise SegmentError(f"{where}: {at} lines before the times; one (the cue's number) is expected")
-        words = TAGS.sub("", " ".join(block[at + 1 :]))
-        words = " ".join((html.unescape(words) if is_vtt else words).split())
-        segments.append(_segment(_seconds(timing.groups()[:4]), _seconds(timing.groups()[4:]), words, where))
-    return segments
-
-
-def _blocks(text: str) -> list[tuple[int, list[str]]]:
-    """Lines between empty ones, with the number of the first."""
-    blocks: list[tuple[int, list[str]]] = []
-    open_block = False
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
-        if not line.strip():
-            open_block = False
-            continue
-        if not open_block:
-            blocks.append((number, []))
-            open_block = True
-        blocks[-1][1].append(line)
-    return blocks
-
-
-def _seconds(parts: tuple[str | None, ...]) -> float:
-    hours, minutes, seconds, fraction = (part or "0" for part in parts)
-    return ((int(hours) * 60 + int(minutes)) * 60_000 + int(seconds) * 1000 + int(fraction.ljust(3, "0"))) / 1000
+    if text.lstrip().lower().startswith(ASS_HEAD):
+        raise SegmentError(f"{name}: ASS subtitles are not read; convert them: ffmpeg -i IN.ass OUT.srt")
+    return [_segment(cue.start, cue.end, " ".join(cue.lines), cue.place) for cue in parse_cues(text, name)]
 
 
 def _parse_json(text: str, name: str) -> list[Segment]:
