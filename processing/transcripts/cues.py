@@ -105,12 +105,12 @@ def _words(line: str, is_vtt: bool) -> str:
 def _unrolled(cues: list[Cue], has_word_times: bool) -> list[Cue]:
     """Rolling captions, as speech recognisers of video sites write them, with every line once.
 
-    Captions roll where words have times of their own, or most cues begin with the line that ended the one before. The
-    repeated lines are taken out, and cues that then say nothing.
+    Captions roll where words have times of their own, or every third cue begins with the line that ended the one
+    before and adds another. The repeated lines are taken out, and cues that then say nothing.
     """
     repeated = [0, *(_repeated(earlier.lines, cue.lines) for earlier, cue in pairwise(cues))]
-    rolls = has_word_times or (len(cues) > 3 and 2 * sum(map(bool, repeated)) > len(cues))
-    if not rolls:
+    continued = sum(0 < count < len(cue.lines) for cue, count in zip(cues, repeated, strict=True))
+    if not has_word_times and (continued < 2 or 3 * continued < len(cues) - 1):
         return cues
     fresh = [Cue(cue.start, cue.end, cue.lines[count:], cue.place) for cue, count in zip(cues, repeated, strict=True)]
     return [cue for cue, count in zip(fresh, repeated, strict=True) if cue.lines or not count]
