@@ -108,7 +108,7 @@ def _unrolled(cues: list[Cue], has_word_times: bool) -> list[Cue]:
     Captions roll where words have times of their own, or every third cue begins with the line that ended the one
     before and adds another. The repeated lines are taken out, and cues that then say nothing.
     """
-    repeated = [0, *(_repeated(earlier.lines, cue.lines) for earlier, cue in pairwise(cues))]
+    repeated = [0, *(_repeated(earlier.lines, cue.lines) for earlier, cue in pairwise(cues))][: len(cues)]
     continued = sum(0 < count < len(cue.lines) for cue, count in zip(cues, repeated, strict=True))
     if not has_word_times and (continued < 2 or 3 * continued < len(cues) - 1):
         return cues
