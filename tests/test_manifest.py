@@ -141,6 +141,8 @@ WARNINGS = {
     ("short_audio", 4),
     ("long_audio", 5),
     ("empty_text", 14),
+    ("repeated_audio", 18),
+    ("conflicting_labels", 18),
     ("suspicious_column", None),
     ("suspicious_label", None),
 }

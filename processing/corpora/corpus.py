@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from .checks import check_audio, check_ids, check_labels, check_splits, check_text
+from .leaks import LEAKS, check_repeats, check_shared, check_speakers, sound_of
 from .report import CorpusError, ProblemKind, Report, skip_rules
 from .utterance import CorpusSpec, Utterance
 
@@ -25,7 +26,7 @@ class Corpus:
     `text`, `label` (`ClassLabel`) or `labels` (floats in the order of `label_names`: multi-hot, or a distribution
     where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), `start` and `end`
     (seconds) where clips are parts of recordings, and the extra columns that were requested. What the source does not
-    state is None.
+    state is None. `sounds` has, for each clip whose sound occurs more than once, what these have in common.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Corpus:
     label_names: list[str]
     problem_type: ProblemType
     report: Report
+    sounds: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -50,7 +52,8 @@ class Survey:
         return "multi_label_classification" if multi_label else "single_label_classification"
 
     def exclude(self, rules: frozenset[ProblemKind]) -> list[Utterance]:
-        """The utterances that no rule leaves out; the others are recorded in the report under the rule's name."""
+        """The utterances that no rule leaves out; the others are recorded in the report under the rule's name, and so
+        is what the splits of the rest share."""
         self.report.skipped = rules
         rules |= {ProblemKind.OUTSIDE_CLASSES}
         kept: list[Utterance] = []
@@ -65,6 +68,8 @@ class Survey:
             if not broken:
                 kept.append(utterance)
         self.report.excluded = dict(excluded)
+        self.report.problems = [problem for problem in self.report.problems if problem.kind not in LEAKS]
+        check_shared([utterance for utterance in kept if not utterance.is_broken], self.report)
         return kept
 
     def usable(self, skip_damaged: Iterable[str] | str = ()) -> list[Utterance]:
@@ -87,10 +92,14 @@ class Survey:
     def corpus(self, skip_damaged: Iterable[str] | str = ()) -> Corpus:
         """The dataset of the usable utterances. Raises as `usable` does."""
         by_split: dict[str, list[Utterance]] = defaultdict(list)
+        sounds = {}
         for utterance in self.usable(skip_damaged):
             by_split[utterance.split].append(utterance)
+            sounds[utterance.utterance_id] = sound_of(utterance)
+        occurrences = Counter(sounds.values())
+        repeated = {name: sound for name, sound in sounds.items() if sound and occurrences[sound] > 1}
         dataset = DatasetDict({split: self._dataset(rows) for split, rows in by_split.items()})
-        return Corpus(self.spec.name, dataset, self.label_names, self.problem_type, self.report)
+        return Corpus(self.spec.name, dataset, self.label_names, self.problem_type, self.report, repeated)
 
     def _dataset(self, rows: Sequence[Utterance]) -> Dataset:
         columns: dict[str, list[Any]] = {"audio": [row.audio for row in rows], "text": [row.text for row in rows]}
@@ -161,9 +170,11 @@ def survey(
     )
     check_splits(utterances, report)
     inside = [utterance for utterance in utterances if ProblemKind.OUTSIDE_CLASSES not in utterance.kinds]
+    check_speakers(utterances, report)
     check_text(inside, report)
     look: dict[str, Any] = {"scan": scan, "decode": decode, "videos": videos, "progress": progress}
     check_audio(inside, report, known_damage=spec.known_damage, **look)
+    check_repeats(inside, report)
     if not utterances:
         report.add(ProblemKind.NO_UTTERANCES, f"no utterance was found. Expected: {spec.layout}", file=data_dir)
     return Survey(spec, utterances, names, report)

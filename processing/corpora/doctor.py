@@ -94,9 +94,10 @@ class Examination:
     def _overlap_table(self) -> Table:
         title = f"utterances that share something with another {self.overlap_axis}"
         rows = [
-            (o.part, *map(str, (o.utterances, o.same_speaker, o.same_session, o.same_text))) for o in self.overlaps
+            (o.part, *map(str, (o.utterances, o.same_speaker, o.same_session, o.same_text, o.same_audio)))
+            for o in self.overlaps
         ]
-        return _table(title, [self.overlap_axis, "utterances", "speaker", "session", "text"], rows)
+        return _table(title, [self.overlap_axis, "utterances", "speaker", "session", "text", "audio"], rows)
 
 
 def examine(name: str, data_dir: str | Path, *, skip_damaged: Iterable[str] | str = (), **options: Any) -> Examination:
@@ -113,7 +114,7 @@ def examine(name: str, data_dir: str | Path, *, skip_damaged: Iterable[str] | st
     found = survey_corpus(name, data_dir, **options)
     found.exclude(rules)
     annotated = [u for u in found.utterances if ProblemKind.OUTSIDE_CLASSES not in u.kinds]
-    usable = [u for u in annotated if not any(kind.is_error or kind in rules for kind in u.kinds)]
+    usable = [u for u in annotated if not (u.is_broken or u.kinds & rules)]
     durations = np.array([u.duration for u in usable if u.duration is not None], dtype=np.float64)
     counts = {axis: _counts(axis, annotated, usable, found) for axis in AXES}
     return Examination(found.spec.title, found.report, counts, durations, *find_overlaps(annotated))

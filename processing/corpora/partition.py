@@ -1,5 +1,7 @@
 """Which utterances of a corpus train, validate and test."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from .protocols import (
     official_splits,
     speaker_disjoint_split,
 )
+
+logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 
@@ -47,6 +51,20 @@ def folds_of(
     Raises:
         ProtocolError: the corpus cannot be divided so; the message says what it lacks.
     """
+    folds = _folds(corpus, protocol, validation_share, test_share, seed, fold_file)
+    for fold in folds:
+        _warn_of_copies(fold, corpus.sounds)
+    return folds
+
+
+def _folds(
+    corpus: Corpus,
+    protocol: str,
+    validation_share: float,
+    test_share: float,
+    seed: int,
+    fold_file: str | Path | None,
+) -> list[Fold]:
     rows = _rows(corpus)
     ids = rows["utterance_id"][:]
     speakers = rows["speaker"][:]
@@ -95,6 +113,20 @@ def parts_of(corpus: Corpus, fold: Fold) -> DatasetDict:
             if (utterances := getattr(fold, part))
         }
     )
+
+
+def _warn_of_copies(fold: Fold, sounds: Mapping[str, str]) -> None:
+    """Logs how many utterances of a part have the sound of one in an earlier part."""
+    earlier: set[str] = set()
+    for part in PARTS:
+        found = [sounds[utterance] for utterance in getattr(fold, part) if utterance in sounds]
+        if copies := sum(sound in earlier for sound in found):
+            logger.warning(
+                "Fold %r: %d of %d utterances of %s have the sound of a clip in an earlier part; "
+                "--skip_damaged repeated_audio leaves copies out.",
+                *(fold.name, copies, len(getattr(fold, part)), part),
+            )
+        earlier.update(found)
 
 
 def _rows(corpus: Corpus) -> Dataset:

@@ -67,6 +67,19 @@ class ProblemKind(StrEnum):
     WRONG_ENCODING = "wrong_encoding", "warning", "check the accents, and save the file as UTF-8"
     SUSPICIOUS_COLUMN = "suspicious_column", "warning", "rename the column if it was meant to be read"
     SUSPICIOUS_LABEL = "suspicious_label", "warning", "spell the label one way, or join the spellings with label_map"
+    SUSPICIOUS_SPEAKER = "suspicious_speaker", "warning", "spell the name one way; give two persons two names"
+    SHARED_SPEAKER = (
+        "shared_speaker",
+        "warning",
+        "scores on this part flatter the model; for unheard speakers train with --protocol speaker_disjoint",
+    )
+    SHARED_AUDIO = "shared_audio", "warning", "leave the copies out: train with --skip_damaged repeated_audio"
+    REPEATED_AUDIO = "repeated_audio", "warning", "leave the copies out: train with --skip_damaged repeated_audio"
+    CONFLICTING_LABELS = (
+        "conflicting_labels",
+        "warning",
+        "correct the wrong label, or leave these rows out: train with --skip_damaged conflicting_labels",
+    )
     OUTSIDE_CLASSES = "outside_classes", "warning", "none needed: the protocol leaves it out; label_map can take it in"
     UNLISTED_AUDIO = "unlisted_audio", "warning", "none needed: the file has no annotation and is not used"
 

@@ -40,6 +40,11 @@ class Utterance:
     extra: dict[str, str | None] = field(default_factory=dict)
 
     @property
+    def is_broken(self) -> bool:
+        """Whether an error makes it unusable."""
+        return any(kind.is_error for kind in self.kinds)
+
+    @property
     def place(self) -> str:
         """`file:row`, as far as they are known."""
         return f"{self.file or ''}{f':{self.row}' if self.row else ''}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,8 +26,10 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def write_tone(path: Path, seconds: float = 0.5, rate: int = RATE, channels: int = 1) -> Path:
+    """A tone of 220 Hz whose phase, and so whose sound, is that of the last two parts of the path alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tone = 0.3 * np.sin(2 * np.pi * 220 * np.arange(round(seconds * rate)) / rate)
+    phase = zlib.crc32("/".join(path.parts[-2:]).encode())
+    tone = 0.3 * np.sin(2 * np.pi * 220 * np.arange(round(seconds * rate)) / rate + phase)
     soundfile.write(path, np.tile(tone[:, None], channels), rate)
     return path
 
