@@ -17,16 +17,6 @@ from .report import ProblemKind, Report, plural
 from .scan import VIDEO_SUFFIXES, AudioFacts, classify, scan_audio
 from .utterance import Utterance
 
-SPLIT_ALIASES = {
-    "training": "train",
-    "dev": "validation",
-    "devel": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "testing": "test",
-}
-STANDARD_SPLITS = ("train", "validation", "test")
-SPLIT_NAME = re.compile(r"\w+([.-]\w+)*")
 C1_CONTROLS = re.compile("[\x80-\x9f]")
 UTF8_READ_AS_CP1252 = re.compile("[\u00c2\u00c3\u00e2][\u0080-\u00bf\u0152-\u0178\u2013-\u2122]")
 
@@ -53,17 +43,6 @@ def check_ids(utterances: Iterable[Utterance], report: Report) -> None:
         earlier = first.setdefault(utterance.utterance_id, utterance)
         if earlier is not utterance:
             add_problem(report, utterance, ProblemKind.DUPLICATE_ID, f"the id stands first at {earlier.place}")
-
-
-def check_splits(utterances: Iterable[Utterance], report: Report) -> None:
-    """Common names of splits become train, validation and test; other names stay as they are."""
-    for utterance in utterances:
-        split = utterance.split.strip()
-        folded = split.casefold()
-        utterance.split = SPLIT_ALIASES.get(folded, folded if folded in STANDARD_SPLITS else split)
-        if not SPLIT_NAME.fullmatch(split):
-            detail = f"{split!r} cannot name a split" if split else "the row names no split"
-            add_problem(report, utterance, ProblemKind.UNKNOWN_SPLIT, detail)
 
 
 def class_names(

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from .checks import check_audio, check_ids, check_labels, check_splits, check_text
+from .checks import check_audio, check_ids, check_labels, check_text
 from .leaks import LEAKS, check_repeats, check_shared, check_speakers, sound_of
 from .report import CorpusError, ProblemKind, Report, skip_rules
+from .splits import check_splits
 from .utterance import CorpusSpec, Utterance
 
 ProblemType = Literal["single_label_classification", "multi_label_classification"]

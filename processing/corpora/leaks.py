@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from .checks import STANDARD_SPLITS, add_problem
+from .checks import add_problem
 from .report import ProblemKind, Report
+from .splits import STANDARD_SPLITS
 from .utterance import Utterance
 
 NOT_WORDS = re.compile(r"[\W_]+")

@@ -43,7 +43,11 @@ class ProblemKind(StrEnum):
     DUPLICATE_ID = "duplicate_id", "error", "keep one of the rows, or give each its own id"
     MISSING_LABEL = "missing_label", "error", "fill in the label"
     UNKNOWN_LABEL = "unknown_label", "error", "correct the label, or map it with label_map"
-    UNKNOWN_SPLIT = "unknown_split", "error", "fill in the split, e.g. train, validation or test"
+    UNKNOWN_SPLIT = (
+        "unknown_split",
+        "error",
+        "call it train, validation or test, or leave out the column: then the protocol divides the corpus",
+    )
     MISSING_AUDIO = "missing_audio", "error", "restore the file or correct its path"
     UNREADABLE_AUDIO = "unreadable_audio", "error", "copy the file again from its source, or convert it to WAV or FLAC"
     EMPTY_AUDIO = "empty_audio", "error", "record or copy the clip again: it holds no samples"

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..checks import SPLIT_ALIASES, STANDARD_SPLITS
 from ..folders import absolute
 from ..report import ProblemKind, Report
+from ..splits import standard_split
 from ..tables import TABLE_SUFFIXES
 from ..utterance import CorpusSpec, Utterance
 from . import manifest
-
-SPLITS = {*SPLIT_ALIASES, *STANDARD_SPLITS}
 
 
 def read_utterances(
@@ -47,7 +45,7 @@ def read_utterances(
         clip = Path(utterance.audio)
         inside = clip.relative_to(root) if clip.is_relative_to(root) else clip
         utterance.utterance_id = str(inside) if utterance.audio else utterance.place
-        named = [part for part in inside.parts[:-1] if part.casefold() in SPLITS]
+        named = [part for part in inside.parts[:-1] if standard_split(part)]
         if named:
             utterance.split = named[0]
     return utterances

@@ -15,6 +15,7 @@ from ...errors_drkf import FileError
 from ..folders import absolute
 from ..report import ProblemKind, Report
 from ..scan import cache_folder
+from ..splits import standard_split
 from ..tables import has_columns
 from ..utterance import ALL, CorpusSpec, Utterance
 from .manifest import label_cell, text_cell
@@ -42,6 +43,8 @@ def read_utterances(
     splits = _load(data_dir, config, report)
     utterances: list[Utterance] = []
     for split, rows in splits.items():
+        if len(splits) == 1 and not standard_split(split):  # no division, whatever its name
+            split = ALL
         place = Path(f"{data_dir}/{split}.parquet")
         if not has_columns(
             [audio_column, text_column, label_column, *extra_columns], rows.column_names, place, report
