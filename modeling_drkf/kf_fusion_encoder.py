@@ -89,9 +89,9 @@ class FusionAttention(nn.Module):
         )
         return self.output(attended.flatten(-2)), weights if output_attentions else None
 
-    def cls_attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def cls_attention(self, hidden: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """Attention of the first position, whatever the implementation: mean over heads, (batch, length)."""
-        query, key = self._heads(self.query(hidden[:, :1])), self._heads(self.key(hidden))
+        query, key = self._heads(self.query(hidden[:, :1])), self._heads(self.key(context))
         scores = (query @ key.transpose(2, 3)).squeeze(2) * self.scaling  # (batch, heads, length)
         return scores.float().masked_fill(~mask[:, None], float("-inf")).softmax(-1).mean(1)
 
@@ -122,7 +122,7 @@ class FusionLayer(GradientCheckpointingLayer):
         cls_mask: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        cls_attention = None if cls_mask is None else self.attention.cls_attention(hidden, cls_mask)
+        cls_attention = None if cls_mask is None else self.attention.cls_attention(hidden, context, cls_mask)
         attended, weights = self.attention(hidden, context, attention_mask, output_attentions)
         hidden = self.attention_norm(hidden + self.dropout(attended))
         return self.output_norm(hidden + self.dropout(self.feed_forward(hidden))), weights, cls_attention
@@ -184,7 +184,11 @@ class SelfAttentionFusion(nn.Module):
         cls_mask = mask if flags.output_modality_attention else None
         hidden_states, attentions, cls_attentions = [hidden], [], []
         for layer in cast(Iterable[FusionLayer], self.layers):
-            hidden, weights, cls_attention = layer(hidden, hidden, attention_mask, cls_mask, flags.output_attentions)
+            query = hidden
+            if layer is self.layers[-1] and not (flags.output_hidden_states or flags.output_attentions):
+                query = hidden[:, :1]  # nothing else is read out of the last layer
+                attention_mask = create_bidirectional_mask(self.config, query, mask, hidden)
+            hidden, weights, cls_attention = layer(query, hidden, attention_mask, cls_mask, flags.output_attentions)
             hidden_states.append(hidden)
             attentions.append(weights)
             cls_attentions.append(cls_attention)

@@ -206,6 +206,20 @@ def test_cls_attention_equals_the_loop_and_is_zero_on_padding(attention: str) ->
     assert fused.text_attention[~padded_text.mask].count_nonzero() == 0
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_last_layer_gives_its_cls_what_the_whole_layer_gives_it(attention: str) -> None:
+    speech_rows, text_rows = samples()
+    module = encoder("self", attention)
+    gradients = []
+    for flags in (FusionFlags(), FusionFlags(output_hidden_states=True)):
+        module.zero_grad()
+        fused = module(batch(speech_rows), batch(text_rows), flags)
+        total(fused.vector).backward()
+        gradients.append([fused.vector, *[parameter.grad.clone() for parameter in module.parameters()]])
+    for short, whole in zip(*gradients, strict=True):
+        torch.testing.assert_close(short, whole, rtol=1e-10, atol=1e-12)
+
+
 def test_attention_is_given_on_request_only_and_by_self_attention_only() -> None:
     speech, text = (batch(modality) for modality in samples())
     for kind, asked in (("self", False), ("cross", False), ("cross", True)):
