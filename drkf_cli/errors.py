@@ -1,11 +1,12 @@
 """Checks that the commands share, and text that a terminal can show."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from processing.errors_drkf import DependencyError, FileError
+from processing.errors_drkf import DependencyError, FileError, OptionError
 
 
 def require_file(path: Path) -> None:
@@ -41,3 +42,20 @@ def printable(text: object) -> str:
         character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
         for character in str(text)
     )
+
+
+def parse_label_map(text: str | None) -> dict[str, str]:
+    """A JSON object of names; empty without text.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if text is None:
+        return {}
+    try:
+        mapped = json.loads(text)
+    except ValueError:
+        mapped = None
+    if not isinstance(mapped, dict) or not all(isinstance(name, str) for name in mapped.values()):
+        raise OptionError(f"""--label-map {text!r} is not of the form '{{"label": "class"}}'""")
+    return mapped

@@ -24,7 +24,7 @@ from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predicti
 from processing.evaluation.scoring import score
 
 from .checkpoint import open_pipeline
-from .errors import writing
+from .errors import parse_label_map, writing
 
 PARTS = ("train", "validation", "test")
 EVERYTHING = "all"
@@ -81,8 +81,7 @@ def run_evaluate(
     skip_damaged: Sequence[str] = (),
 ) -> int:
     """Scores, prints and writes; returns the exit status."""
-    mapped = parse_label_map(label_map) if label_map else None
-    corpus = read_corpus(corpus_name, data_dir, skip_damaged=skip_damaged, label_map=mapped)
+    corpus = read_corpus(corpus_name, data_dir, skip_damaged=skip_damaged, label_map=parse_label_map(label_map))
     pipe, fold, selection = open_pipeline(model), _fold_of(model), _selection_of(model)
     record, predictions = evaluate(pipe, corpus, fold, split, modality, batch_size)
     record, predictions = {"model": model, "selection": selection, **record}, replace(predictions, selection=selection)
@@ -192,21 +191,6 @@ def find_leaks(fold: Mapping[str, Any] | None, everything: Dataset, rows: Datase
         selected_on=sum(name in validation for name in evaluated),
         speakers=tuple(sorted((heard & set(rows["speaker"])) - {None})),
     )
-
-
-def parse_label_map(text: str) -> dict[str, str]:
-    """A JSON object of names.
-
-    Raises:
-        OptionError: it is none.
-    """
-    try:
-        mapped = json.loads(text)
-    except ValueError:
-        mapped = None
-    if not isinstance(mapped, dict) or not all(isinstance(name, str) for name in mapped.values()):
-        raise OptionError(f"""--label-map {text!r} is not of the form '{{"corpus' label": "checkpoint's label"}}'""")
-    return mapped
 
 
 def _fold_of(model: str) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from processing.corpora.readers.manifest import unread_cuts
+from processing.corpora.readers.columns import unread_cuts
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
 from processing.errors_drkf import FileError

@@ -2,12 +2,14 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..command import app
-from ..errors import writing
+from ..errors import parse_label_map, writing
+
+LabelMap = Annotated[str | None, typer.Option(help='Other names for labels: \'{"excited": "happy"}\'.')]
 
 
 @app.command(short_help="List the corpora that can be read.")
@@ -27,6 +29,7 @@ def doctor(
     skip_damaged: Annotated[
         list[str] | None, typer.Option(help="Kinds of damaged rows that training will skip.")
     ] = None,
+    label_map: LabelMap = None,
     decode: Annotated[
         bool | None,
         typer.Option(help="Decode every clip, or read headers only; by default up to 4 GiB of clips are decoded."),
@@ -37,7 +40,8 @@ def doctor(
 
     from processing.corpora.doctor import examine
 
-    found = examine(corpus, data_dir, skip_damaged=skip_damaged or [], decode=decode)
+    options: dict[str, Any] = {"label_map": parse_label_map(label_map), "decode": decode}
+    found = examine(corpus, data_dir, skip_damaged=skip_damaged or [], **options)
     rich.print(found)
     if output_dir is not None:
         with writing(output_dir):
@@ -57,8 +61,10 @@ def prepare_corpus(
     output_dir: Annotated[Path, typer.Option(help="Where the FLAC files and the manifest go.")],
     corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
     skip_damaged: Annotated[list[str] | None, typer.Option(help="Kinds of damaged rows to leave out.")] = None,
+    label_map: LabelMap = None,
 ) -> None:
     """Decode a corpus once (videos with ffmpeg) to 16 kHz FLAC files beside a manifest. Can be resumed."""
     from processing.corpora.prepare import prepare
 
-    typer.echo(f"Manifest: {prepare(corpus, data_dir, output_dir, skip_damaged=skip_damaged or [])}")
+    options: dict[str, Any] = {"label_map": parse_label_map(label_map)}
+    typer.echo(f"Manifest: {prepare(corpus, data_dir, output_dir, skip_damaged=skip_damaged or [], **options)}")

@@ -1,17 +1,14 @@
-"""The checks that every corpus goes through: ids, labels, splits, text and audio."""
+"""The checks that every corpus goes through: ids, text and audio."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from ..errors_drkf import OptionError
 from ..excerpt_drkf import Excerpt
-from ..suggestions import did_you_mean
 from ..waveform_drkf import AudioError
 from .report import ProblemKind, Report, plural
 from .scan import VIDEO_SUFFIXES, AudioFacts, classify, scan_audio
@@ -43,99 +40,6 @@ def check_ids(utterances: Iterable[Utterance], report: Report) -> None:
         earlier = first.setdefault(utterance.utterance_id, utterance)
         if earlier is not utterance:
             add_problem(report, utterance, ProblemKind.DUPLICATE_ID, f"the id stands first at {earlier.place}")
-
-
-def class_names(
-    labels: Sequence[str], corpus_map: Mapping[str, str], label_map: Mapping[str, str]
-) -> tuple[list[str], Callable[[str], str]]:
-    """The classes after both maps, in order, and the translation of a source label.
-
-    Order: each of the corpus' `labels` in turn, translated; then the further targets of `label_map` as it names them.
-    The caller's `label_map` goes before the corpus' own, and also applies to what the corpus' own one yields.
-    """
-
-    def translate(source: str) -> str:
-        if source in label_map:
-            return label_map[source]
-        merged = corpus_map.get(source, source)
-        return label_map.get(merged, merged)
-
-    return list(dict.fromkeys([*map(translate, labels), *label_map.values()])), translate
-
-
-def check_labels(
-    utterances: Sequence[Utterance],
-    report: Report,
-    *,
-    labels: Sequence[str] | None,
-    corpus_map: Mapping[str, str],
-    left_out: frozenset[str],
-    label_map: Mapping[str, str],
-    label_names: Sequence[str] | None,
-) -> list[str]:
-    """Translates every utterance's labels and returns the classes in order.
-
-    Labels in `left_out` that no map takes in exclude their utterance by protocol; others outside the classes are
-    errors. Raises `ValueError` for a `label_map` or invalid `label_names`.
-    """
-    occurring = {label for utterance in utterances for label in utterance.labels if label}
-    sources = {*labels, *corpus_map, *left_out} if labels is not None else occurring
-    for source in label_map:
-        if source not in sources:
-            raise OptionError(
-                f"label_map: the corpus has no label {source!r}{did_you_mean(source, sources)}; "
-                f"its labels: {', '.join(sorted(sources))}"
-            )
-    names, translate = class_names(sorted(occurring) if labels is None else labels, corpus_map, label_map)
-    if labels is None:
-        names.sort()
-        _check_spellings(names, report)
-    if label_names is not None:
-        if len(set(label_names)) != len(label_names):
-            raise OptionError(f"label_names: {list(label_names)} names a class twice")
-        names = list(label_names)
-    outside = (sources if labels is not None else set()) - {source for source in sources if translate(source) in names}
-    for utterance in utterances:
-        _translate_labels(utterance, translate, names, outside, report)
-    return names
-
-
-def _translate_labels(
-    utterance: Utterance, translate: Callable[[str], str], names: list[str], outside: set[str], report: Report
-) -> None:
-    if not utterance.labels or "" in utterance.labels:
-        add_problem(report, utterance, ProblemKind.MISSING_LABEL, "the label is empty")
-        return
-    translated = tuple(dict.fromkeys(map(translate, utterance.labels)))
-    strange = [source for source in utterance.labels if translate(source) not in names]
-    unknown = [source for source in strange if source not in outside]
-    if unknown:
-        detail = f"{unknown[0]!r} is none of the classes {', '.join(names)}{did_you_mean(unknown[0], names)}"
-        add_problem(report, utterance, ProblemKind.UNKNOWN_LABEL, detail)
-    elif strange:
-        add_problem(report, utterance, ProblemKind.OUTSIDE_CLASSES, f"{strange[0]!r} is not among the classes")
-    else:
-        utterance.labels = translated
-        if utterance.weights:
-            _merge_weights(utterance, translate)
-
-
-def _merge_weights(utterance: Utterance, translate: Callable[[str], str]) -> None:
-    merged: dict[str, float] = defaultdict(float)
-    for source, weight in (utterance.weights or {}).items():
-        merged[translate(source)] += weight
-    utterance.labels = tuple(sorted(merged, key=merged.__getitem__, reverse=True))
-    utterance.weights = dict(merged)
-
-
-def _check_spellings(names: Iterable[str], report: Report) -> None:
-    spellings: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        spellings[name.casefold()].append(name)
-    for variants in spellings.values():
-        if len(variants) > 1:
-            detail = f"{' and '.join(map(repr, variants))} differ only in case and count as different classes"
-            report.add(ProblemKind.SUSPICIOUS_LABEL, detail)
 
 
 def check_text(utterances: Iterable[Utterance], report: Report) -> None:

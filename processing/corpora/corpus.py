@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from .checks import check_audio, check_ids, check_labels, check_text
+from .checks import check_audio, check_ids, check_text
+from .labels import check_labels, check_rare_classes
 from .leaks import LEAKS, check_repeats, check_shared, check_speakers, sound_of
 from .report import CorpusError, ProblemKind, Report, skip_rules
 from .splits import check_splits
@@ -176,6 +177,7 @@ def survey(
     look: dict[str, Any] = {"scan": scan, "decode": decode, "videos": videos, "progress": progress}
     check_audio(inside, report, known_damage=spec.known_damage, **look)
     check_repeats(inside, report)
+    check_rare_classes(inside, names, report)
     if not utterances:
         report.add(ProblemKind.NO_UTTERANCES, f"no utterance was found. Expected: {spec.layout}", file=data_dir)
     return Survey(spec, utterances, names, report)

@@ -21,7 +21,7 @@ from processing.audio_drkf import AudioError, load_audio
 from processing.excerpt_drkf import excerpt
 
 from .checks import add_problem
-from .readers.manifest import SOFT_LABEL_COLUMN
+from .readers.columns import SOFT_LABEL_COLUMN
 from .registry import survey_corpus
 from .report import ProblemKind
 from .scan import VIDEO_SUFFIXES

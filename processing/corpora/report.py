@@ -71,6 +71,7 @@ class ProblemKind(StrEnum):
     WRONG_ENCODING = "wrong_encoding", "warning", "check the accents, and save the file as UTF-8"
     SUSPICIOUS_COLUMN = "suspicious_column", "warning", "rename the column if it was meant to be read"
     SUSPICIOUS_LABEL = "suspicious_label", "warning", "spell the label one way, or join the spellings with label_map"
+    RARE_CLASS = "rare_class", "warning", "join it with another class by label_map, or correct the labels"
     SUSPICIOUS_SPEAKER = "suspicious_speaker", "warning", "spell the name one way; give two persons two names"
     SHARED_SPEAKER = (
         "shared_speaker",

@@ -18,6 +18,7 @@ from ..scan import cache_folder
 from ..splits import standard_split
 from ..tables import has_columns
 from ..utterance import ALL, CorpusSpec, Utterance
+from .columns import report_unread_labels
 from .manifest import label_cell, text_cell
 
 HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
@@ -50,6 +51,8 @@ def read_utterances(
             [audio_column, text_column, label_column, *extra_columns], rows.column_names, place, report
         ):
             continue
+        used = {audio_column, text_column, label_column, speaker_column, id_column, *extra_columns}
+        report_unread_labels([name for name in rows.column_names if name not in used], label_column, place, report)
         if isinstance(rows.features[audio_column], Audio):
             rows = rows.cast_column(audio_column, Audio(decode=False))
         names = _class_names(rows.features[label_column])

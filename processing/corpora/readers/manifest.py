@@ -11,21 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ...excerpt_drkf import Excerpt
-from ...suggestions import did_you_mean
 from ...waveform_drkf import AudioError
 from ..corpus import Corpus, survey
 from ..folders import absolute
 from ..report import ProblemKind, Report
 from ..tables import TABLE_SUFFIXES, has_columns, read_rows
 from ..utterance import ALL, LABEL_SEPARATOR, CorpusSpec, Utterance
+from .columns import SOFT_LABEL_COLUMN, check_unread_columns
 
-SOFT_LABEL_COLUMN = "labels"
 BOUNDS = ("start", "end")
-DURATIONS = ("duration", "duration_s", "length")
-OTHER_CUTS = (  # what other tools cut a clip by, or choose of it
-    *("offset", "begin", "stop", "onset", "start_time", "end_time", "starttime", "endtime", "start_s", "end_s"),
-    *("start_ms", "end_ms", "start_sample", "end_sample", "channel", "channels"),
-)
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -62,7 +56,7 @@ def read_utterances(
     required += [column for default, column in defaults.items() if column != default]
     if not manifest or not columns or not has_columns(required, columns, manifest, report):
         return []
-    _check_optional_columns([*defaults.values(), *BOUNDS], required, columns, manifest, report)
+    check_unread_columns([*defaults.values(), *BOUNDS], required, label_column, columns, manifest, report)
     root = absolute(audio_dir) if audio_dir else manifest.parent
     weights = _soft_labels(rows, manifest, report) if soft else {}
     if soft:
@@ -161,28 +155,6 @@ def _manifest_in(folder: Path, report: Report) -> Path | None:
     detail = f"{len(found)} tables in the folder, expected one" if found else "no such folder, or no table in it"
     report.add(ProblemKind.MISSING_FILE, detail, file=folder, remedy="name the manifest file itself")
     return None
-
-
-def _check_optional_columns(
-    optional: Iterable[str], required: Sequence[str], columns: Sequence[str], path: Path, report: Report
-) -> None:
-    used = {*required, *optional}
-    if cuts := [column for column in unread_cuts(columns) if column not in used]:
-        detail = f"{', '.join(map(repr, cuts))}: not read; clips are cut by the columns start and end, in seconds"
-        report.add(ProblemKind.SUSPICIOUS_COLUMN, detail, file=path, remedy="write start and end, or drop the column")
-    unread = [column for column in columns if column not in used and column not in cuts]
-    absent = [name for name in optional if name not in columns]
-    for column in unread:
-        if suggestion := did_you_mean(column, absent):
-            report.add(ProblemKind.SUSPICIOUS_COLUMN, f"column {column!r} is not read{suggestion}", file=path)
-
-
-def unread_cuts(columns: Iterable[str]) -> list[str]:
-    """The columns that look as if the audio were cut by them, and are not read."""
-    folded = {column.strip().casefold(): column for column in columns}
-    found = [column for name, column in folded.items() if name in OTHER_CUTS]
-    is_length = found or ("start" in folded and "end" not in folded)  # a duration alone describes the file
-    return found + [column for name, column in folded.items() if is_length and name in DURATIONS]
 
 
 def _name(audio: str | None, start: float | None, end: float | None) -> str | None:
