@@ -32,15 +32,11 @@ class Request:
     text: str | None = None
     segments: Path | None = None
 
-    def to_input(self) -> tuple[dict[str, Any], str | None]:
-        """What the pipeline takes, and a note on what was left out. SegmentError: the segments cannot be read."""
+    def to_input(self) -> dict[str, Any]:
+        """What the pipeline takes. SegmentError: the segments cannot be read."""
         if self.segments is None:
-            return {"audio": str(self.audio), "text": self.text}, None
-        segments = read_segments(self.segments)
-        heard = [segment for segment in segments if segment["end"] is None or segment["end"] > segment["start"]]
-        left_out = len(segments) - len(heard)
-        note = f"{self.segments}: {left_out} of {len(segments)} segments have no duration and are left out"
-        return {"audio": str(self.audio), "segments": heard}, note if left_out else None
+            return {"audio": str(self.audio), "text": self.text}
+        return {"audio": str(self.audio), "segments": read_segments(self.segments)}
 
 
 def requests_of(
@@ -86,18 +82,15 @@ def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> l
     """A result a request, in order; what is wrong with one is its `error` and does not touch the others."""
     results: dict[int, Result] = {}
     inputs: dict[int, dict[str, Any]] = {}
-    notes: dict[int, dict[str, str]] = {}
     for index, request in enumerate(requests):
         try:
-            inputs[index], note = request.to_input()
-            notes[index] = {"warning": note} if note else {}
+            inputs[index] = request.to_input()
         except SegmentError as error:
             results[index] = {"error": str(error)}
     if inputs:
         names = [f"file {index + 1}" for index in inputs]
         answers = pipe(list(inputs.values()), names, errors="return", **options)
-        for index, answer in zip(inputs, answers, strict=True):
-            results[index] = notes[index] | answer
+        results |= zip(inputs, answers, strict=True)
     return [{"audio": str(request.audio), **results[index]} for index, request in enumerate(requests)]
 
 
@@ -188,8 +181,6 @@ def _answers(results: Sequence[Result]) -> list[Mapping[str, Any]]:
 
 
 def _show(results: Sequence[Result], pipe: Any) -> None:
-    from processing.figures.timeline import clock
-
     console = Console()
     clips = [result for result in results if "timeline" not in result]
     if len(clips) == 1:
@@ -199,10 +190,16 @@ def _show(results: Sequence[Result], pipe: Any) -> None:
         console.print(rows_table("file", names, clips, pipe.is_multi_label))
     for result in results:
         if "timeline" in result:
-            times = [f"{clock(a['start'], decimals=1)} - {clock(a['end'], decimals=1)}" for a in result["timeline"]]
+            times = [f"{_time(a['start'])} - {_time(a['end'])}" for a in result["timeline"]]
             table = rows_table("time", times, result["timeline"], pipe.is_multi_label)
             table.title = escape(printable(Path(result["audio"]).name))
             console.print(table)
+
+
+def _time(seconds: float | None) -> str:
+    from processing.figures.timeline import clock
+
+    return "" if seconds is None else clock(seconds, decimals=1)
 
 
 def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], labels: Sequence[str]) -> Table:

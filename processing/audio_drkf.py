@@ -33,7 +33,7 @@ def load_audio(
     source: AudioSource,
     target_rate: float,
     sampling_rate: float | None = None,
-    name: str = "sample 0",
+    name: str = "sample 1",
     max_seconds: float | None = None,
 ) -> np.ndarray:
     """Decode, downmix, check and resample one recording; see [`AudioStream`] for arguments and errors.
@@ -77,7 +77,7 @@ class AudioStream:
         source: AudioSource,
         target_rate: float,
         sampling_rate: float | None = None,
-        name: str = "sample 0",
+        name: str = "sample 1",
         max_seconds: float | None = None,
     ):
         self.label = audio_label(source, name)

@@ -68,8 +68,8 @@ class DRKFDataCollator:
             ValueError: a column is missing, or a label is missing, mixed with another kind, or out of range.
         """
         names = [
-            f"utterance {row['utterance_id']}" if "utterance_id" in row else f"row {i}"
-            for i, row in enumerate(features)
+            f"utterance {row['utterance_id']}" if "utterance_id" in row else f"row {number}"
+            for number, row in enumerate(features, start=1)
         ]
         if not names:
             raise InputError("a batch needs at least one row")

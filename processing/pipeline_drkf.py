@@ -78,7 +78,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
     def preprocess(self, inputs: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
         """One input, as a call takes it, to the model's tensors; `units` are the pieces that they belong to."""
         units = self.recognizer.units(inputs, **options)
-        return {"units": units, **_tensors(self.recognizer.features(units))}
+        return {"units": units, **_tensors(self.recognizer.features([unit for unit in units if unit.answer is None]))}
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         tensors = {name: value for name, value in model_inputs.items() if name != "units"}
@@ -87,7 +87,8 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
     def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None) -> dict[str, Any]:  # type: ignore[override]
         """The answer, or the timeline, to the input that `preprocess` read."""
         units = model_outputs["units"]
-        self.recognizer.answer(units, _arrays(model_outputs["output"]), top_k)
+        waiting = [unit for unit in units if unit.answer is None]
+        self.recognizer.answer(waiting, _arrays(model_outputs["output"]), top_k)
         units[0].item.answers = [unit.answer for unit in units]
         return whole_answer(units[0].item)
 

@@ -121,7 +121,7 @@ class DRKFProcessor(ProcessorMixin):
         Args:
             audio: one clip or a list of clips, each as `load_audio` takes it.
             text: one text or a list of texts, as many as clips. An empty text is legal.
-            sample_names: what messages call the samples; "sample 0", "sample 1", ... by default.
+            sample_names: what messages call the samples; "sample 1", "sample 2", ... by default.
             kwargs: `sampling_rate` (of raw arrays, Hz), `padding` (True, the default, pads to the longest sample;
                 False gives ragged lists), `return_tensors` ("pt", "np" or None); or nested in `audio_kwargs`,
                 `text_kwargs`.
@@ -186,7 +186,7 @@ class DRKFProcessor(ProcessorMixin):
         return {"input_values": speech, "audio_attention_mask": masks}
 
     def load_waveform(
-        self, audio: AudioSource, sampling_rate: float | None = None, name: str = "sample 0"
+        self, audio: AudioSource, sampling_rate: float | None = None, name: str = "sample 1"
     ) -> np.ndarray:
         """A recording as the model hears it: at its rate, cut and padded; (samples,), float32.
 
@@ -281,7 +281,7 @@ def _names_of(clips: list[Any] | None, texts: list[Any] | None, names: Sequence[
             "numbers is one clip; a batch is a list of clips"
         )
     count = next(iter(lengths.values()))
-    return [f"sample {i}" for i in range(count)] if names is None else list(names)
+    return [f"sample {number}" for number in range(1, count + 1)] if names is None else list(names)
 
 
 def _is_number(value: Any) -> bool:

@@ -59,14 +59,14 @@ class EmotionRecognizer:
                 audio: a path, a web address, bytes, or whatever else `AudioStream` reads. A list gives a list of
                 answers; a generator or a dataset gives an iterator that reads ahead no more than a few batches.
                 `"segments"`, a list of `{"start", "end", "text"}`, asks for a timeline of them.
-            names: what messages call the inputs; "input 0", "input 1", ... by default.
+            names: what messages call the inputs; "input 1", "input 2", ... by default.
             options: see [`RecognitionOptions`].
 
         Returns:
             An answer, `{"text", "audio_seconds", "scores": [{"label", "score"}, ...], "consistency",
             "dominant_modality", "modality_shares"}`, with a `"warning"` where something is to be known; or a timeline,
-            `{"audio_seconds", "timeline": [{"start", "end", "text", "scores", ...}, ...]}`, in seconds; or
-            `{"error"}` with `errors="return"`.
+            `{"audio_seconds", "timeline": [{"start", "end", "text", "scores", ...}, ...]}`, in seconds, in which a
+            piece that cannot be answered has an `"error"`; or `{"error"}` with `errors="return"`.
 
         Raises:
             InputError: an input cannot be used; the message names it.
@@ -74,7 +74,7 @@ class EmotionRecognizer:
             FileError: the model gives no numbers.
         """
         chosen = RecognitionOptions.checked(options, self.options)
-        named = (f"input {number}" for number in count()) if names is None else names
+        named = (f"input {number}" for number in count(1)) if names is None else names
         if isinstance(inputs, list):
             return list(self._answers(inputs, named, chosen))
         if is_collection(inputs):
@@ -118,7 +118,7 @@ class EmotionRecognizer:
         """The units in their order, each with its answer or, on its item, its error."""
         ahead = 1 if options.batch_size == 1 else options.batch_size * BUCKETED_BATCHES
         while window := _take(units, ahead):
-            usable = [unit for unit in window if unit.item.error is None]
+            usable = [unit for unit in window if unit.item.error is None and unit.answer is None]
             usable.sort(key=lambda unit: (len(unit.waveform), len(unit.text or "")))
             for start in range(0, len(usable), options.batch_size):
                 self._answer_batch(usable[start : start + options.batch_size], options)
@@ -132,7 +132,7 @@ class EmotionRecognizer:
                 for unit in units:
                     self._answer_batch([unit], options)
             else:
-                units[0].item.fail(error, units[0].name, options)
+                units[0].fail(error, options)
             return
         self.answer(units, outputs, options.top_k)
 

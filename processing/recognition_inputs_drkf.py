@@ -12,7 +12,7 @@ from .excerpt_drkf import Excerpt, excerpt
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribe
 from .waveform_drkf import AudioError
-from .windows_drkf import cut_segments, cut_windows
+from .windows_drkf import Piece, cut_segments, cut_windows
 
 AUDIO_KEYS = ("audio", "speech", "wav", "file", "audio_path")
 TEXT_KEYS = ("text", "transcript", "sentence")
@@ -43,6 +43,8 @@ class Item:
 class Unit:
     """What the model answers at once; empty where the item has failed.
 
+    Of the pieces of a recording, one that cannot be used has its `answer` at once: the error.
+
     Attributes:
         place: start and end in seconds where it is a piece of a recording.
         text: None where no words are known.
@@ -54,10 +56,17 @@ class Unit:
     waveform: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     text: str | None = None
     has_audio: bool = True
-    place: dict[str, float] = field(default_factory=dict)
+    place: dict[str, float | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     answer: dict[str, Any] | None = None
     is_last: bool = True
+
+    def fail(self, error: InputError, options: RecognitionOptions) -> None:
+        """Keep what is wrong with it: of a piece as its answer, beside those of the others."""
+        if self.place:
+            self.answer = {**self.place, "text": self.text, "error": error.reason}
+        else:
+            self.item.fail(error, self.name, options)
 
 
 class InputReader:
@@ -135,14 +144,28 @@ class InputReader:
                 length = cast(float, options.chunk_length_s)
                 pieces = cut_windows(stream, length, options.step_s or length)
             for piece in pieces:
-                place = {"start": piece.start, "end": piece.end}
-                label = f"{stream.label} at {piece.start:.2f} s"
-                yield self._unit(item, label, piece.waveform, piece.text, place)
+                yield self._piece(piece, stream.label, item)
             known = 0.0 if segments is None or stream.seconds is None else stream.seconds  # what follows is not read
             item.audio_seconds = max(known, stream.seconds_read)
 
+    def _piece(self, piece: Piece, name: str, item: Item) -> Unit:
+        place = {"start": piece.start, "end": piece.end}
+        try:
+            if piece.error is not None:
+                raise InputError(piece.error)
+            return self._unit(item, f"{name} at {piece.start:.2f} s", piece.waveform, piece.text, place)
+        except InputError as error:
+            unit = Unit(item, name, text=piece.text, place=place)
+            unit.fail(error, self.options)
+            return unit
+
     def _unit(
-        self, item: Item, name: str, waveform: np.ndarray, text: str | None, place: dict[str, float] | None = None
+        self,
+        item: Item,
+        name: str,
+        waveform: np.ndarray,
+        text: str | None,
+        place: dict[str, float | None] | None = None,
     ) -> Unit:
         warnings, limit = [], self.processor.max_audio_samples
         if limit is not None and len(waveform) > limit:

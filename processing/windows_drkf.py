@@ -3,8 +3,8 @@
 import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,12 +17,16 @@ LONGEST = 1e9  # s; beyond any recording
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a recording: start and end in seconds, its waveform (samples,), and its words where they are known."""
+    """A part of a recording: start and end in seconds, its waveform (samples,), and its words where they are known.
 
-    start: float
-    end: float
+    One that cannot be used says why in `error`; its waveform is empty, and it lacks the times that are no numbers.
+    """
+
+    start: float | None
+    end: float | None
     waveform: np.ndarray
     text: str | None = None
+    error: str | None = None
 
 
 def cut_windows(stream: AudioStream, length_s: float, step_s: float) -> Iterator[Piece]:
@@ -58,14 +62,19 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
 
     Args:
         segments: `{"start", "end", "text"}`, seconds; `text` may be called `word`, be missing or None. An end beyond
-            the recording's is moved there, and so is an end of None.
+            the recording's is moved there, and so is an end of None. A segment of the wrong type, one that is empty,
+            and one that lies outside the recording is a piece with an `error`.
 
     Raises:
-        InputError: no segment, or one of the wrong type, that is empty, or that lies outside the recording.
+        InputError: no list, or no segment that can be used.
     """
     rate = stream.target_rate
     buffer, total, blocks = np.zeros(0, dtype=np.float32), 0, iter(stream)
-    for number, start, end, text in _checked_segments(segments, stream.seconds):
+    for number, piece in _checked_segments(segments, stream.seconds):
+        if piece.error is not None:
+            yield piece
+            continue
+        start, end = cast(float, piece.start), cast(float, piece.end)
         first, last = round(start * rate), round(end * rate)
         dropped = max(0, first - (total - len(buffer)))
         buffer = buffer[dropped:]
@@ -73,44 +82,56 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
             total += len(block)
             buffer = np.concatenate([buffer, block[max(0, len(block) - (total - first)) :]])
         if first >= total:
-            raise InputError(_outside(number, start, total / rate))
+            yield replace(piece, error=_outside(number, start, total / rate))
+            continue
         begin = first - (total - len(buffer))
         waveform = buffer[begin : begin + max(1, last - first)].copy()
-        yield Piece(start, min(end, total / rate), waveform, text)
+        yield replace(piece, end=min(end, total / rate), waveform=waveform)
 
 
-def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, float, float, str | None]]:
-    """(number, start, end, text) by start."""
+def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, Piece]]:
+    """The number of each segment, from 1, and the piece without its waveform, by start."""
     if not isinstance(segments, Sequence) or isinstance(segments, (str, bytes)):
         raise InputError(f'segments must be a list of {{"start", "end", "text"}}, not {type(segments).__name__}')
     if not segments:
         raise InputError("segments=[] holds no segment")
-    checked = []
-    for number, segment in enumerate(segments):
-        if not isinstance(segment, Mapping):
-            raise InputError(f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}')
-        is_open = "end" in segment and segment["end"] is None
-        start = _seconds(segment.get("start"), f'segment {number}: "start"')
-        end = LONGEST if is_open else _seconds(segment.get("end"), f'segment {number}: "end"')
-        text = segment.get("word") if segment.get("text") is None else segment["text"]
-        if text is not None and not isinstance(text, str):
-            raise InputError(f"segment {number}: the text must be a str or None, not {type(text).__name__}")
-        if start < 0 or end <= start:
-            raise InputError(f"segment {number} ({start:g} to {end:g} s) is empty or starts before the recording")
-        if seconds is not None and start >= seconds:
-            raise InputError(_outside(number, start, seconds))
-        checked.append((number, start, end, text))
-    return sorted(checked, key=lambda segment: segment[1:3])
+    pieces = [(number, _piece(number, segment, seconds)) for number, segment in enumerate(segments, start=1)]
+    errors = [piece.error for _, piece in pieces if piece.error is not None]
+    if len(errors) == len(pieces):
+        raise InputError(errors[0])
+    return sorted(pieces, key=lambda pair: (pair[1].start or 0.0, pair[1].end or 0.0))
 
 
-def _seconds(value: Any, name: str) -> float:
+def _piece(number: int, segment: Any, seconds: float | None) -> Piece:
+    nothing = np.zeros(0, dtype=np.float32)
+    if not isinstance(segment, Mapping):
+        error = f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}'
+        return Piece(None, None, nothing, error=error)
+    is_open = "end" in segment and segment["end"] is None
+    start, end = _seconds(segment.get("start")), LONGEST if is_open else _seconds(segment.get("end"))
+    text = segment.get("word") if segment.get("text") is None else segment["text"]
+    piece = Piece(start, None if is_open else end, nothing, text if isinstance(text, str) else None)
+    for name, value in (("start", start), ("end", end)):
+        if value is None:
+            return replace(
+                piece, error=f'segment {number}: "{name}" must be a number of seconds, not {segment.get(name)!r}'
+            )
+    if text is not None and not isinstance(text, str):
+        return replace(piece, error=f"segment {number}: the text must be a str or None, not {type(text).__name__}")
+    if start < 0 or end <= start:  # type: ignore[operator]
+        what = f"segment {number} ({start:g} to {end:g} s) is empty or starts before the recording"
+        return replace(piece, error=what)
+    if seconds is not None and start >= seconds:  # type: ignore[operator]
+        return replace(piece, error=_outside(number, start, seconds))  # type: ignore[arg-type]
+    return replace(piece, end=end)
+
+
+def _seconds(value: Any) -> float | None:
     try:
         seconds = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
     except OverflowError:  # an int beyond all floats
         seconds = LONGEST if value > 0 else -LONGEST
-    if not math.isfinite(seconds):
-        raise InputError(f"{name} must be a number of seconds, not {value!r}")
-    return min(seconds, LONGEST)
+    return min(seconds, LONGEST) if math.isfinite(seconds) else None
 
 
 def _outside(number: int, start: float, seconds: float) -> str:

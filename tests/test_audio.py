@@ -202,8 +202,8 @@ def test_silence_is_legal():
 )
 def test_unusable_audio_is_refused_with_its_name(source, rate, message):
     with pytest.raises(AudioError) as caught:
-        load_audio(source, RATE, rate, name="sample 3")
-    assert str(caught.value).startswith("sample 3")
+        load_audio(source, RATE, rate, name="sample 4")
+    assert str(caught.value).startswith("sample 4")
     assert message in str(caught.value)
 
 
@@ -220,8 +220,8 @@ def test_paths_stand_in_the_message(tmp_path):
     ]:
         path = source["path"] if isinstance(source, dict) else source
         with pytest.raises(AudioError) as caught:
-            load_audio(source, RATE, name="sample 3")
-        assert str(caught.value).startswith(f"sample 3 ({path}): {message}")
+            load_audio(source, RATE, name="sample 4")
+        assert str(caught.value).startswith(f"sample 4 ({path}): {message}")
     with (
         (tmp_path / "notes.wav").open("rb") as file,
         pytest.raises(AudioError, match=r"notes\.wav\): cannot be decoded"),
@@ -240,8 +240,8 @@ def test_truncated_files_are_refused(file_format, kept):
 def test_truncated_mp3_is_reported(caplog):
     data = encoded(np.random.default_rng(0).uniform(-0.5, 0.5, RATE), file_format="MP3")
     with caplog.at_level(logging.WARNING):
-        assert 0 < len(load_audio(data[: len(data) // 2], RATE, name="sample 3")) < RATE
-    assert "sample 3: only" in caplog.text
+        assert 0 < len(load_audio(data[: len(data) // 2], RATE, name="sample 4")) < RATE
+    assert "sample 4: only" in caplog.text
 
 
 def test_streamed_wav_with_a_placeholder_size_is_whole():
@@ -287,9 +287,9 @@ def test_a_recording_over_the_limit_is_refused_by_its_header(tmp_path):
     samples[-1] = np.nan  # reading to the end would tell
     soundfile.write(tmp_path / "long.wav", samples, 8_000, subtype="FLOAT")
     with pytest.raises(
-        AudioError, match=r"sample 3 \(.*long\.wav\): 2\.00 s of audio, longer than the limit of 1\.5 s"
+        AudioError, match=r"sample 4 \(.*long\.wav\): 2\.00 s of audio, longer than the limit of 1\.5 s"
     ):
-        load_audio(tmp_path / "long.wav", RATE, name="sample 3", max_seconds=1.5)
+        load_audio(tmp_path / "long.wav", RATE, name="sample 4", max_seconds=1.5)
     with pytest.raises(AudioError, match=r"longer than the limit of 1\.5 s"):
         load_audio(samples, RATE, 8_000, max_seconds=1.5)
     assert len(load_audio(samples[:8_000], RATE, 8_000, max_seconds=1.0)) == RATE

@@ -131,9 +131,13 @@ def test_subtitles_give_a_timeline_in_every_form(folder, checkpoint, pipe, tmp_p
     )
     arguments = ["predict", folder / "talk.wav", "--segments", tmp_path / "talk.srt", "--model", checkpoint]
     status, out, err = drkf(*arguments, "--json", "--output", tmp_path / "o.srt", "--picture", tmp_path / "o.png")
-    assert status == 0, err
-    assert "talk.srt: 1 of 3 segments have no duration and are left out" in err
+    assert status == 1, err
     said = json.loads(out)
+    empty = said["timeline"].pop(1)
+    assert (empty["text"], empty["error"]) == (
+        "gone",
+        "segment 2 (1 to 1 s) is empty or starts before the recording",
+    )
     segments = [{"start": 0.2, "end": 1.0, "text": "oh no"}, {"start": 1.5, "end": 2.2, "text": "you came back"}]
     expected = pipe({"audio": folder / "talk.wav", "segments": segments})
     assert said["audio_seconds"] == pytest.approx(2.4)
@@ -147,6 +151,7 @@ def test_subtitles_give_a_timeline_in_every_form(folder, checkpoint, pipe, tmp_p
     status, out, _ = drkf(*arguments)
     assert "00:00.2 - 00:01.0" in out
     assert "00:01.5 - 00:02.2" in out
+    assert "segment 2" in out
     (tmp_path / "talk.srt").write_text("1\nbroken\n")
     status, _, err = drkf(*arguments)
     assert status == 1

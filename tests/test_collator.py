@@ -54,11 +54,11 @@ def test_without_labels(processor):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([row(label=1), row()], "row 1 has no label, but row 0 has label"),
-        ([row(), row(utterance_id="Ses01", label=1)], "utterance Ses01 has label, but row 0 has no label"),
-        ([row(label=1), row(labels=[1, 0, 0])], "row 1 has labels, but row 0 has label"),
-        ([row(label=1, labels=[1, 0, 0])], "row 0 has both label and labels"),
-        ([row(label=3)], "row 0: label must be a class index from 0 below 3, not 3"),
+        ([row(label=1), row()], "row 2 has no label, but row 1 has label"),
+        ([row(), row(utterance_id="Ses01", label=1)], "utterance Ses01 has label, but row 1 has no label"),
+        ([row(label=1), row(labels=[1, 0, 0])], "row 2 has labels, but row 1 has label"),
+        ([row(label=1, labels=[1, 0, 0])], "row 1 has both label and labels"),
+        ([row(label=3)], "row 1: label must be a class index from 0 below 3, not 3"),
         ([row(label=-1)], "label must be a class index"),
         ([row(label=1.0)], "label must be a class index"),
         ([row(label="anger")], "label must be a class index"),
@@ -68,7 +68,7 @@ def test_without_labels(processor):
         ([row(labels=[0.5, np.nan, 0.5])], "labels must be 3 numbers"),
         ([row(labels=[0.0, 2.0, 0.0])], "labels must be 3 numbers"),
         ([row(labels="abc")], "labels must be 3 numbers"),
-        ([row(), {"text": "hello", "label": 1}], "row 1: no column audio; it has ['label', 'text']"),
+        ([row(), {"text": "hello", "label": 1}], "row 2: no column audio; it has ['label', 'text']"),
         ([], "at least one row"),
     ],
 )
@@ -79,7 +79,7 @@ def test_bad_rows_are_refused_by_name(processor, rows, message):
 
 
 def test_label_vectors_of_different_length_are_refused(processor):
-    with pytest.raises(ValueError, match="row 1: 2 labels, but row 0 has 3"):
+    with pytest.raises(ValueError, match="row 2: 2 labels, but row 1 has 3"):
         DRKFDataCollator(processor)([row(labels=[1, 0, 0]), row(labels=[1, 0])])
 
 

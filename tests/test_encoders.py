@@ -181,7 +181,7 @@ def test_an_encoder_that_auto_model_does_not_build_is_named():
 def test_a_clip_too_short_for_a_frame_is_an_error_in_a_batch_too():
     model = tiny_model()
     batch = tiny_batch(samples=(640, 420, 8, 311))
-    with pytest.raises(ValueError, match="sample 2"):
+    with pytest.raises(ValueError, match="sample 3"):
         model(**batch)
 
 

@@ -126,7 +126,7 @@ def test_processes_with_different_corpora_do_not_train(corpus: Path, tmp_path: P
     last = ["--manifest", tmp_path / "clips.csv"]
     for status, said in train_together(*options(corpus, tmp_path / "out"), log=tmp_path / "log", last=last):
         assert status == 1
-        assert "error: the corpus of process 1 is not that of process 0" in said
+        assert "error: the corpus of process 2 is not that of process 1" in said
     assert not list((tmp_path / "out").glob("*"))
 
 

@@ -190,8 +190,9 @@ def test_a_clip_beyond_the_limit_is_cut_and_says_so(caplog):
     with pytest.raises(AudioError, match=r"the input: 0\.80 s of audio, longer than the limit of 0\.5 s"):
         strict(clip(0.8))
     segments = [{"start": 0.1, "end": 0.7, "text": "so"}]
-    with pytest.raises(AudioError, match=r"the input at 0\.10 s: longer than the limit of 0\.5 s"):
-        strict({"audio": clip(0.8), "segments": segments})
+    (piece,) = strict({"audio": clip(0.8), "segments": segments})["timeline"]
+    assert piece.pop("error").startswith("longer than the limit of 0.5 s; split it")
+    assert piece == {"start": 0.1, "end": 0.7, "text": "so"}
 
 
 # ---- words by speech recognition -----------------------------------------------------------------------------------
@@ -235,7 +236,7 @@ def test_what_a_transcriber_may_give(pipe):
     assert pipe(clip(0.2), transcriber=lambda audio: f" {len(audio['array'])} ")["text"] == "3200"
     assert pipe(clip(0.2), transcriber=lambda audio: "")["text"] is None
     assert pipe(clip(0.01), transcriber=lambda audio: str(len(audio["array"])))["text"] == "640"  # padded
-    with pytest.raises(InputError, match="input 1: the transcriber gave list; expected a str"):
+    with pytest.raises(InputError, match="input 2: the transcriber gave list; expected a str"):
         pipe([{"text": "so"}, clip(0.2)], transcriber=lambda audio: ["so"])
 
 
@@ -323,7 +324,7 @@ BAD_INPUTS: list[tuple[Any, type[Exception], str]] = [
     ({"audio": noise(0.1)}, AudioError, "needs its sampling rate"),
     ({"audio": b"no sound"}, AudioError, "cannot be decoded"),
     ({"segments": [{"start": 0, "end": 1}]}, InputError, "segments need the audio"),
-    ({"audio": clip(0.1), "segments": [{"start": 0.2, "end": 1}]}, InputError, "segment 0 starts at 0.2 s"),
+    ({"audio": clip(0.1), "segments": [{"start": 0.2, "end": 1}]}, InputError, "segment 1 starts at 0.2 s"),
     (("clip.wav", "so"), InputError, "in place of a tuple"),
     (None, InputError, "nothing to judge"),
     ({"audio": clip(0.1), "txt": "so"}, InputError, "unknown key 'txt'; audio is under audio, speech"),
@@ -369,7 +370,7 @@ def test_reading_ahead_in_a_thread_changes_no_answer(pipe):
     assert_same(pipe(inputs, num_workers=2, batch_size=2), expected)
     assert_same(list(pipe(iter(inputs), num_workers=1)), expected)
     assert_same(next(pipe(iter(inputs), num_workers=1)), expected[0])  # and the rest is never asked for
-    with pytest.raises(InputError, match="input 1: unknown key 'x'"):
+    with pytest.raises(InputError, match="input 2: unknown key 'x'"):
         pipe([inputs[0], {"x": 1}], num_workers=1)
 
 
@@ -391,7 +392,7 @@ def test_a_recording_at_a_web_address(pipe, tmp_path, monkeypatch):
 def test_an_input_that_cannot_be_used_is_named(pipe, bad, error, message):
     with pytest.raises(error) as caught:
         pipe([clip(0.1), bad, clip(0.2)], batch_size=2)
-    assert str(caught.value).startswith("input 1")
+    assert str(caught.value).startswith("input 2")
     assert message in str(caught.value)
     with pytest.raises(error, match=r"^the input"):
         pipe(bad)
@@ -406,7 +407,7 @@ def test_bad_inputs_are_reported_beside_the_good(pipe, tmp_path):
         assert_same(answers[::2], pipe(inputs[::2]))
         for number, answer in enumerate(answers[1::2]):
             assert list(answer) == ["error"]
-            assert answer["error"].startswith(f"input {2 * number + 1}")
+            assert answer["error"].startswith(f"input {2 * number + 2}")
     assert "notes.wav): cannot be decoded" in answers[1]["error"]
 
 
@@ -437,10 +438,41 @@ def test_a_recording_over_the_callers_limit_is_refused_before_it_is_decoded(pipe
 def test_words_for_the_whole_recording_cannot_be_given_to_windows(pipe):
     with pytest.raises(ValueError, match="which words belong to which window"):
         pipe({"audio": clip(1.0), "text": WORDS}, chunk_length_s=0.5)
-    timeline = {"audio": clip(0.6), "segments": [{"start": 0, "end": 0.1}, {"start": 0.6, "end": 0.7}]}
-    answers = pipe([timeline, {"text": "so"}], errors="return")
-    assert answers[0] == {"error": "input 0: segment 1 starts at 0.6 s, after the end of the recording (0.60 s)"}
-    assert answers[1]["text"] == "so"
+
+
+@pytest.mark.parametrize("errors", ["raise", "return"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_segment_that_cannot_be_answered_costs_no_other(pipe, errors, workers):
+    segments = [
+        {"start": 0, "end": 0.1, "text": "so"},
+        {"start": 0.6, "end": 0.7},
+        {"start": 0.2, "end": 0.2, "text": "oh no"},
+        {"start": "x", "end": 0.2},
+        {"start": 0.3, "end": 9.0},
+    ]
+    timeline = {"audio": clip(0.6), "segments": segments}
+    first, second = pipe([timeline, {"text": "so"}], errors=errors, batch_size=2, num_workers=workers)
+    good = pipe({**timeline, "segments": [segments[0], segments[4]]}, batch_size=2)
+    assert_same([piece for piece in first["timeline"] if "scores" in piece], good["timeline"])
+    assert [piece for piece in first["timeline"] if "error" in piece] == [
+        {"start": None, "end": 0.2, "text": None}
+        | {"error": "segment 4: \"start\" must be a number of seconds, not 'x'"},
+        {"start": 0.2, "end": 0.2, "text": "oh no"}
+        | {"error": "segment 3 (0.2 to 0.2 s) is empty or starts before the recording"},
+        {"start": 0.6, "end": 0.7, "text": None}
+        | {"error": "segment 2 starts at 0.6 s, after the end of the recording (0.60 s)"},
+    ]
+    assert second["text"] == "so"
+    assert_same(pipe.postprocess(pipe.forward(pipe.preprocess(timeline))), first)
+    with pytest.raises(InputError, match=r"segment 1 \(0.2 to 0.2 s\) is empty"):
+        pipe({**timeline, "segments": segments[2:4]})
+
+
+def test_a_piece_that_the_model_cannot_read_costs_no_other(pipe):
+    segments = [{"start": 0, "end": 0.1, "text": "so"}, {"start": 0.1, "end": 3.9, "text": "so"}]
+    whole, long = pipe({"audio": clip(4.0), "segments": segments}, batch_size=2)["timeline"]
+    assert whole["scores"]
+    assert "positions" in long["error"]
 
 
 # ---- checkpoints ---------------------------------------------------------------------------------------------------

@@ -220,7 +220,7 @@ def test_long_clip_is_cut_with_one_warning_that_names_it(caplog, tmp_path):
         batch = processor(audio=[noise(4000), tmp_path / "speech.wav"], sampling_rate=RATE, return_tensors="np")
     np.testing.assert_array_equal(batch["input_values"], np.stack([noise(4000), noise(RATE)[:4000]]))
     assert [record.getMessage() for record in caplog.records] == [
-        f"sample 1 ({tmp_path / 'speech.wav'}): 1.00 s of audio, longer than the limit of 0.25 s; the end is cut off"
+        f"sample 2 ({tmp_path / 'speech.wav'}): 1.00 s of audio, longer than the limit of 0.25 s; the end is cut off"
     ]
 
 
@@ -268,8 +268,8 @@ def test_long_text_is_truncated_with_a_warning(raw_processor, caplog):
         assert processor(text="i am so happy", max_length=3)["input_ids"] == [[2, 4, 3]]
     assert batch["input_ids"] == [[2, 6, 7, 3], [2, 4, 5, 3]]
     assert [record.getMessage() for record in caplog.records] == [
-        "sample 1: a text of 6 tokens is truncated to 4",
-        "sample 0: a text of 6 tokens is truncated to 3",
+        "sample 2: a text of 6 tokens is truncated to 4",
+        "sample 1: a text of 6 tokens is truncated to 3",
     ]
 
 
@@ -347,12 +347,12 @@ except ImportError as error:
         ({}, ValueError, "nothing to process"),
         ({"audio": []}, ValueError, "audio=[] holds no samples"),
         ({"text": []}, ValueError, "text=[] holds no samples"),
-        ({"text": ["so", None]}, ValueError, "sample 1: the text must be a str, not NoneType"),
-        ({"text": 3}, ValueError, "sample 0: the text must be a str, not int"),
-        ({"text": [["so", "happy"]]}, ValueError, "sample 0: the text must be a str, not list"),
-        ({"audio": [noise(9), None]}, AudioError, "sample 1: NoneType"),
-        ({"audio": [noise(9), noise(9) * np.nan]}, AudioError, "sample 1: NaN"),
-        ({"audio": ["gone.wav"]}, AudioError, "sample 0 (gone.wav): no such file"),
+        ({"text": ["so", None]}, ValueError, "sample 2: the text must be a str, not NoneType"),
+        ({"text": 3}, ValueError, "sample 1: the text must be a str, not int"),
+        ({"text": [["so", "happy"]]}, ValueError, "sample 1: the text must be a str, not list"),
+        ({"audio": [noise(9), None]}, AudioError, "sample 2: NoneType"),
+        ({"audio": [noise(9), noise(9) * np.nan]}, AudioError, "sample 2: NaN"),
+        ({"audio": ["gone.wav"]}, AudioError, "sample 1 (gone.wav): no such file"),
         ({"audio": np.zeros((2, 900)), "text": ["so", "so"]}, ValueError, "{'audio': 1, 'text': 2}"),
         ({"text": ["so"], "sample_names": ["a", "b"]}, ValueError, "{'text': 1, 'sample_names': 2}"),
         ({"audio": noise(9), "audio_kwargs": {"max_length": 3}}, ValueError, "['max_length']"),
@@ -370,7 +370,7 @@ def test_clip_without_finite_features_is_refused():
     processor = DRKFProcessor(EXTRACTORS["log_mel"](), word_tokenizer(), min_audio_samples=400)
     with (
         np.errstate(all="ignore"),
-        pytest.raises(AudioError, match=r"sample 1: SeamlessM4T.* raise min_audio_samples=400"),
+        pytest.raises(AudioError, match=r"sample 2: SeamlessM4T.* raise min_audio_samples=400"),
     ):
         processor(audio=[noise(2000), noise(400)], sampling_rate=RATE)
 

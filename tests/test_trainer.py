@@ -91,7 +91,7 @@ def test_labels_may_be_names(tmp_path: Path):
     names = run.train_dataset.map(lambda row: {"label": run.model.config.id2label[row["label"]]}, features=None)
     numbers, named = (run.evaluate(rows) for rows in (run.train_dataset, names.cast_column("label", Value("string"))))
     assert named["eval_loss"] == numbers["eval_loss"]
-    with pytest.raises(InputError, match="row 0: label 'angri' is none of 'LABEL_0'"):
+    with pytest.raises(InputError, match="row 1: label 'angri' is none of 'LABEL_0'"):
         run.data_collator([{**run.train_dataset[0], "label": "angri"}])
 
 

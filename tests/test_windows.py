@@ -108,20 +108,35 @@ def test_any_segments_are_slices(ends, samples):
     [
         ([], ValueError, "holds no segment"),
         ("0-1", ValueError, "must be a list"),
-        (["0-1"], ValueError, "segment 0 must be"),
-        ([{"start": 0.0, "end": 1.0}, {"start": 0.0}], ValueError, 'segment 1: "end" must be a number'),
-        ([{"start": 0.0, "end": float("nan")}], ValueError, 'segment 0: "end"'),
-        ([{"start": 0.0, "end": 1.0, "text": 3}], ValueError, "segment 0: the text must be a str"),
-        ([{"start": 0.0, "end": 1.0}, {"start": 1.0, "end": 1.0}], ValueError, "segment 1 (1 to 1 s) is empty"),
-        ([{"start": -0.5, "end": 1.0}], ValueError, "segment 0 (-0.5 to 1 s)"),
+        (["0-1"], ValueError, "segment 1 must be"),
+        ([{"start": 0.0, "end": 1.0}, {"start": 0.0}], ValueError, 'segment 2: "end" must be a number'),
+        ([{"start": 0.0, "end": float("nan")}], ValueError, 'segment 1: "end"'),
+        ([{"start": 0.0, "end": 1.0, "text": 3}], ValueError, "segment 1: the text must be a str"),
+        ([{"start": 0.0, "end": 1.0}, {"start": 1.0, "end": 1.0}], ValueError, "segment 2 (1 to 1 s) is empty"),
+        ([{"start": -0.5, "end": 1.0}], ValueError, "segment 1 (-0.5 to 1 s)"),
         (
             [{"start": 0.0, "end": 1.0}, {"start": 2.0, "end": 3.0}],
             ValueError,
-            "segment 1 starts at 2 s, after the end",
+            "segment 2 starts at 2 s, after the end",
         ),
     ],
 )
 def test_segments_that_cannot_be_read_are_named(segments, error, message):
+    if len(segments) > 1 and not isinstance(segments, str):
+        good, bad = sorted(cut_segments(stream_of(2_000), segments), key=lambda piece: piece.error is not None)
+        assert (bounds([good]), good.error) == ([(0, 1_000)], None)
+        assert message in bad.error
+        assert not len(bad.waveform)
+        return
     with pytest.raises(error) as caught:
         list(cut_segments(stream_of(2_000), segments))
     assert message in str(caught.value)
+
+
+def test_a_late_segment_of_a_recording_of_unknown_length_is_found_while_it_is_read():
+    stream = stream_of(2_000)
+    stream.seconds = None
+    late, good = {"start": 2.5, "end": 3.0}, {"start": 1.0, "end": 1.5}
+    pieces = list(cut_segments(stream, [late, good]))
+    assert bounds(pieces[:1]) == [(1_000, 1_500)]
+    assert pieces[1].error == "segment 1 starts at 2.5 s, after the end of the recording (2.00 s)"

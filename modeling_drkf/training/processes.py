@@ -37,7 +37,7 @@ def require_agreement(what: str, value: Any) -> None:
         return
     digests = [""] * dist.get_world_size()
     dist.all_gather_object(digests, hashlib.sha256(json.dumps(value).encode()).hexdigest())
-    if others := [rank for rank, digest in enumerate(digests) if digest != digests[0]]:
+    if others := [rank + 1 for rank, digest in enumerate(digests) if digest != digests[0]]:
         raise OptionError(
-            f"{what} of process {', '.join(map(str, others))} is not that of process 0: give all the same files"
+            f"{what} of process {', '.join(map(str, others))} is not that of process 1: give all the same files"
         )

@@ -37,9 +37,9 @@ def plot_timeline(
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: the timeline is empty.
+        ValueError: the timeline holds no answer.
     """
-    answers = timeline["timeline"]
+    answers = [answer for answer in timeline["timeline"] if "error" not in answer]
     if not answers:
         raise OptionError("There is nothing to draw: the timeline is empty.")
     spans = _spans(answers)

@@ -25,12 +25,11 @@ class SegmentError(DRKFError, ValueError):
 
 @dataclass
 class Cue:
-    """Start and end in seconds, its lines of words without tags, and where it stands."""
+    """Start and end in seconds, and its lines of words without tags."""
 
     start: float
     end: float
     lines: list[str]
-    place: str
 
 
 def parse_cues(text: str, name: str) -> list[Cue]:
@@ -62,11 +61,11 @@ def parse_cues(text: str, name: str) -> list[Cue]:
             )
         for at, following in zip(times, [*times[1:], None], strict=True):
             end = len(block) if following is None else following - _is_name(block, at, following)
-            place = f"{name}, line {first_line + at}"
             if (timing := TIMING.fullmatch(block[at])) is None:
-                raise SegmentError(f"{place}: {block[at]!r} is not of the form 00:01:02,500 {ARROW} 00:01:04,000")
+                place, form = f"{name}, line {first_line + at}", f"00:01:02,500 {ARROW} 00:01:04,000"
+                raise SegmentError(f"{place}: {block[at]!r} is not of the form {form}")
             lines = [words for line in block[at + 1 : end] if (words := _words(line, is_vtt))]
-            cues.append(Cue(_seconds(timing.groups()[:4]), _seconds(timing.groups()[4:]), lines, place))
+            cues.append(Cue(_seconds(timing.groups()[:4]), _seconds(timing.groups()[4:]), lines))
     return _unrolled(cues, is_vtt and WORD_TIME.search(text) is not None)
 
 
@@ -112,7 +111,7 @@ def _unrolled(cues: list[Cue], has_word_times: bool) -> list[Cue]:
     continued = sum(0 < count < len(cue.lines) for cue, count in zip(cues, repeated, strict=True))
     if not has_word_times and (continued < 2 or 3 * continued < len(cues) - 1):
         return cues
-    fresh = [Cue(cue.start, cue.end, cue.lines[count:], cue.place) for cue, count in zip(cues, repeated, strict=True)]
+    fresh = [Cue(cue.start, cue.end, cue.lines[count:]) for cue, count in zip(cues, repeated, strict=True)]
     return [cue for cue, count in zip(fresh, repeated, strict=True) if cue.lines or not count]
 
 

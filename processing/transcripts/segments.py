@@ -55,8 +55,11 @@ def parse_segments(text: str, name: str = "segments") -> list[Segment]:
     Args:
         name: what messages call the text, usually its path.
 
+    A segment whose times or words are no such thing is passed on as it stands: `cut_segments` reports it, and answers
+    the others.
+
     Raises:
-        SegmentError: no such format, a broken cue or item, an end before its start, or no segment at all.
+        SegmentError: no such format, a broken cue, or no segment at all.
     """
     text = text.removeprefix("\ufeff")
     is_json = text.lstrip()[:1] in ("{", "[") and not text.lstrip().lower().startswith(ASS_HEAD)
@@ -84,7 +87,7 @@ def _srt_time(seconds: float) -> str:
 def _parse_cues(text: str, name: str) -> list[Segment]:
     if text.lstrip().lower().startswith(ASS_HEAD):
         raise SegmentError(f"{name}: ASS subtitles are not read; convert them: ffmpeg -i IN.ass OUT.srt")
-    return [_segment(cue.start, cue.end, " ".join(cue.lines), cue.place) for cue in parse_cues(text, name)]
+    return [{"start": cue.start, "end": cue.end, "text": " ".join(cue.lines)} for cue in parse_cues(text, name)]
 
 
 def _parse_json(text: str, name: str) -> list[Segment]:
@@ -99,47 +102,37 @@ def _parse_json(text: str, name: str) -> list[Segment]:
     items = content[key] if key else content
     if not isinstance(items, list):
         raise SegmentError(f"{name}: a list of segments is expected, alone or under one of {', '.join(keys)}")
-    places = [f"{name}, {key or 'item'}[{index}]" for index in range(len(items))]
-    spans = [_json_span(item, place) for item, place in zip(items, places, strict=True)]
-    segments = []
-    for index, (item, place) in enumerate(zip(items, places, strict=True)):
-        start, end = spans[index]
-        if end is None and index + 1 < len(spans):
-            end = spans[index + 1][0]
-        words = item.get("text", "")
-        if not isinstance(words, str):
-            raise SegmentError(f"{place}: the text must be a string, not {type(words).__name__}")
-        end = None if end is None else _number(end, place)
-        segments.append(_segment(_number(start, place), end, " ".join(words.split()), place))
+    spans = [_json_span(item) for item in items]
+    if items and not any(spans):
+        raise SegmentError(
+            f"{name}: no times; an item has start and end, timestamp: [start, end], or offsets: from, to (ms)"
+        )
+    following = [span[0] if span else None for span in [*spans[1:], None]]
+    segments: list[Segment] = []
+    for item, span, next_start in zip(items, spans, following, strict=False):
+        start, end = span or (math.nan, math.nan)
+        words = item.get("text", "") if isinstance(item, dict) else ""
+        words = " ".join(words.split()) if isinstance(words, str) else words
+        segments.append({"start": start, "end": next_start if end is None else end, "text": words})
     return segments
 
 
-def _json_span(item: Any, place: str) -> tuple[Any, Any]:
-    """Start and end in seconds, unchecked."""
-    if isinstance(item, dict):
-        if "start" in item and "end" in item:
-            return item["start"], item["end"]
-        if isinstance(item.get("timestamp"), list) and len(item["timestamp"]) == 2:
-            return tuple(item["timestamp"])
-        offsets = item.get("offsets")
-        if isinstance(offsets, dict) and "from" in offsets and "to" in offsets:
-            return tuple(_number(offsets[key], place) / 1000 for key in ("from", "to"))  # type: ignore[return-value]
-    raise SegmentError(f"{place}: no times; expected start and end, timestamp: [start, end], or offsets: from, to")
+def _json_span(item: Any) -> tuple[Any, Any] | None:
+    """Start and end in seconds, unchecked; None where the item has no times."""
+    if not isinstance(item, dict):
+        return None
+    if "start" in item and "end" in item:
+        return item["start"], item["end"]
+    if isinstance(item.get("timestamp"), list) and len(item["timestamp"]) == 2:
+        return item["timestamp"][0], item["timestamp"][1]
+    offsets = item.get("offsets")
+    if isinstance(offsets, dict) and "from" in offsets and "to" in offsets:
+        return _from_milliseconds(offsets["from"]), _from_milliseconds(offsets["to"])
+    return None
 
 
-def _number(value: Any, place: str) -> float:
+def _from_milliseconds(value: Any) -> Any:
     try:
-        seconds = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-    except OverflowError:
-        seconds = math.inf
-    if not math.isfinite(seconds):
-        raise SegmentError(f"{place}: a time must be a number of seconds, not {str(value)[:40]}")
-    return seconds
-
-
-def _segment(start: float, end: float | None, text: str, place: str) -> Segment:
-    if start < 0 or (end is not None and end < start):
-        raise SegmentError(
-            f"{place}: {start:g} s to {end or 0:g} s; a segment starts at 0 or later and ends after that"
-        )
-    return {"start": start, "end": end, "text": text}
+        return value / 1000
+    except (TypeError, OverflowError):
+        return math.nan

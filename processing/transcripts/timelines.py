@@ -67,6 +67,7 @@ def timeline_srt(timeline: Mapping[str, Any], multi_label: bool = False) -> str:
     return format_srt(
         {"start": answer["start"], "end": answer["end"], "text": _cue(answer, multi_label)}
         for answer in timeline["timeline"]
+        if "error" not in answer
     )
 
 
