@@ -24,7 +24,7 @@ from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predicti
 from processing.evaluation.scoring import score
 
 from .checkpoint import open_pipeline
-from .errors import parse_label_map, writing
+from .errors import writing
 
 PARTS = ("train", "validation", "test")
 EVERYTHING = "all"
@@ -77,11 +77,10 @@ def run_evaluate(
     output_dir: Path | None,
     modality: str = "both",
     batch_size: int = 8,
-    label_map: str | None = None,
-    skip_damaged: Sequence[str] = (),
+    **corpus_options: Any,
 ) -> int:
-    """Scores, prints and writes; returns the exit status."""
-    corpus = read_corpus(corpus_name, data_dir, skip_damaged=skip_damaged, label_map=parse_label_map(label_map))
+    """Scores, prints and writes; returns the exit status. `corpus_options`: see `read_corpus`."""
+    corpus = read_corpus(corpus_name, data_dir, **corpus_options)
     pipe, fold, selection = open_pipeline(model), _fold_of(model), _selection_of(model)
     record, predictions = evaluate(pipe, corpus, fold, split, modality, batch_size)
     record, predictions = {"model": model, "selection": selection, **record}, replace(predictions, selection=selection)

@@ -10,7 +10,7 @@ from processing.transcripts.timelines import PICTURES, check_output
 
 from ..checkpoint import DEMO_CHECKPOINT, open_pipeline, require_checkpoint
 from ..command import app
-from ..errors import printable, require_extra, require_file, writing
+from ..errors import parse_label_map, printable, require_extra, require_file, writing
 
 
 class Modality(StrEnum):
@@ -88,6 +88,9 @@ def evaluate(
     label_map: Annotated[
         str | None, typer.Option(help="The corpus' labels as the checkpoint's: '{\"hap\": \"joy\"}'.")
     ] = None,
+    audio_root: Annotated[
+        Path | None, typer.Option(help="Take clips from this folder, whatever root the listed paths have.")
+    ] = None,
     skip_damaged: Annotated[list[str] | None, typer.Option(help="Kinds of damaged rows to leave out.")] = None,
 ) -> None:
     """Score a checkpoint on a corpus: metrics with formulas and intervals, and every prediction.
@@ -105,11 +108,9 @@ def evaluate(
     require_checkpoint(model)
     from ..evaluate import run_evaluate
 
-    raise typer.Exit(
-        run_evaluate(
-            model, corpus, source, split, output_dir, modality.value, batch_size, label_map, skip_damaged or []
-        )
-    )
+    options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root}
+    options["skip_damaged"] = skip_damaged or []
+    raise typer.Exit(run_evaluate(model, corpus, source, split, output_dir, modality.value, batch_size, **options))
 
 
 @app.command("explain", short_help="Draw where a checkpoint looked.")

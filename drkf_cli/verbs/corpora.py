@@ -9,6 +9,9 @@ import typer
 from ..command import app
 from ..errors import parse_label_map, writing
 
+AudioRoot = Annotated[
+    Path | None, typer.Option(help="Take clips from this folder, whatever root and separators the listed paths have.")
+]
 LabelMap = Annotated[str | None, typer.Option(help='Other names for labels: \'{"excited": "happy"}\'.')]
 
 
@@ -30,6 +33,7 @@ def doctor(
         list[str] | None, typer.Option(help="Kinds of damaged rows that training will skip.")
     ] = None,
     label_map: LabelMap = None,
+    audio_root: AudioRoot = None,
     decode: Annotated[
         bool | None,
         typer.Option(help="Decode every clip, or read headers only; by default up to 4 GiB of clips are decoded."),
@@ -40,7 +44,7 @@ def doctor(
 
     from processing.corpora.doctor import examine
 
-    options: dict[str, Any] = {"label_map": parse_label_map(label_map), "decode": decode}
+    options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root, "decode": decode}
     found = examine(corpus, data_dir, skip_damaged=skip_damaged or [], **options)
     rich.print(found)
     if output_dir is not None:
@@ -62,9 +66,10 @@ def prepare_corpus(
     corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
     skip_damaged: Annotated[list[str] | None, typer.Option(help="Kinds of damaged rows to leave out.")] = None,
     label_map: LabelMap = None,
+    audio_root: AudioRoot = None,
 ) -> None:
     """Decode a corpus once (videos with ffmpeg) to 16 kHz FLAC files beside a manifest. Can be resumed."""
     from processing.corpora.prepare import prepare
 
-    options: dict[str, Any] = {"label_map": parse_label_map(label_map)}
+    options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root}
     typer.echo(f"Manifest: {prepare(corpus, data_dir, output_dir, skip_damaged=skip_damaged or [], **options)}")

@@ -32,7 +32,18 @@ TRAINING_DEFAULTS = {
 """Where the script departs from `TrainingArguments`: each epoch is validated, the best one is kept."""
 
 WHERE_AND_HOW = (
-    *("manifest", "data_dir", "fold", "folds", "fold_file", "seed", "seeds", "output_dir", "resume_from_checkpoint"),
+    *(
+        "manifest",
+        "data_dir",
+        "audio_root",
+        "fold",
+        "folds",
+        "fold_file",
+        "seed",
+        "seeds",
+        "output_dir",
+        "resume_from_checkpoint",
+    ),
     *("report_to", "run_name", "disable_tqdm", "push_to_hub", "save_total_limit", "use_cpu", "skip_damaged"),
 )
 WHERE_AND_HOW_PREFIXES = ("hub_", "log", "dataloader_", "trackio_")
@@ -157,6 +168,10 @@ class DataArguments:
     )
     corpus: str = field(default="manifest", metadata={"help": "Which reader reads data_dir; see `drkf corpora`."})
     data_dir: str | None = field(default=None, metadata={"help": "The corpus' folder (or file, or Hub id)."})
+    audio_root: str | None = field(
+        default=None,
+        metadata={"help": "Take clips from this folder, whatever root and separators the listed paths have."},
+    )
     label_map: dict | str | None = field(
         default=None, metadata={"help": 'Renames or merges labels: {"excited": "happy"}.'}
     )

@@ -57,8 +57,13 @@ def run_experiment(
     require_joined(training.world_size)
     require_unfinished(Path(str(training.output_dir)), training)
     with training.main_process_first(desc="reading the corpus"):
-        skipped = data.skip_damaged or ()
-        corpus = read_corpus(data.corpus, str(data.data_dir), skip_damaged=skipped, label_map=data.label_map)
+        corpus = read_corpus(
+            data.corpus,
+            str(data.data_dir),
+            skip_damaged=data.skip_damaged or (),
+            label_map=data.label_map,
+            audio_root=data.audio_root,
+        )
     if corpus.report.problems and training.process_index == 0:
         print(corpus.report.table())
     shares = data.validation_share, data.test_share, data.split_seed

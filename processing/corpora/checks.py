@@ -7,9 +7,11 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ..excerpt_drkf import Excerpt
 from ..waveform_drkf import AudioError
+from .paths import whereabouts
 from .report import ProblemKind, Report, plural
 from .scan import VIDEO_SUFFIXES, AudioFacts, classify, scan_audio
 from .utterance import Utterance
@@ -67,13 +69,17 @@ def check_audio(
     utterances: Sequence[Utterance],
     report: Report,
     *,
+    folder: Path,
     known_damage: Mapping[str, str],
     scan: bool,
     decode: bool | None,
     videos: bool,
     progress: bool,
 ) -> None:
-    """Looks at every clip when `scan` (see `scan_audio` for `decode`), otherwise only whether the file exists."""
+    """Looks at every clip when `scan` (see `scan_audio` for `decode`), otherwise only whether the file exists.
+
+    Files that missing paths may mean are looked for in `folder`.
+    """
     paths = [utterance.audio for utterance in utterances if utterance.audio]
     facts = scan_audio(paths, progress=progress, decode=decode) if scan else {p: _existence(p) for p in paths}
     undecoded = [found for found in facts.values() if not found.digest and not (found.kind and found.kind.is_error)]
@@ -81,6 +87,9 @@ def check_audio(
         count = plural(len(undecoded), "clip")
         detail = f"{count} judged by the header alone: damage inside, silence and copies unseen"
         report.add(ProblemKind.NOT_DECODED, detail)
+    missing = [path for path, found in facts.items() if found.kind is ProblemKind.MISSING_AUDIO]
+    there, audio_root = whereabouts(missing, folder) if missing else ({}, None)
+    there |= {utterance.audio: utterance.nearby for utterance in utterances if utterance.nearby}
     for utterance in utterances:
         if not utterance.audio:
             add_problem(report, utterance, ProblemKind.MISSING_AUDIO, "the row names no audio file")
@@ -92,9 +101,12 @@ def check_audio(
             add_problem(report, utterance, ProblemKind.VIDEO_AUDIO, "the processor reads no videos")
         if found.kind:
             remedy = known_damage.get(utterance.utterance_id) if found.kind.is_error else None
-            name = os.path.basename(utterance.audio)
-            known = name in f"{utterance.utterance_id} {found.detail}"
-            add_problem(report, utterance, found.kind, found.detail if known else f"{name}: {found.detail}", remedy)
+            name, detail = os.path.basename(utterance.audio), found.detail
+            if utterance.audio in there:
+                detail += f"; there is {there[utterance.audio]}"
+                remedy = remedy or (audio_root and f"take the clips from there: --audio-root {audio_root}")
+            known = name in f"{utterance.utterance_id} {detail}"
+            add_problem(report, utterance, found.kind, detail if known else f"{name}: {detail}", remedy)
 
 
 def _cut(found: AudioFacts, utterance: Utterance) -> AudioFacts:

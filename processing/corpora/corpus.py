@@ -11,8 +11,10 @@ from typing import Any, Literal
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from .checks import check_audio, check_ids, check_text
+from .folders import absolute
 from .labels import check_labels, check_rare_classes
 from .leaks import LEAKS, check_repeats, check_shared, check_speakers, sound_of
+from .paths import relocate
 from .report import CorpusError, ProblemKind, Report, skip_rules
 from .splits import check_splits
 from .utterance import CorpusSpec, Utterance
@@ -137,6 +139,7 @@ def survey(
     *,
     label_map: Mapping[str, str] | None = None,
     label_names: Sequence[str] | None = None,
+    audio_root: str | Path | None = None,
     scan: bool = True,
     decode: bool | None = None,
     videos: bool = False,
@@ -149,6 +152,7 @@ def survey(
         data_dir: the corpus' top folder, or the file that lists it.
         label_map: source label -> class, in addition to the corpus' own map (order of classes: see `class_names`).
         label_names: the classes in order, in place of the corpus' own; applies after `label_map`.
+        audio_root: a folder to take clips from: those whose path below it is the end of the listed one.
         scan: look at each clip's length and damage; otherwise only whether the file exists.
         decode: decode every clip (True) or read its header (False); by default it depends on their size together.
         videos: whether the caller can use videos; training cannot.
@@ -160,6 +164,9 @@ def survey(
     """
     report = Report(spec.title)
     utterances = spec.read(data_dir, report, **options)
+    if audio_root is not None:
+        relocate(utterances, audio_root)
+    folder = absolute(data_dir)
     check_ids(utterances, report)
     names = check_labels(
         utterances,
@@ -175,6 +182,7 @@ def survey(
     check_speakers(utterances, report)
     check_text(inside, report)
     look: dict[str, Any] = {"scan": scan, "decode": decode, "videos": videos, "progress": progress}
+    look["folder"] = folder.parent if folder.is_file() else folder
     check_audio(inside, report, known_damage=spec.known_damage, **look)
     check_repeats(inside, report)
     check_rare_classes(inside, names, report)

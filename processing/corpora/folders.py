@@ -62,6 +62,13 @@ class AudioFolder:
         """The clip's file; where there is none, the path at which one is expected."""
         return self._by_stem.get(stem) or str(self.folder / f"{stem}{suffix}")
 
+    def __contains__(self, stem: str) -> bool:
+        return stem in self._by_stem
+
+    def first_with(self, part: str) -> str | None:
+        """A file whose stem holds `part`."""
+        return next((path for stem, path in self._by_stem.items() if part in stem), None)
+
     def report_unlisted(self, listed: Iterable[str], report: Report) -> None:
         """Records the files that no annotation names, once for the folder."""
         if unlisted := sorted(self._by_stem.keys() - set(listed)):

@@ -33,7 +33,7 @@ class ProblemKind(StrEnum):
 
     MISSING_FILE = "missing_file", "error", "restore the file or folder, or point to the corpus' top folder"
     UNREADABLE_FILE = "unreadable_file", "error", "save the file again in the format that its name says"
-    MISSING_COLUMN = "missing_column", "error", "rename the column in the file or name the right one in the call"
+    MISSING_COLUMN = "missing_column", "error", "rename the column in the file"
     MALFORMED_ROW = "malformed_row", "error", "correct the row; a field that holds the separator needs double quotes"
     NO_UTTERANCES = (
         "no_utterances",
@@ -48,7 +48,11 @@ class ProblemKind(StrEnum):
         "error",
         "call it train, validation or test, or leave out the column: then the protocol divides the corpus",
     )
-    MISSING_AUDIO = "missing_audio", "error", "restore the file or correct its path"
+    MISSING_AUDIO = (
+        "missing_audio",
+        "error",
+        "restore the file or correct its path; clips in another folder: --audio-root FOLDER",
+    )
     UNREADABLE_AUDIO = "unreadable_audio", "error", "copy the file again from its source, or convert it to WAV or FLAC"
     EMPTY_AUDIO = "empty_audio", "error", "record or copy the clip again: it holds no samples"
     VIDEO_AUDIO = "video_audio", "error", "convert the corpus once with `drkf prepare`, and train on what that writes"

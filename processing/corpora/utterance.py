@@ -17,7 +17,8 @@ class Utterance:
 
     `labels` are the source's names, one unless `multi_label`; `file` and `row` say where the row stands; `kinds` are
     the problems found with it; `duration` is in seconds and `digest` tells the clip's sound, both None while unknown.
-    The clip is `audio` from `start` to `end` (seconds), where they are given. A soft label has `weights`, a share of 1
+    The clip is `audio` from `start` to `end` (seconds), where they are given; `nearby` is a file that may be
+    meant where there is no `audio`. A soft label has `weights`, a share of 1
     for each of `labels`, which begin with the likeliest.
     """
 
@@ -34,6 +35,7 @@ class Utterance:
     row: int | None = None
     start: float | None = None
     end: float | None = None
+    nearby: str | None = None
     duration: float | None = None
     digest: str | None = None
     kinds: set[ProblemKind] = field(default_factory=set)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from ..folders import AudioFolder, absolute, locate
@@ -43,10 +44,12 @@ def read_utterances(data_dir: str | Path, report: Report) -> list[Utterance]:
             detail = f"Speaker, Text and EmoAnnotation.final_mul_emo are needed ({type(error).__name__}: {error})"
             report.add(ProblemKind.MALFORMED_ROW, detail, file=file, utterance_id=name)
             continue
+        audio, nearby = _clip(clips, speaker, show, name)
         utterances.append(
             Utterance(
                 utterance_id=name,
-                audio=clips.path(f"{speaker}_{name}"),
+                audio=audio,
+                nearby=nearby,
                 text=text or "",
                 labels=labels,
                 multi_label=True,
@@ -58,6 +61,16 @@ def read_utterances(data_dir: str | Path, report: Report) -> list[Utterance]:
         )
     clips.report_unlisted((Path(utterance.audio).stem for utterance in utterances), report)
     return utterances
+
+
+def _clip(clips: AudioFolder, speaker: str, show: str, name: str) -> tuple[str, str | None]:
+    """An utterance's clip; where there is none, where it should lie, and the clip with another speaker's letter."""
+    stem = f"{speaker}_{name}"
+    if stem in clips:
+        return clips.path(stem), None
+    sibling = next((clips.path(f"{letter}_{name}") for letter in ascii_uppercase if f"{letter}_{name}" in clips), None)
+    neighbour = sibling or clips.first_with(f"_{show}_")
+    return str(Path(neighbour).with_name(f"{stem}.wav")) if neighbour else clips.path(stem), sibling
 
 
 def _read_splits(root: Path, report: Report) -> dict[str, str]:
