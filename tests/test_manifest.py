@@ -157,7 +157,9 @@ def test_every_damage_is_named_at_its_row_in_one_report(folder):
     assert kinds_at(report.blocking()) == ERRORS
     message = str(caught.value)
     assert message == report.table()
-    assert f"{path}:3 [a.wav]: the id stands first at {path}:2" in message
+    assert message.startswith(f"manifest in {folder}: 13 errors to solve, 7 warnings")
+    assert "manifest.csv:3 [a.wav]: the id stands first at manifest.csv:2" in message
+    assert message.count(str(folder)) == 1
     assert "column 'speker' is not read (did you mean 'speaker'?)" in message
     assert "lines 19-20 were not read" in message
     assert all(problem.remedy for problem in report.problems)
@@ -213,7 +215,7 @@ def test_a_missing_column_suggests_the_nearest_name(folder):
 def test_unusable_files_are_named(tmp_path, name, content, kind):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(CorpusError, match=re.escape(str(tmp_path / name))) as caught:
+    with pytest.raises(CorpusError, match=rf"    (\S+/)?{re.escape(name)}") as caught:
         read_manifest(tmp_path / name, progress=False)
     assert {kind, "no_utterances"} <= set(caught.value.report.counts())
 

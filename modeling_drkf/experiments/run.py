@@ -232,6 +232,7 @@ class Run:
             },
             **self.scores,
             "excluded": self.corpus.report.excluded,
+            "excluded_labels": self.corpus.report.excluded_labels,
             "options": self.options,
             "initial_weights": self.initial_weights,
             "train_seconds": self.train_seconds,

@@ -62,6 +62,7 @@ class Survey:
         rules |= {ProblemKind.OUTSIDE_CLASSES}
         kept: list[Utterance] = []
         excluded: dict[str, list[str]] = defaultdict(list)
+        labels: dict[str, Counter[str]] = defaultdict(Counter)
         for problem in self.report.problems:
             if problem.kind is ProblemKind.MALFORMED_ROW and problem.kind in rules:
                 excluded[problem.kind.value].append(problem.utterance_id or problem.place)
@@ -69,9 +70,11 @@ class Survey:
             broken = utterance.kinds & rules
             for kind in broken:
                 excluded[kind.value].append(utterance.utterance_id)
+                labels[kind.value].update(utterance.labels)
             if not broken:
                 kept.append(utterance)
         self.report.excluded = dict(excluded)
+        self.report.excluded_labels = {kind: dict(counts.most_common()) for kind, counts in labels.items()}
         self.report.problems = [problem for problem in self.report.problems if problem.kind not in LEAKS]
         check_shared([utterance for utterance in kept if not utterance.is_broken], self.report)
         return kept
@@ -162,11 +165,12 @@ def survey(
     Raises:
         ValueError: `label_map` or `label_names` is invalid.
     """
-    report = Report(spec.title)
+    folder = absolute(data_dir)
+    folder = folder.parent if folder.is_file() else folder
+    report = Report(spec.title, folder if folder.is_dir() else None)
     utterances = spec.read(data_dir, report, **options)
     if audio_root is not None:
         relocate(utterances, audio_root)
-    folder = absolute(data_dir)
     check_ids(utterances, report)
     names = check_labels(
         utterances,
@@ -181,8 +185,7 @@ def survey(
     inside = [utterance for utterance in utterances if ProblemKind.OUTSIDE_CLASSES not in utterance.kinds]
     check_speakers(utterances, report)
     check_text(inside, report)
-    look: dict[str, Any] = {"scan": scan, "decode": decode, "videos": videos, "progress": progress}
-    look["folder"] = folder.parent if folder.is_file() else folder
+    look: dict[str, Any] = {"folder": folder, "scan": scan, "decode": decode, "videos": videos, "progress": progress}
     check_audio(inside, report, known_damage=spec.known_damage, **look)
     check_repeats(inside, report)
     check_rare_classes(inside, names, report)

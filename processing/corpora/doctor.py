@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,16 +88,17 @@ class Examination:
         tables = [_count_table(axis, counts) for axis, counts in self.counts.items() if counts]
         figures = ", ".join(f"{name} {value:g}" for name, value in self.duration_statistics().items())
         parts: list[Any] = [Text.assemble((self.title, "bold"), ": ", verdict), *tables]
-        parts += [Text(f"durations (s): {figures}"), self._overlap_table(), Text(self.report.table())]
+        parts += [Text(f"durations (s): {figures}"), *([self._overlap_table()] if self.overlaps else [])]
+        parts.append(Text(self.report.table()))
         return Group(*parts)
 
     def _overlap_table(self) -> Table:
         title = f"utterances that share something with another {self.overlap_axis}"
-        rows = [
-            (o.part, *map(str, (o.utterances, o.same_speaker, o.same_session, o.same_text, o.same_audio)))
-            for o in self.overlaps
-        ]
-        return _table(title, [self.overlap_axis, "utterances", "speaker", "session", "text", "audio"], rows)
+        figures = {
+            o.part: (o.utterances, o.same_speaker, o.same_session, o.same_text, o.same_audio) for o in self.overlaps
+        }
+        columns = [self.overlap_axis, "utterances", "same speaker", "same session", "same text", "same audio"]
+        return _table(title, columns, _longest_first(figures))
 
 
 def examine(name: str, data_dir: str | Path, *, skip_damaged: Iterable[str] | str = (), **options: Any) -> Examination:
@@ -135,15 +136,24 @@ def _values(utterance: Utterance, axis: str) -> tuple[str, ...]:
 
 
 def _count_table(axis: str, counts: list[Count]) -> Table:
-    if len(counts) > LONGEST_TABLE:
-        counts = sorted(counts, key=lambda count: -count.annotated)
-    shown, hidden = counts[:LONGEST_TABLE], counts[LONGEST_TABLE:]
     stated = any(count.published is not None for count in counts)
-    rows = [(c.value, f"{c.annotated:,}", f"{c.usable:,}", *([_comparison(c)] if stated else [])) for c in shown]
+    rows = _longest_first({count.value: (count.annotated, count.usable) for count in counts})
+    if not stated:
+        return _table(None, [axis, "utterances", "usable"], rows)
+    published = {count.value: _comparison(count) for count in counts}
+    return _table(
+        None, [axis, "utterances", "usable", "published"], [(*row, published.get(row[0], "")) for row in rows]
+    )
+
+
+def _longest_first(figures: Mapping[str, tuple[int, ...]]) -> list[tuple[str, ...]]:
+    """Rows of a table; of more than `LONGEST_TABLE` the largest, and the sums of the others."""
+    if len(figures) > LONGEST_TABLE:
+        figures = dict(sorted(figures.items(), key=lambda item: -item[1][0]))
+    shown, hidden = list(figures.items())[:LONGEST_TABLE], list(figures.values())[LONGEST_TABLE:]
     if hidden:
-        sums = sum(c.annotated for c in hidden), sum(c.usable for c in hidden)
-        rows.append((f"... and {len(hidden):,} more", *(f"{number:,}" for number in sums), *([""] if stated else [])))
-    return _table(None, [axis, "utterances", "usable", *(["published"] if stated else [])], rows)
+        shown.append((f"... and {len(hidden):,} more", tuple(map(sum, zip(*hidden, strict=True)))))
+    return [(name, *(f"{number:,}" for number in numbers)) for name, numbers in shown]
 
 
 def _comparison(count: Count) -> str:

@@ -92,7 +92,7 @@ def _convert_sound(utterance: Utterance, partial: Path) -> Failure | None:
     try:
         waveform = load_audio(excerpt(utterance.audio, utterance.start, utterance.end), SAMPLING_RATE)
     except AudioError as error:
-        return ProblemKind.UNREADABLE_AUDIO, str(error)
+        return ProblemKind.UNREADABLE_AUDIO, f"{os.path.basename(utterance.audio)}: {error.reason}"
     soundfile.write(partial, waveform, SAMPLING_RATE, subtype="PCM_16")
     return None
 

@@ -7,6 +7,7 @@ the JSON file all print the same words.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -130,12 +131,15 @@ class Problem:
 class Report:
     """The problems of one corpus, and the utterances that were left out because of them.
 
-    `excluded` maps a problem's kind to the ids (or, where a row has none, to the `file:row`) that its rule excluded.
+    `excluded` maps a problem's kind to the ids (or, where a row has none, to the `file:row`) that its rule excluded,
+    `excluded_labels` to the number of each label among them. The table gives paths below `folder` relative to it.
     """
 
     corpus: str
+    folder: Path | None = None
     problems: list[Problem] = field(default_factory=list)
     excluded: dict[str, list[str]] = field(default_factory=dict)
+    excluded_labels: dict[str, dict[str, int]] = field(default_factory=dict)
     skipped: frozenset[ProblemKind] = frozenset()
 
     def add(
@@ -171,8 +175,18 @@ class Report:
         """A readable summary: per kind its count, the remedy and the first examples."""
         if not self.problems:
             return f"{self.corpus}: no problems found"
+        return self._relative(self._whole_table(examples))
+
+    def _relative(self, text: str) -> str:
+        """The text without the data folder, but in options, which people copy."""
+        if self.folder is None or len(self.folder.parts) < 2:
+            return text
+        return re.sub(rf"(?<!--audio-root ){re.escape(str(self.folder))}/", "", text)
+
+    def _whole_table(self, examples: int) -> str:
         blocking, warnings = len(self.blocking()), sum(not problem.kind.is_error for problem in self.problems)
-        lines = [f"{self.corpus}: {plural(blocking, 'error')} to solve, {plural(warnings, 'warning')}"]
+        where = f" in {self.folder}" if self.folder else ""
+        lines = [f"{self.corpus}{where}: {plural(blocking, 'error')} to solve, {plural(warnings, 'warning')}"]
         for kind, count in self.counts().items():
             lines += self._kind_lines(ProblemKind(kind), count, examples)
         kinds = {problem.kind for problem in self.blocking()}
@@ -185,7 +199,9 @@ class Report:
 
     def _kind_lines(self, kind: ProblemKind, count: int, examples: int) -> Iterable[str]:
         excluded = len(self.excluded.get(kind.value, ()))
-        yield f"  {kind.severity} {kind.value}: {count}" + (f" ({excluded} left out)" if excluded else "")
+        labels = ", ".join(f"{label} {number}" for label, number in self.excluded_labels.get(kind.value, {}).items())
+        left_out = f" ({excluded} left out{f': {labels}' if labels else ''})" if excluded else ""
+        yield f"  {kind.severity} {kind.value}: {count}{left_out}"
         problems = [problem for problem in self.problems if problem.kind is kind]
         for problem in problems[:examples]:
             yield f"    {problem}"
@@ -202,6 +218,7 @@ class Report:
             "counts": self.counts(),
             "skipped": sorted(kind.value for kind in self.skipped),
             "excluded": self.excluded,
+            "excluded_labels": self.excluded_labels,
             "problems": [{**asdict(problem), "severity": problem.kind.severity} for problem in self.problems],
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,19 @@ def _load(data_dir: str | Path, config: str | None, report: Report) -> dict[str,
         else:
             raise FileError(f"no such folder, and {str(data_dir)!r} is no Hub id")
     except Exception as error:  # whatever builders and the network raise, the report must name
-        detail = f"datasets cannot load it ({type(error).__name__}: {error})"
+        causes = dict.fromkeys(f"{type(cause).__name__}: {cause}" for cause in _chain(error))
+        detail = f"datasets cannot load it ({'; because of '.join(causes)})"
         remedy = "check the name, the config and the connection to the Hub"
         report.add(ProblemKind.MISSING_FILE, detail, file=data_dir, remedy=remedy)
         return {}
     return dict(loaded) if isinstance(loaded, DatasetDict) else {ALL: loaded}
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from: of builders, the last one says what is wrong."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _class_names(feature: Any) -> list[str] | None:

@@ -78,5 +78,16 @@ CORPUS = CorpusSpec(
         "train_dia125_utt3": "the release itself is damaged here: skip unreadable_audio",
         "dev_dia110_utt7": "the release itself lacks this clip: skip missing_audio",
     },
-    published={"split": {"train": 9989, "validation": 1109, "test": 2610}},
+    published={
+        "split": {"train": 9989, "validation": 1109, "test": 2610},
+        "class": {
+            "neutral": 6436,
+            "surprise": 1636,
+            "fear": 358,
+            "sadness": 1002,
+            "joy": 2308,
+            "disgust": 361,
+            "anger": 1607,
+        },
+    },
 )
