@@ -1,6 +1,7 @@
 """Checkpoints to rely on: the last file of each is a seal, which tells whether all of it was written and still is."""
 
 import json
+import math
 import os
 import shutil
 import time
@@ -20,6 +21,7 @@ logger = logging.get_logger(__name__)
 
 SEAL = "checkpoint.json"
 CHUNK = 1 << 24
+LATEST = 1e11  # seconds, in the year 5138: what is later is no time
 
 
 class CheckpointError(DRKFError, OSError):
@@ -121,17 +123,34 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _finished(folder: Path) -> list[Path]:
     """Those with a seal, the last written first."""
     finished = [path for path in _checkpoints(folder) if is_finished(path)]
-    return sorted(finished, key=_written, reverse=True)
+    return sorted(finished, key=lambda checkpoint: (_written(checkpoint), _step(checkpoint)), reverse=True)
+
+
+def _step(checkpoint: Path) -> int:
+    number = checkpoint.name.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdecimal() else 0
 
 
 def _written(checkpoint: Path) -> float:
-    return _read_seal(checkpoint).get("written", (checkpoint / SEAL).stat().st_mtime)
+    written: Any = _read_seal(checkpoint).get("written")
+    return written if _is_time(written) else (checkpoint / SEAL).stat().st_mtime
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LATEST
+
+
+def _after_all(folder: Path) -> float:
+    """The time, but later than that of every checkpoint in the folder: clocks go back, and differ between machines."""
+    others = [_written(path) for path in _checkpoints(folder.parent) if path != folder and is_finished(path)]
+    return max([time.time(), *(math.nextafter(written, math.inf) for written in others)])
 
 
 def _read_seal(checkpoint: Path) -> dict[str, Any]:
+    """What the seal holds; nothing where it is damaged."""
     try:
-        seal = json.loads((checkpoint / SEAL).read_text())
-    except (OSError, ValueError):
+        seal = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return seal if isinstance(seal, dict) else {}
 
@@ -141,7 +160,7 @@ def _seal(folder: Path) -> None:
     measures = {name: _measure(path, synchronise=True) for name, path in files.items()}
     partial = folder / f"{SEAL}.partial"
     with partial.open("w") as file:
-        json.dump({"written": time.time(), "files": measures}, file, indent=2)
+        json.dump({"written": _after_all(folder), "files": measures}, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(folder / SEAL)
@@ -154,8 +173,11 @@ def _damage(checkpoint: Path) -> str | None:
     if not is_finished(checkpoint):
         return "its writing was never finished"
     files = _read_seal(checkpoint).get("files")
-    if not isinstance(files, dict):
+    if not isinstance(files, dict) or not files or not all(map(_is_measure, files.values())):
         return f"{SEAL} is not readable"
+    found = (path.relative_to(checkpoint).as_posix() for path in sorted(checkpoint.rglob("*")) if path.is_file())
+    if strangers := [name for name in found if name not in files and not _is_own(name)]:
+        return f"{SEAL} does not list {strangers[0]}"
     for name, expected in files.items():
         path = checkpoint / name
         if not path.is_file():
@@ -165,6 +187,15 @@ def _damage(checkpoint: Path) -> str | None:
         if _measure(path) != expected:
             return f"{name} has changed since it was written"
     return None
+
+
+def _is_measure(value: Any) -> bool:
+    return isinstance(value, dict) and {"bytes", "crc32"} == set(value)
+
+
+def _is_own(name: str) -> bool:
+    """The seal itself, and what operating systems hide in folders."""
+    return name.startswith(SEAL) or Path(name).name.startswith(".")
 
 
 def _measure(path: Path, synchronise: bool = False) -> dict[str, int]:
