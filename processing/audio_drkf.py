@@ -13,13 +13,10 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
-from transformers.utils import logging
 
 from .excerpt_drkf import Excerpt
 from .sound_file_drkf import DECODED_VALUES, SoundFile
 from .waveform_drkf import AudioError, agreed_rate, average, checked_rate, to_mono
-
-logger = logging.get_logger(__name__)
 
 AudioSource: TypeAlias = Any
 """A path (str or path-like), encoded bytes, a binary file object, a 1-D or 2-D array, tensor or list of floats,
@@ -61,8 +58,7 @@ class AudioStream:
             decoded, should it hold more than its header says.
 
     Attributes:
-        seconds: length that the header announces (an estimate for MP3) or the array has, of an excerpt its own; None
-            if not stated.
+        seconds: length that the file or the array has, of an excerpt its own; None if a file does not tell.
         seconds_read: length of what has been read so far.
 
     Raises:
@@ -205,11 +201,8 @@ class AudioStream:
             return
         for block in self._file.blocks(self._first, self._last):
             yield average(block, axis=1)
-        read, announced = self._file.frames_read, self._file.frames
         if self._excerpt is not None:
-            self._excerpt.check(read / self.rate)
-        elif announced is not None and read < 0.95 * announced:  # an MP3 header announces an estimate
-            logger.warning(f"{self.label}: only {read} of about {announced} frames could be decoded; is it truncated?")
+            self._excerpt.check(self._file.frames_read / self.rate)
 
 
 def audio_label(source: AudioSource, name: str) -> str:

@@ -1,7 +1,6 @@
 """load_audio: real files in several formats, raw arrays, and everything that must be refused."""
 
 import io
-import logging
 import tracemalloc
 from pathlib import Path
 
@@ -21,7 +20,6 @@ FORMATS = {
     "flac": ("PCM_24", 1e-6),
     "ogg": ("VORBIS", 0.05),
     "mp3": ("MPEG_LAYER_III", 0.05),
-    "aiff": ("FLOAT", 1e-7),
 }
 
 
@@ -190,7 +188,7 @@ def test_silence_is_legal():
         (np.zeros(9), float("nan"), "implausible sampling rate nan"),
         (np.zeros(9), "16000", "implausible sampling rate '16000'"),
         (np.zeros(9), True, "implausible sampling rate True"),
-        (b"", None, "cannot be decoded"),
+        (b"", None, "the file is empty (0 bytes)"),
         (b"clip.wav", None, "cannot be decoded"),
         (b"RIFF\x00\x00", None, "cannot be decoded"),
         (io.StringIO("text"), None, "binary mode"),
@@ -229,19 +227,12 @@ def test_paths_stand_in_the_message(tmp_path):
         load_audio(file, RATE)
 
 
-@pytest.mark.parametrize("file_format", ["WAV", "AIFF", "FLAC", "CAF"])
+@pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG"])
 @pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])
 def test_truncated_files_are_refused(file_format, kept):
     data = encoded(np.random.default_rng(0).uniform(-0.5, 0.5, RATE), file_format=file_format)
     with pytest.raises(AudioError, match=r"truncated|cannot be decoded"):
         load_audio(data[: int(kept * len(data))], RATE)
-
-
-def test_truncated_mp3_is_reported(caplog):
-    data = encoded(np.random.default_rng(0).uniform(-0.5, 0.5, RATE), file_format="MP3")
-    with caplog.at_level(logging.WARNING):
-        assert 0 < len(load_audio(data[: len(data) // 2], RATE, name="sample 4")) < RATE
-    assert "sample 4: only" in caplog.text
 
 
 def test_streamed_wav_with_a_placeholder_size_is_whole():
@@ -256,7 +247,7 @@ def test_streamed_wav_with_a_placeholder_size_is_whole():
 @pytest.mark.filterwarnings("ignore:Exception ignored from cffi callback")  # seeks before the start of a corrupt file
 @settings(max_examples=150, deadline=None)
 @given(
-    template=st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF", None]),
+    template=st.sampled_from(["WAV", "FLAC", "OGG", "MP3", None]),
     position=st.floats(0, 1),
     junk=st.binary(min_size=1, max_size=64),
 )

@@ -25,11 +25,7 @@ VIDEO_SUFFIXES = frozenset({".avi", ".m4a", ".mkv", ".mov", ".mp4", ".webm"})
 SHORT_SECONDS = 0.1
 LONG_SECONDS = 25.0
 SILENT_PEAK = 1e-4  # 80 dB below full scale: the dither of a muted recording
-WHOLE_SHARE = 0.95  # of the length that a header announces; MP3 headers estimate it
 DECODED_BYTES = 4 << 30  # files are decoded without being told to as long as they are no larger together
-OGG_PAGE = b"OggS"
-OGG_SIZES = 23  # from the end of that mark to the sizes of a page's segments, which follow their number
-LARGEST_PAGE = 27 + 255 + 255 * 255  # bytes
 CHUNK = 64  # files per task: the cost of a task is large beside that of one header
 
 Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
@@ -122,7 +118,7 @@ def _examine(path: str, decode: bool) -> AudioFacts:
         return _probe_video(path, decode)
     try:
         with AudioStream(path, 16_000) as stream:
-            if _ends_within_page(path) or (not decode and _lacks_last_sample(path)):
+            if not decode and _lacks_last_sample(path):
                 raise AudioError("truncated: the file ends before its sound")
             return _decoded(stream) if decode or stream.seconds is None else classify(stream.seconds)
     except AudioError as error:
@@ -138,8 +134,6 @@ def _decoded(stream: AudioStream) -> AudioFacts:
     for block in stream:
         digest.update(block.data)
         peak = max(peak, float(np.abs(block).max()))
-    if stream.seconds and stream.seconds_read < WHOLE_SHARE * stream.seconds:
-        raise AudioError(f"truncated: {stream.seconds_read:.2f} s where the header announces {stream.seconds:.2f} s")
     return classify(stream.seconds_read, digest.hexdigest(), peak)
 
 
@@ -153,17 +147,6 @@ def _lacks_last_sample(path: str) -> bool:
             return len(audio.read(1)) == 0
         except soundfile.SoundFileError:
             return True
-
-
-def _ends_within_page(path: str) -> bool:
-    """Whether the last page of an OGG file is cut; its decoders take what is left for the whole."""
-    with open(path, "rb") as file:
-        if file.read(4) != OGG_PAGE:
-            return False
-        file.seek(-min(LARGEST_PAGE, os.path.getsize(path)), os.SEEK_END)
-        _, magic, page = file.read().rpartition(OGG_PAGE)
-    sizes = page[OGG_SIZES : OGG_SIZES + page[OGG_SIZES - 1]] if len(page) >= OGG_SIZES else b""
-    return not magic or not sizes or len(page) < OGG_SIZES + page[OGG_SIZES - 1] + sum(sizes)
 
 
 def _probe_video(path: str, decode: bool) -> AudioFacts:
