@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from processing.errors_drkf import FileError
+from processing.errors_drkf import DRKFError, FileError
 
 DEMO_CHECKPOINT = "runs/demo/both"
 CONFIG = "config.json"
@@ -33,9 +33,17 @@ def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
     try:
         if _is_graph(Path(model)):
             return OnnxEmotionRecognizer.from_pretrained(model, **options)
-        return pipeline(TASK, model=model, device=device, **options)  # type: ignore[call-overload]
+        loading = {"model": model, "device": device, "trust_remote_code": False}  # None asks at the terminal
+        return pipeline(TASK, **loading, **options)  # type: ignore[call-overload]
+    except DRKFError:
+        raise
     except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
         raise FileError(f"{model} cannot be loaded: {error}") from error
+    except (TypeError, AttributeError, LookupError) as error:  # what transformers raises for fields of other types
+        raise FileError(
+            f"{model} cannot be loaded: a field of {CONFIG} or of the processor's files has no valid value "
+            f"({type(error).__name__}: {error}); restore the file from its source"
+        ) from error
 
 
 def require_checkpoint(model: str, graph: bool = True) -> None:

@@ -1,7 +1,8 @@
 """Emotion recognition with an exported ONNX graph: the pipeline's inputs, options and answers, without torch."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,13 @@ from .processing_drkf import DRKFProcessor
 from .recognition_drkf import EmotionRecognizer
 
 GRAPH_FILE = "model.onnx"
+FACTS: dict[str, Callable[[Any], bool]] = {
+    "labels": lambda value: isinstance(value, list) and value != [] and all(isinstance(name, str) for name in value),
+    "problem_type": lambda value: value in ("single_label_classification", "multi_label_classification"),
+    "max_fusion_positions": lambda value: type(value) is int and value > 0,
+    "modality_dropout": lambda value: type(value) in (int, float),
+}
+"""What the metadata of a graph must hold, as JSON, and whether it does."""
 
 
 class OnnxEmotionRecognizer(EmotionRecognizer):
@@ -31,7 +39,7 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
     """
 
     def __init__(self, processor: DRKFProcessor, session: Any, **options: Any):
-        facts = {name: json.loads(value) for name, value in session.get_modelmeta().custom_metadata_map.items()}
+        facts = graph_facts(session.get_modelmeta().custom_metadata_map, str(options.get("checkpoint", "the graph")))
         self.session = session
         self.max_fusion_positions = facts["max_fusion_positions"]
         self._outputs = [output.name for output in session.get_outputs()]
@@ -61,7 +69,7 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
 
         Raises:
             FileNotFoundError: the folder holds no exported graph.
-            ValueError: the graph cannot be loaded.
+            ValueError: the graph cannot be loaded, or lacks what `drkf export onnx` writes into it.
             ImportError: onnxruntime is not installed.
         """
         graph = Path(folder) / GRAPH_FILE
@@ -90,3 +98,23 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
             ) from error
         outputs: dict[str, np.ndarray | None] = {"consistency_logits": None, "modality_shares": None}
         return outputs | dict(zip(self._outputs, values, strict=True))
+
+
+def graph_facts(metadata: Mapping[str, str], graph: str) -> dict[str, Any]:
+    """What `drkf export onnx` has written into a graph.
+
+    Raises:
+        FileError: an entry is missing or damaged.
+    """
+    facts = {}
+    for name, value in metadata.items():
+        with suppress(ValueError, RecursionError):
+            facts[name] = json.loads(value)
+    for name, is_right in FACTS.items():
+        if name not in facts or not is_right(facts[name]):
+            what = "is damaged" if name in metadata else "is missing"
+            raise FileError(
+                f"{graph}: the entry {name!r} of the graph's metadata {what}; write the graph anew with "
+                "`drkf export onnx CHECKPOINT DIR`"
+            )
+    return facts
