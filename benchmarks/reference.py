@@ -77,8 +77,10 @@ def predict(model: DRKFForEmotionClassification, batch: dict[str, Tensor]) -> tu
 
 def encode(model: DRKFForEmotionClassification, batch: dict[str, Tensor]) -> tuple[Sequence, Sequence]:
     """S_seq and T_seq: what both encoders and adapters alone cost."""
-    speech, text = model.drkf.modality_encoding(
-        batch["input_values"], batch["audio_attention_mask"], batch["input_ids"], batch["attention_mask"]
+    encoding = model.drkf.modality_encoding
+    speech, text = encoding(
+        encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"]),
+        encoding.encode_text(batch["input_ids"], batch["attention_mask"]),
     )
     return (speech.sequence, speech.mask), (text.sequence, text.mask)
 

@@ -7,6 +7,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .orl_speech_lstm import SpeechLSTMConfig  # noqa: F401  registers itself, so that audio_config can be one
+
 LAYER_DROP_FIELDS = ("layerdrop", "encoder_layerdrop")
 POSITIVE_FIELDS = (
     "hidden_size",
@@ -16,8 +18,12 @@ POSITIVE_FIELDS = (
     "num_fusion_heads",
     "fusion_intermediate_size",
     "max_fusion_positions",
+    "speech_pooling",
 )
-SHARE_FIELDS = ("augmentation_dropout", "fusion_dropout", "classifier_dropout", "label_smoothing", "modality_dropout")
+SHARE_FIELDS = (
+    *("adapter_dropout", "augmentation_dropout", "fusion_dropout", "classifier_dropout"),
+    *("label_smoothing", "modality_dropout"),
+)
 WEIGHT_FIELDS = ("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight")
 
 
@@ -34,6 +40,14 @@ class DRKFConfig(PreTrainedConfig):
             Any text encoder that `AutoModel` builds.
         hidden_size (`int`, defaults to 1024): width d to which both encoders are adapted.
         projection_size (`int`, defaults to 1024): width of g's output (Eq. 13).
+        adapter_dropout (`float`, defaults to 0.0): dropout of what the adapters read.
+        speech_pooling (`int`, defaults to 1):
+            So many frames of the speech encoder are averaged to one before the fusion.
+        speech_statistics (`bool`, defaults to `False`):
+            Puts a token before the frames that holds their mean, standard deviation and maximum over time.
+        standardize_states (`bool`, defaults to `False`):
+            Standardises the encoders' states over the training part, and speech over the speaker's clips where some
+            are given. For encoders that are not trained.
         num_augmentation_blocks (`int`, defaults to 5): blocks of a residual autoencoder (sec. 3.2).
         augmentation_sizes (`list[int]`, defaults to [256, 128, 64]):
             widths inside a block, from the outside to the bottleneck.
@@ -93,6 +107,10 @@ class DRKFConfig(PreTrainedConfig):
     text_config: dict | PreTrainedConfig | None = None
     hidden_size: int = 1024
     projection_size: int = 1024
+    adapter_dropout: float | int = 0.0
+    speech_pooling: int = 1
+    speech_statistics: bool = False
+    standardize_states: bool = False
     num_augmentation_blocks: int = 5
     augmentation_sizes: list[int] | tuple[int, ...] = (256, 128, 64)
     augmentation_dropout: float | int = 0.0

@@ -35,7 +35,7 @@ from .losses_drkf import (
 from .orl_cmie_baseline import ContrastiveMutualInformation
 from .orl_decoupled_representations import DecoupledRepresentations, shuffle_emodalities
 from .orl_encoders import check_reads_both_ways, load_pretrained_encoder
-from .orl_modality_encoding import Modality, ModalityEncoding
+from .orl_modality_encoding import Modality, ModalityEncoding, SpeechStates, TextStates, valid_of
 from .orl_progressive_augmentation import ProgressiveAugmentation
 from .outputs_drkf import DRKFClassifierOutput, DRKFModelOutput, modality_shares, requested_outputs
 
@@ -125,11 +125,15 @@ class DRKFModel(DRKFPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_values: Tensor,
-        input_ids: Tensor,
+        input_values: Tensor | None = None,
+        input_ids: Tensor | None = None,
         audio_attention_mask: Tensor | None = None,
         attention_mask: Tensor | None = None,
         output_modality_attention: bool | None = None,
+        speech_states: Tensor | None = None,
+        speech_statistics: Tensor | None = None,
+        text_states: Tensor | None = None,
+        speaker_statistics: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> DRKFModelOutput:
         """
@@ -139,19 +143,30 @@ class DRKFModel(DRKFPreTrainedModel):
             audio_attention_mask: 1 or true where valid, (batch, samples) or (batch, input frames); all, if not given.
             attention_mask: 1 or true where valid, (batch, tokens), padded on either side; all, if not given.
             output_modality_attention: also return attention and modality shares; the configuration's, if not given.
+            speech_states, speech_statistics, text_states: `encode_speech` and `encode_text` of `modality_encoding` in
+                place of `input_values` and `input_ids`: (batch, frames, width), (batch, 3, width) and
+                (batch, tokens, width). The masks are then theirs. For encoders that are not trained.
+            speaker_statistics: center and spread of the statistics of each speaker's clips, (batch, 2, 3, width), in
+                place of the training part's; for `standardize_states`.
             kwargs: `output_hidden_states`, `output_attentions`, `return_dict`, as for every model.
 
         Raises:
             TypeError: another keyword argument is not None.
+            ValueError: a modality is given neither raw nor as states.
         """
         flags = requested_outputs(cast(DRKFConfig, self.config), output_modality_attention, kwargs)
-        speech, text = self.modality_encoding(
-            input_values,
-            audio_attention_mask,
-            input_ids,
-            attention_mask,
-            output_hidden_states=flags.output_hidden_states,
-            output_attentions=flags.output_attentions,
+        recorded = {name: getattr(flags, name) for name in ("output_hidden_states", "output_attentions")}
+        encoding = self.modality_encoding
+        if (input_values is None) is (speech_states is None) or (input_ids is None) is (text_states is None):
+            raise ValueError("give one of input_values and speech_states, and one of input_ids and text_states")
+        speech, text = encoding(
+            encoding.encode_speech(cast(Tensor, input_values), audio_attention_mask, **recorded)
+            if speech_states is None
+            else SpeechStates(speech_states, valid_of(speech_states, audio_attention_mask), speech_statistics),
+            encoding.encode_text(cast(Tensor, input_ids), attention_mask, **recorded)
+            if text_states is None
+            else TextStates(text_states, valid_of(text_states, attention_mask)),
+            speaker_statistics,
         )
         fused = self.fusion_encoder(speech, text, flags)
         return DRKFModelOutput(
@@ -197,20 +212,24 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_values: Tensor,
-        input_ids: Tensor,
+        input_values: Tensor | None = None,
+        input_ids: Tensor | None = None,
         audio_attention_mask: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         speech_present: Tensor | None = None,
         text_present: Tensor | None = None,
         output_modality_attention: bool | None = None,
+        speech_states: Tensor | None = None,
+        speech_statistics: Tensor | None = None,
+        text_states: Tensor | None = None,
+        speaker_statistics: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> DRKFClassifierOutput:
         """
         Args:
-            input_values, input_ids, audio_attention_mask, attention_mask, output_modality_attention, kwargs:
-                see [`DRKFModel.forward`].
+            input_values, input_ids, audio_attention_mask, attention_mask, output_modality_attention, speech_states,
+                speech_statistics, text_states, speaker_statistics, kwargs: see [`DRKFModel.forward`].
             labels: class ids (batch,), or soft labels or multi-hot vectors (batch, classes). With labels, the loss is
                 computed; PA and Emodality shuffling run only then.
             speech_present, text_present: false where modality dropout has blanked a half, (batch,); such halves stay
@@ -225,6 +244,10 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             audio_attention_mask,
             attention_mask,
             output_modality_attention,
+            speech_states,
+            speech_statistics,
+            text_states,
+            speaker_statistics,
             **{**kwargs, "return_dict": True},
         )
         logits = self.emotion_classifier(encoded.pooler_output)

@@ -19,7 +19,16 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 # Speech encoders whose valid frames never depend on padding, as long as `reads_padding` finds nothing else.
-MASKS_ITS_PADDING = ("hubert", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "whisper")
+MASKS_ITS_PADDING = (
+    "hubert",
+    "speech-lstm",
+    "unispeech",
+    "unispeech-sat",
+    "wav2vec2",
+    "wav2vec2-bert",
+    "wavlm",
+    "whisper",
+)
 MASK_EMBEDDING = "masked_spec_embed"  # SpecAugment's; many checkpoints lack it, and training learns it
 
 
@@ -99,7 +108,7 @@ def frame_mask(encoder: Any, mask: Tensor, num_frames: int) -> Tensor:
         if not torch.compiler.is_compiling() and bool((lengths < 1).any()):
             short = int(lengths.argmin())
             raise ValueError(
-                f"sample {short} of the batch is too short for one frame ({int(mask[short].sum())} samples): "
+                f"sample {short + 1} of the batch is too short for one frame ({int(mask[short].sum())} samples): "
                 "pad it (min_audio_samples of the processor)"
             )
     if hasattr(encoder, "_get_feature_vector_attention_mask"):

@@ -11,6 +11,13 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from .configuration_drkf import DRKFConfig
 from .orl_encoders import MASK_EMBEDDING, build_encoder, frame_mask, joined, reads_padding, uses_mask_embedding
+from .orl_speech_statistics import (
+    STATISTICS,
+    SpeechStandardization,
+    Standardization,
+    pooled_in_time,
+    time_statistics,
+)
 
 RECORDED = ("hidden_states", "attentions")
 CONVOLUTIONS = ("conv_kernel", "conv_stride")
@@ -38,11 +45,41 @@ class Modality(NamedTuple):
         return Modality(sequence, mask, summary)
 
 
+class SpeechStates(NamedTuple):
+    """What the speech encoder says of a batch; of a frozen encoder it can be kept.
+
+    Attributes:
+        frames: averaged over `speech_pooling` frames, (batch, frames, width). mask: (batch, frames).
+        statistics: over time, before averaging, (batch, 3, width); None without `speech_statistics`.
+        hidden_states, attentions: a tensor a layer, where they were requested.
+    """
+
+    frames: Tensor
+    mask: Tensor
+    statistics: Tensor | None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class TextStates(NamedTuple):
+    """What the text encoder says of a batch: (batch, tokens, width) and (batch, tokens), valid tokens first."""
+
+    tokens: Tensor
+    mask: Tensor
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
 def masked_mean(sequence: Tensor, mask: Tensor) -> Tensor:
     """Mean over valid positions, summed in float32 or better: (batch, length, d) and (batch, length) to (batch, d)."""
     wide = sequence.to(torch.promote_types(sequence.dtype, torch.float32))
     weights = mask.unsqueeze(-1).to(wide.dtype)
     return ((wide * weights).sum(1) / weights.sum(1).clamp(min=1)).to(sequence.dtype)
+
+
+def valid_of(sequence: Tensor, mask: Tensor | None) -> Tensor:
+    """The mask of a sequence, (batch, length), as booleans; all true, if not given."""
+    return sequence.new_ones(sequence.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
 
 
 def valid_first(sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,14 +102,17 @@ class ModalityEncoding(nn.Module):
         for name, parameter in self.speech_encoder.named_parameters():
             if name == MASK_EMBEDDING and not uses_mask_embedding(audio_config):
                 parameter.requires_grad_(False)
-        self.speech_adapter = self._adapter(audio_config, config.hidden_size)
-        self.text_adapter = self._adapter(text_config, config.hidden_size)
-
-    @staticmethod
-    def _adapter(encoder_config: PreTrainedConfig, hidden_size: int) -> nn.Module:
-        has_own_adapter = getattr(encoder_config, "add_adapter", False)
-        width = encoder_config.output_hidden_size if has_own_adapter else encoder_config.hidden_size
-        return nn.Identity() if width == hidden_size else nn.Linear(width, hidden_size)
+        speech_width, text_width = _width(audio_config), _width(text_config)
+        self.pooling = config.speech_pooling
+        self.speech_adapter = _adapter(speech_width, config.hidden_size)
+        self.text_adapter = _adapter(text_width, config.hidden_size)
+        self.adapter_dropout = nn.Dropout(config.adapter_dropout)
+        self.statistics_adapter = self.speech_standardization = self.text_standardization = None
+        if config.speech_statistics:
+            self.statistics_adapter = nn.Linear(STATISTICS * speech_width, config.hidden_size)
+        if config.standardize_states:
+            self.speech_standardization = SpeechStandardization(speech_width)
+            self.text_standardization = Standardization(text_width)
 
     @property
     def _no_split_modules(self) -> set[str]:
@@ -84,25 +124,18 @@ class ModalityEncoding(nn.Module):
         return self.speech_encoder, self.text_encoder
 
     def forward(
-        self,
-        input_values: Tensor,
-        audio_attention_mask: Tensor | None,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        **flags: bool,
+        self, speech: SpeechStates, text: TextStates, speaker_statistics: Tensor | None = None
     ) -> tuple[Modality, Modality]:
-        """See [`DRKFModel.forward`], whose `output_attentions` and `output_hidden_states` are the flags.
+        """The encoders' states at the common width: speech and text.
 
-        Returns: speech and text.
+        Args:
+            speaker_statistics: what is usual for each sample's speaker, (batch, 2, 3, width); see
+                [`DRKFModel.forward`].
         """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        return (
-            self.encode_speech(input_values, audio_attention_mask, **flags),
-            self.encode_text(input_ids, attention_mask, **flags),
-        )
+        return self._adapt_speech(speech, speaker_statistics), self._adapt_text(text)
 
-    def encode_speech(self, input_values: Tensor, mask: Tensor | None, **flags: bool) -> Modality:
+    def encode_speech(self, input_values: Tensor, mask: Tensor | None, **flags: bool) -> SpeechStates:
+        """Runs the speech encoder; see [`DRKFModel.forward`] for the arguments."""
         input_values = input_values.to(self.speech_encoder.dtype)
         mask = None if mask is None else mask.long()
         if mask is not None and reads_padding(self.speech_encoder.config) and not bool(mask.all()):
@@ -110,21 +143,39 @@ class ModalityEncoding(nn.Module):
         else:
             output = self._encode(input_values, mask, flags)
             frames = output.last_hidden_state
-            valid = (
-                torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
-                if mask is None
-                else frame_mask(self.speech_encoder, mask, frames.shape[1])
-            )
-        speech = self.speech_adapter(output.last_hidden_state)  # (batch, frames, d)
-        return Modality(speech, valid, masked_mean(speech, valid), *_recorded(output))
+            valid = valid_of(frames, None if mask is None else frame_mask(self.speech_encoder, mask, frames.shape[1]))
+        frames = output.last_hidden_state  # (batch, frames, width)
+        statistics = None if self.statistics_adapter is None else time_statistics(frames, valid)
+        return SpeechStates(*pooled_in_time(frames, valid, self.pooling), statistics, *_recorded(output))
 
-    def encode_text(self, input_ids: Tensor, mask: Tensor, **flags: bool) -> Modality:
-        input_ids, mask = valid_first(input_ids, mask.long())
+    def encode_text(self, input_ids: Tensor, mask: Tensor | None, **flags: bool) -> TextStates:
+        """Runs the text encoder; see [`DRKFModel.forward`] for the arguments."""
+        mask = torch.ones_like(input_ids) if mask is None else mask.long()
+        input_ids, mask = valid_first(input_ids, mask)
         read = torch.cat([torch.ones_like(mask[:, :1]), mask[:, 1:]], dim=1)  # attention over nothing is no number
         output = self.text_encoder(input_ids=input_ids, attention_mask=read, **flags)
-        text = self.text_adapter(output.last_hidden_state)  # (batch, tokens, d)
-        summary = text[:, 0] * mask[:, :1].to(text.dtype)
-        return Modality(text, mask.bool(), summary, *_recorded(output))
+        return TextStates(output.last_hidden_state, mask.bool(), *_recorded(output))
+
+    def _adapt_speech(self, states: SpeechStates, usual: Tensor | None) -> Modality:
+        frames, mask, statistics, *recorded = states
+        if self.speech_standardization is not None:
+            frames = self.speech_standardization.frames(frames, usual)
+            statistics = None if statistics is None else self.speech_standardization(statistics, usual)
+        speech = self.speech_adapter(self.adapter_dropout(frames))  # (batch, frames, d)
+        if self.statistics_adapter is not None:
+            if statistics is None:
+                raise ValueError("speech_states of this model need speech_statistics beside them")
+            token = self.statistics_adapter(self.adapter_dropout(statistics.flatten(1)))
+            speech = torch.cat([token.unsqueeze(1), speech], dim=1)
+            mask = torch.cat([mask.any(1, keepdim=True), mask], dim=1)
+        return Modality(speech, mask, masked_mean(speech, mask), *recorded)
+
+    def _adapt_text(self, states: TextStates) -> Modality:
+        tokens, mask, *recorded = states
+        if self.text_standardization is not None:
+            tokens = self.text_standardization(tokens)
+        text = self.text_adapter(self.adapter_dropout(tokens))  # (batch, tokens, d)
+        return Modality(text, mask, text[:, 0] * mask[:, :1].to(text.dtype), *recorded)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of both encoders; the adapters to the common width count as new modules."""
@@ -181,6 +232,15 @@ class ModalityEncoding(nn.Module):
                 shape = len(input_values), num_frames
                 options["mask_time_indices"] = torch.zeros(shape, dtype=torch.bool, device=input_values.device)
         return self.speech_encoder(input_values, attention_mask=mask, **options)
+
+
+def _width(encoder_config: PreTrainedConfig) -> int:
+    has_own_adapter = getattr(encoder_config, "add_adapter", False)
+    return encoder_config.output_hidden_size if has_own_adapter else encoder_config.hidden_size
+
+
+def _adapter(width: int, hidden_size: int) -> nn.Module:
+    return nn.Identity() if width == hidden_size else nn.Linear(width, hidden_size)
 
 
 def _recorded(output: Any) -> tuple[Any, Any]:

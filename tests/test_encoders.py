@@ -97,12 +97,20 @@ def test_encoders_that_read_padding_never_see_it(name):
     assert_batch_invariant(perturb(tiny_model(audio_config=audio_config)), tiny_batch())
 
 
+def encode(encoding, batch):
+    """S_seq and T_seq with their masks and summaries."""
+    return encoding(
+        encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"]),
+        encoding.encode_text(batch["input_ids"], batch["attention_mask"]),
+    )
+
+
 @pytest.mark.parametrize("audio", ["wav2vec2", "wav2vec2-group-norm", "wav2vec2-bert", "data2vec-audio"])
 @torch.no_grad()
 def test_frames_and_summary_of_a_clip_are_the_encoders_own(audio):
     model = perturb(tiny_model(audio=audio))
     encoding, batch = model.drkf.modality_encoding, tiny_batch(audio)
-    speech = encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"])
+    speech, _ = encode(encoding, batch)
     for row in range(4):
         clip = alone(batch, row)["input_values"]
         frames = encoding.speech_encoder(clip).last_hidden_state[0]
@@ -210,7 +218,7 @@ def test_padding_never_changes_a_sample_of_any_text_encoder(text):
 @torch.no_grad()
 def test_the_text_summary_is_the_first_token():
     encoding, batch = perturb(tiny_model()).drkf.modality_encoding, tiny_batch()
-    text = encoding.encode_text(batch["input_ids"], batch["attention_mask"])
+    _, text = encode(encoding, batch)
     hidden = encoding.text_encoder(batch["input_ids"], batch["attention_mask"]).last_hidden_state
     assert torch.equal(text.sequence, hidden)
     assert torch.equal(text.summary, hidden[:, 0])
@@ -337,8 +345,9 @@ def test_from_encoders_scores_like_its_encoders(tmp_path):
     with torch.no_grad():
         speech = AutoModel.from_pretrained(tmp_path / "audio")(batch["input_values"]).last_hidden_state
         text = AutoModel.from_pretrained(tmp_path / "text")(batch["input_ids"]).last_hidden_state
-        torch.testing.assert_close(encoding.encode_speech(batch["input_values"], None).sequence, speech)
-        torch.testing.assert_close(encoding.encode_text(batch["input_ids"], batch["attention_mask"]).sequence, text)
+        own_speech, own_text = encode(encoding, batch | {"audio_attention_mask": None})
+        torch.testing.assert_close(own_speech.sequence, speech)
+        torch.testing.assert_close(own_text.sequence, text)
 
 
 def test_from_encoders_names_the_weights_that_a_checkpoint_lacks(tmp_path):
