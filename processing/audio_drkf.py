@@ -16,7 +16,7 @@ import numpy as np
 
 from .excerpt_drkf import Excerpt
 from .sound_file_drkf import DECODED_VALUES, SoundFile
-from .waveform_drkf import AudioError, agreed_rate, average, checked_rate, to_mono
+from .waveform_drkf import AudioError, Downmix, agreed_rate, checked_rate, to_channels
 
 AudioSource: TypeAlias = Any
 """A path (str or path-like), encoded bytes, a binary file object, a 1-D or 2-D array, tensor or list of floats,
@@ -45,9 +45,10 @@ def load_audio(
 class AudioStream:
     """One recording as blocks of mono float32 samples; to be read once, and closed by `with` or by reading to its end.
 
-    Channels are averaged. Of a 2-D array the shorter axis is the channels (the first axis if both are equal). Integer
-    arrays are PCM: they are scaled to [-1, 1] by the range of their type, unsigned ones after centring. A str is
-    always a path (`~` is expanded) and bytes are always encoded audio.
+    Channels are averaged; where they cancel each other, the loudest alone is heard ([`Downmix`]). Of a 2-D array the
+    shorter axis is the channels (the first axis if both are equal). Integer arrays are PCM: they are scaled to [-1, 1]
+    by the range of their type, unsigned ones after centring. A str is always a path (`~` is expanded) and bytes are
+    always encoded audio.
 
     Args:
         source: one recording, see `AudioSource`.
@@ -60,6 +61,7 @@ class AudioStream:
     Attributes:
         seconds: length that the file or the array has, of an excerpt its own; None if a file does not tell.
         seconds_read: length of what has been read so far.
+        cancels: whether channels cancel each other, as far as they have been read.
 
     Raises:
         AudioError: missing, unreadable, truncated, empty or too long audio, NaN, infinite or absurdly large samples,
@@ -81,7 +83,8 @@ class AudioStream:
         self.seconds: float | None = None
         self.seconds_read = 0.0
         self._file: SoundFile | None = None
-        self._waveform: np.ndarray | None = None
+        self._channels: np.ndarray | None = None
+        self._downmix = Downmix()
         self._excerpt = source if isinstance(source, Excerpt) else None
         try:
             self._open(source.audio if isinstance(source, Excerpt) else source, sampling_rate)
@@ -102,6 +105,10 @@ class AudioStream:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+    @property
+    def cancels(self) -> bool:
+        return self._downmix.channel is not None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Non-empty blocks (samples,), float32, at `target_rate`; at least one."""
@@ -137,7 +144,7 @@ class AudioStream:
             source = {**source, "array": source["raw"]}
         if isinstance(source, Mapping) and source.get("array") is not None:
             own_rate = sampling_rate if source.get("sampling_rate") is None else source["sampling_rate"]
-            self._waveform = to_mono(source["array"])
+            self._channels = to_channels(source["array"])
         elif isinstance(source, Mapping):
             source = _encoded_source(source)
         elif hasattr(source, "read"):
@@ -146,10 +153,10 @@ class AudioStream:
                 raise AudioError('the file object gives no bytes; open it in binary mode ("rb")')
         if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
             self._file = SoundFile(source)
-        elif self._waveform is None:
-            self._waveform = to_mono(source)
+        elif self._channels is None:
+            self._channels = to_channels(source)
         self.rate = agreed_rate(own_rate if self._file is None else self._file.rate, sampling_rate)
-        frames = self._file.frames if self._file is not None else len(self._waveform)  # type: ignore[arg-type]
+        frames = self._file.frames if self._file is not None else len(self._channels)  # type: ignore[arg-type]
         self.seconds = None if frames is None else frames / self.rate
 
     def _find_excerpt(self) -> None:
@@ -196,11 +203,11 @@ class AudioStream:
 
     def _decoded(self) -> Iterator[np.ndarray]:
         if self._file is None:
-            waveform = self._waveform[self._first : self._last]  # type: ignore[index]
-            yield from (waveform[i : i + DECODED_VALUES] for i in range(0, len(waveform), DECODED_VALUES))
+            channels = self._channels[self._first : self._last]  # type: ignore[index]
+            size = max(1, DECODED_VALUES // channels.shape[1])
+            yield from (self._downmix(channels[i : i + size]) for i in range(0, len(channels), size))
             return
-        for block in self._file.blocks(self._first, self._last):
-            yield average(block, axis=1)
+        yield from map(self._downmix, self._file.blocks(self._first, self._last))
         if self._excerpt is not None:
             self._excerpt.check(self._file.frames_read / self.rate)
 

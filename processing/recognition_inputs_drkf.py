@@ -11,7 +11,7 @@ from .errors_drkf import InputError, OptionError
 from .excerpt_drkf import Excerpt, excerpt
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribe
-from .waveform_drkf import AudioError
+from .waveform_drkf import AudioError, is_silent
 from .windows_drkf import Piece, cut_segments, cut_windows
 
 AUDIO_KEYS = ("audio", "speech", "wav", "file", "audio_path")
@@ -127,6 +127,7 @@ class InputReader:
         with AudioStream(audio, self.rate, name=name, max_seconds=min(limits, default=None)) as stream:
             waveform = stream.read(None if limit is None else limit + 1)
             unit = self._unit(item, stream.label, waveform, text)
+            unit.warnings += _channel_warnings(stream)
         item.audio_seconds = len(unit.waveform) / self.rate
         return unit
 
@@ -144,7 +145,9 @@ class InputReader:
                 length = cast(float, options.chunk_length_s)
                 pieces = cut_windows(stream, length, options.step_s or length)
             for piece in pieces:
-                yield self._piece(piece, stream.label, item)
+                unit = self._piece(piece, stream.label, item)
+                unit.warnings += _channel_warnings(stream)
+                yield unit
             known = 0.0 if segments is None or stream.seconds is None else stream.seconds  # what follows is not read
             item.audio_seconds = max(known, stream.seconds_read)
 
@@ -177,10 +180,16 @@ class InputReader:
                 f"only the first {limit / self.rate:g} s were heard; chunk_length_s covers a long recording"
             )
             waveform = waveform[:limit]
+        if is_silent(waveform):
+            warnings.append("silence: the recording says nothing, and the answer rests on no voice")
         if (text is None or not text.strip()) and self.transcribe is not None:
             heard = np.pad(waveform, (0, max(0, self.processor.min_audio_samples - len(waveform))))
             text = self.transcribe(heard, self.rate)
         return Unit(item, name, waveform, text if text and text.strip() else None, True, place or {}, warnings)
+
+
+def _channel_warnings(stream: AudioStream) -> list[str]:
+    return ["the channels cancel each other: the loudest alone was heard"] if stream.cancels else []
 
 
 def parts_of(value: Any) -> tuple[Any, Any, Any]:

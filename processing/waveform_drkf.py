@@ -1,4 +1,4 @@
-"""Raw samples of any type and layout -> mono float32; sampling rates that can be trusted."""
+"""Raw samples of any type and layout -> channels -> mono float32; sampling rates that can be trusted."""
 
 import math
 from typing import Any
@@ -8,14 +8,16 @@ import numpy as np
 from .errors_drkf import InputError
 
 PLAUSIBLE_RATES = (1_000, 1_000_000)  # Hz
+SILENT_PEAK = 1e-4  # 80 dB below full scale: the dither of a muted recording
+CANCELLED = 0.1  # of the energy that the mean of unrelated channels has
 
 
 class AudioError(InputError):
     """A recording that cannot be used. The message names the sample, what is wrong and what to do."""
 
 
-def to_mono(values: Any) -> np.ndarray:
-    """Raw samples (samples,), (channels, samples) or (samples, channels) -> (samples,), float32.
+def to_channels(values: Any) -> np.ndarray:
+    """Raw samples (samples,), (channels, samples) or (samples, channels) -> (samples, channels), floats.
 
     Raises:
         AudioError: no numbers, not one or two axes, no samples, or integers that are no PCM.
@@ -38,13 +40,45 @@ def to_mono(values: Any) -> np.ndarray:
         raise AudioError("the audio is empty (no samples)")
     if array.dtype.kind in "iu":
         array = _scale_pcm(array)
-    return average(array, axis=int(np.argmin(array.shape))) if array.ndim == 2 else _to_float32(array)
+    if array.ndim == 1:
+        return array[:, None]
+    return array.T if array.shape[0] <= array.shape[1] else array
 
 
-def average(array: np.ndarray, axis: int) -> np.ndarray:
-    """Mean over the channels, float32. A mean that is not finite stays so; the caller reports it."""
-    with np.errstate(invalid="ignore"):  # inf - inf
-        return _to_float32(array.mean(axis=axis, dtype=np.float64))
+class Downmix:
+    """Blocks of (samples, channels) -> (samples,), float32: the mean, or the loudest channel where they cancel.
+
+    The first block that is not silent decides for all. A mean that is not finite stays so; the caller reports it.
+
+    Attributes:
+        channel: the one that is heard alone; None where the mean is.
+    """
+
+    def __init__(self) -> None:
+        self.channel: int | None = None
+        self._decided = False
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        if block.shape[1] == 1:
+            return _to_float32(block[:, 0])
+        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf
+            mean = block.mean(axis=1, dtype=np.float64)
+            if not self._decided:
+                self._decide(block, mean)
+        return _to_float32(mean if self.channel is None else block[:, self.channel])
+
+    def _decide(self, block: np.ndarray, mean: np.ndarray) -> None:
+        if is_silent(block):
+            return
+        energies = np.square(block, dtype=np.float64).mean(axis=0)
+        self._decided = True
+        if np.square(mean).mean() < CANCELLED * energies.mean() / len(energies):
+            self.channel = int(energies.argmax())
+
+
+def is_silent(samples: np.ndarray) -> bool:
+    """Whether no sample is above 80 dB below full scale."""
+    return bool(np.abs(samples).max(initial=0.0) < SILENT_PEAK)
 
 
 def agreed_rate(own_rate: Any, sampling_rate: Any) -> float:

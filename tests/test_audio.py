@@ -123,10 +123,36 @@ def test_any_length_at_any_rate_gives_a_finite_waveform_of_the_right_length(leng
     assert len(waveform) == pytest.approx(length * RATE / rate, abs=1.0)
 
 
-def test_opposite_phase_cancels_and_a_list_of_floats_is_a_clip():
-    samples = tone(300, RATE, 0.1)
-    assert not load_audio(np.stack([samples, -samples]), RATE, RATE).any()
-    assert not load_audio(encoded(np.stack([samples, -samples], axis=1), subtype="FLOAT"), RATE).any()
+@pytest.mark.parametrize(
+    ("gains", "heard"),
+    [
+        ((1, -1), 0),
+        ((0.8, -1), 1),
+        ((-0.5, 0.25, 0.25), 0),
+        ((1, -0.4), None),
+        ((1, 0), None),
+        ((0, 0, 0, 0, 1), None),
+        ((1, 1), None),
+    ],
+)
+@pytest.mark.parametrize("as_file", [False, True])
+def test_where_channels_cancel_the_loudest_is_heard(gains, heard, as_file):
+    sound = np.concatenate([np.zeros(RATE), tone(300, RATE, 0.5)])
+    channels = np.outer(sound, gains)
+    source = encoded(channels, subtype="FLOAT") if as_file else {"array": channels, "sampling_rate": RATE}
+    with AudioStream(source, RATE) as stream:
+        waveform = stream.read()
+    assert stream.cancels == (heard is not None)
+    expected = np.mean(channels, axis=1) if heard is None else channels[:, heard]
+    np.testing.assert_allclose(waveform, expected, atol=1e-7)
+
+
+def test_unrelated_channels_are_averaged_however_many_they_are():
+    channels = np.random.default_rng(0).uniform(-1, 1, (200, 4000))
+    np.testing.assert_allclose(load_audio(channels, RATE, RATE), channels.mean(axis=0), atol=1e-6)
+
+
+def test_a_list_of_floats_is_a_clip():
     np.testing.assert_array_equal(load_audio([0.0, 0.5, -1.0], RATE, RATE), np.float32([0, 0.5, -1]))
 
 

@@ -65,6 +65,14 @@ def test_silence_is_named_and_whispering_is_not(tmp_path):
     assert not facts_of(tmp_path / "silent.wav").kind.is_error
 
 
+def test_channels_that_cancel_are_named(tmp_path):
+    tone = 0.3 * np.sin(np.arange(RATE) / 9)
+    soundfile.write(tmp_path / "a.wav", np.stack([tone, -tone], axis=1), RATE)
+    soundfile.write(tmp_path / "b.wav", np.stack([tone, tone], axis=1), RATE)
+    assert (facts_of(tmp_path / "a.wav").kind, facts_of(tmp_path / "b.wav").kind) == ("cancelling_audio", None)
+    assert not facts_of(tmp_path / "a.wav").kind.is_error
+
+
 def test_the_digest_is_of_the_sound_and_not_of_the_container(tmp_path):
     one, same = write_tone(tmp_path / "a.wav"), tmp_path / "b.flac"
     soundfile.write(same, soundfile.read(one, dtype="int16")[0], RATE)

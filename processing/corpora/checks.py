@@ -119,7 +119,7 @@ def _cut(found: AudioFacts, utterance: Utterance) -> AudioFacts:
         return AudioFacts(kind=ProblemKind.OUTSIDE_AUDIO, detail=error.reason)
     start, end = utterance.start or 0.0, found.duration if utterance.end is None else utterance.end
     digest = found.digest and f"{found.digest} {start}-{end}"
-    if found.kind is ProblemKind.SILENT_AUDIO:
+    if found.kind in (ProblemKind.SILENT_AUDIO, ProblemKind.CANCELLING_AUDIO):
         return replace(found, duration=end - start, digest=digest)
     return classify(end - start, digest)
 

@@ -65,6 +65,7 @@ class ProblemKind(StrEnum):
     MISSING_TOOL = "missing_tool", "error", "install ffmpeg (with ffprobe), or extract the sound to WAV or FLAC"
     NOT_DECODED = "not_decoded", "warning", "run `drkf doctor --decode` once; what it finds is remembered"
     SILENT_AUDIO = "silent_audio", "warning", "listen to the clip; leave it out where it should hold speech"
+    CANCELLING_AUDIO = "cancelling_audio", "warning", "none needed: the loudest channel is heard; check the recording"
     SHORT_AUDIO = "short_audio", "warning", "none needed: the processor pads it; check that the clip is whole"
     LONG_AUDIO = (
         "long_audio",

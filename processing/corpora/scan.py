@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +19,12 @@ import soundfile
 from tqdm.auto import tqdm
 
 from ..audio_drkf import AudioError, AudioStream
+from ..waveform_drkf import SILENT_PEAK
 from .report import ProblemKind
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4a", ".mkv", ".mov", ".mp4", ".webm"})
 SHORT_SECONDS = 0.1
 LONG_SECONDS = 25.0
-SILENT_PEAK = 1e-4  # 80 dB below full scale: the dither of a muted recording
 DECODED_BYTES = 4 << 30  # files are decoded without being told to as long as they are no larger together
 CHUNK = 64  # files per task: the cost of a task is large beside that of one header
 
@@ -134,7 +134,10 @@ def _decoded(stream: AudioStream) -> AudioFacts:
     for block in stream:
         digest.update(block.data)
         peak = max(peak, float(np.abs(block).max()))
-    return classify(stream.seconds_read, digest.hexdigest(), peak)
+    found = classify(stream.seconds_read, digest.hexdigest(), peak)
+    if stream.cancels and found.kind not in (ProblemKind.EMPTY_AUDIO, ProblemKind.SILENT_AUDIO):
+        return replace(found, kind=ProblemKind.CANCELLING_AUDIO, detail="its channels cancel each other in their mean")
+    return found
 
 
 def _lacks_last_sample(path: str) -> bool:
