@@ -28,6 +28,7 @@ from ..training.trainer import DRKFTrainer
 from .building import build_model_and_processor
 from .cross_validation import cross_validate, fingerprint, require_unfinished
 from .datasets import CachedFeatures, ModalityDropout, SingleModalityCollator, blank_features, blank_rows, pad_features
+from .lock import locked
 from .options import DataArguments, ModelArguments, chosen_options
 from .report import evaluate_split, package_versions, write_report
 
@@ -50,6 +51,7 @@ def run_experiment(
     Raises:
         CorpusError: the corpus is damaged. ProtocolError: it has no such division.
         CheckpointError: a checkpoint cannot be written, or not be resumed from. NonFiniteError: a loss is not finite.
+        FileError: another process trains in the folder.
         OptionError: an option is invalid, or the folder holds a finished run and nothing says to resume.
         PublishError: everything is saved, but could not be published.
         Terminated: Ctrl-C or SIGTERM ended the training; a checkpoint was saved.
@@ -71,7 +73,8 @@ def run_experiment(
 
     def run_fold(fold: Fold, arguments: DRKFTrainingArguments) -> Run:
         run = Run(corpus, fold, [each.name for each in folds], model, data, arguments)
-        run.execute()
+        with locked(run.folder, training.process_index == 0):
+            run.execute()
         return run
 
     if not data.cross_validates:
