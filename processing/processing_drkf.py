@@ -23,6 +23,7 @@ logger = logging.get_logger(__name__)
 
 SHORTEST_CLIP = 640  # samples: a window of 400 and a hop of 160 (16 kHz), with room to spare
 DEFAULT_TEXT_TOKENS = 512  # for tokenizers that state no maximum
+LONGEST_TEXT = 100_000  # characters that are tokenized; megabytes would take minutes and gigabytes
 
 
 class DRKFAudioKwargs(TypedDict, total=False):
@@ -51,7 +52,8 @@ class DRKFProcessor(ProcessorMixin):
         min_audio_samples: shorter clips are padded with zeros to this many samples, which count as valid. None takes
             what one frame of the extractor needs.
         max_text_tokens: longest text in tokens, special tokens included; a longer one is truncated and logged. None
-            takes the tokenizer's `model_max_length`, or 512 where it states none.
+            takes the tokenizer's `model_max_length`, or 512 where it states none. Of a text of more than 100,000
+            characters no more are looked at.
 
     Raises:
         ValueError: an argument is out of range, or the two halves cannot be used for DRKF.
@@ -217,6 +219,9 @@ class DRKFProcessor(ProcessorMixin):
                 raise InputError(f'the text must be a str, not {type(text).__name__}; "" stands for no words', name)
             if (halves := text.encode(errors="replace").decode()) != text:
                 raise InputError(f"the text holds halves of characters (lone surrogates): {halves[:80]!r}", name)
+            if len(text) > LONGEST_TEXT:
+                logger.warning(f"{name}: a text of {len(text)} characters is cut to {LONGEST_TEXT}")
+        texts = [text[:LONGEST_TEXT] for text in texts]
         padding = {key: options.pop(key, None) for key in ("padding", "pad_to_multiple_of", "padding_side")}
         limit = options.pop("max_length", None) or self._max_text_tokens
         if padding["padding"] == "max_length":
@@ -232,6 +237,14 @@ class DRKFProcessor(ProcessorMixin):
         token_ids = [ids or [self.tokenizer.pad_token_id] for ids in token_ids]
         rows = {"input_ids": token_ids, "attention_mask": [[1] * len(ids) for ids in token_ids]}
         return dict(pad_without_fast_tokenizer_warning(self.tokenizer, rows, **padding))
+
+    def text_warning(self, text: str) -> str | None:
+        """What is to be said of a text that is not read to its end; None of one that is."""
+        read = text[:LONGEST_TEXT].encode(errors="replace").decode()
+        limit = self._max_text_tokens
+        if len(self.tokenizer(read, verbose=False)["input_ids"]) > limit:
+            return f"only the first {limit} tokens of the text were read"
+        return f"only the first {LONGEST_TEXT} characters of the text were read" if len(text) > LONGEST_TEXT else None
 
     @property
     def _fixed_window(self) -> int | None:

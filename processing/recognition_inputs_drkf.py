@@ -113,7 +113,7 @@ class InputReader:
             if text is None:
                 raise InputError('there is nothing to judge: give "audio", "text" or both')
             silence = np.zeros(self.processor.min_audio_samples, dtype=np.float32)
-            yield Unit(item, name, silence, text, has_audio=False)
+            yield Unit(item, name, silence, text, has_audio=False, warnings=self._text_warnings(text))
         elif item.is_timeline:
             yield from self._pieces(audio, text, segments, name, item)
         else:
@@ -185,7 +185,12 @@ class InputReader:
         if (text is None or not text.strip()) and self.transcribe is not None:
             heard = np.pad(waveform, (0, max(0, self.processor.min_audio_samples - len(waveform))))
             text = self.transcribe(heard, self.rate)
-        return Unit(item, name, waveform, text if text and text.strip() else None, True, place or {}, warnings)
+        text = text if text and text.strip() else None
+        return Unit(item, name, waveform, text, True, place or {}, warnings + self._text_warnings(text))
+
+    def _text_warnings(self, text: str | None) -> list[str]:
+        warning = None if text is None else self.processor.text_warning(text)
+        return [] if warning is None else [f"{warning}; segments with their words cover a long recording"]
 
 
 def _channel_warnings(stream: AudioStream) -> list[str]:

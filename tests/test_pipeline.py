@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -207,6 +208,30 @@ def test_no_signal_is_said_beside_the_answer(pipe):
     first, second = pipe({"audio": half}, chunk_length_s=0.25)["timeline"]
     assert "silence" in first["warning"]
     assert "silence" not in second["warning"]
+
+
+def test_a_text_that_is_cut_is_said_beside_the_answer():
+    pipe = pipe_of({"max_text_tokens": 6})
+    cut, whole = pipe([{"audio": clip(0.2), "text": text} for text in (WORDS + " oh no" * 5, "so happy")])
+    assert cut["warning"] == (
+        "only the first 6 tokens of the text were read; segments with their words cover a long recording"
+    )
+    assert "warning" not in whole
+    only_words = pipe({"text": "so " * 9})
+    assert only_words["warning"].startswith("only the first 6 tokens of the text were read; segments")
+    assert "no audio was given" in only_words["warning"]
+    segments = [{"start": 0, "end": 0.1, "text": "so " * 9}, {"start": 0.1, "end": 0.2, "text": "so"}]
+    pieces = pipe({"audio": clip(0.2), "segments": segments})["timeline"]
+    assert ["warning" in piece for piece in pieces] == [True, False]
+
+
+def test_ten_megabytes_of_text_are_answered_within_seconds(pipe):
+    started = time.monotonic()
+    answer = pipe({"audio": clip(0.2), "text": "oh no " * 1_700_000})
+    assert "tokens of the text were read" in answer["warning"]
+    blank = pipe({"audio": clip(0.2), "text": " " * 10_000_000 + "so"})
+    assert blank["warning"].startswith("only the first 100000 characters of the text were read")
+    assert time.monotonic() - started < 10
 
 
 # ---- words by speech recognition -----------------------------------------------------------------------------------
