@@ -65,6 +65,10 @@ class DRKFConfig(PreTrainedConfig):
         emotion_discrimination (`bool`, defaults to `True`): with or without ED (Table 4).
         discrimination_pairs (`int`, *optional*):
             Most speech-text pairs a sample takes part in for Eq. 19, as speech and as text; all M if not given.
+        consistency_calibration (`list[float]`, *optional*):
+            Slope and intercept by which ED's logit becomes that of a probability; training fits them on validation
+            pairs. Without them no `consistency` is given.
+        consistency_prior (`float`, defaults to 0.5): the share of pairs that agree, for which they are fitted.
         problem_type (`"single_label_classification"` or `"multi_label_classification"`, defaults to the former).
         label_smoothing (`float`, defaults to 0.0):
             share of the label that is spread over all classes; single-label only.
@@ -94,7 +98,7 @@ class DRKFConfig(PreTrainedConfig):
 
     model_type = "drkf"
     keys_to_ignore_at_inference = [
-        *("loss_terms", "pooler_output", "speech_summary", "text_summary"),
+        *("loss_terms", "consistency", "pooler_output", "speech_summary", "text_summary"),
         *("speech_attention", "text_attention", "modality_shares", "hidden_states", "attentions"),
         *("speech_hidden_states", "speech_attentions", "text_hidden_states", "text_attentions"),
     ]
@@ -125,6 +129,8 @@ class DRKFConfig(PreTrainedConfig):
     fusion: Literal["self", "cross"] = "self"
     emotion_discrimination: bool = True
     discrimination_pairs: int | None = None
+    consistency_calibration: list[float | int] | None = None
+    consistency_prior: float | int = 0.5
     problem_type: Literal["single_label_classification", "multi_label_classification"] | None = (
         "single_label_classification"
     )
@@ -183,6 +189,12 @@ class DRKFConfig(PreTrainedConfig):
             raise ValueError(
                 f"discrimination_pairs must be at least 2 (the matched pair and a shuffled one) or None for all "
                 f"pairs, got {self.discrimination_pairs}"
+            )
+        if not 0.0 < self.consistency_prior < 1.0:
+            raise ValueError(f"consistency_prior must be in (0, 1), got {self.consistency_prior}")
+        if self.consistency_calibration is not None and len(self.consistency_calibration) != 2:
+            raise ValueError(
+                f"consistency_calibration holds a slope and an intercept, got {self.consistency_calibration}"
             )
         if self.class_weights is not None and len(self.class_weights) != num_labels:
             raise ValueError(f"class_weights has {len(self.class_weights)} entries for {num_labels} labels")

@@ -260,12 +260,19 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             loss=None if terms is None else composite_loss(terms, self.config.loss_weights),
             logits=logits,
             consistency_logits=consistency_logits,
+            consistency=self._calibrated(consistency_logits),
             loss_terms=None if terms is None else {name: term.detach() for name, term in terms.items()},
             **{name: value for name, value in encoded.items() if name in DRKFClassifierOutput.__dataclass_fields__},
         )
 
     def _discriminate(self, fused: Tensor) -> Tensor | None:
         return None if self.emotion_discriminator is None else self.emotion_discriminator(fused).squeeze(-1)
+
+    def _calibrated(self, consistency_logits: Tensor | None) -> Tensor | None:
+        if consistency_logits is None or self.config.consistency_calibration is None:
+            return None
+        slope, intercept = self.config.consistency_calibration
+        return torch.sigmoid(slope * consistency_logits + intercept)
 
     def _loss_terms(
         self,

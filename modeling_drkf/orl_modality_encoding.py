@@ -102,7 +102,7 @@ class ModalityEncoding(nn.Module):
         for name, parameter in self.speech_encoder.named_parameters():
             if name == MASK_EMBEDDING and not uses_mask_embedding(audio_config):
                 parameter.requires_grad_(False)
-        speech_width, text_width = _width(audio_config), _width(text_config)
+        self.widths = speech_width, text_width = _width(audio_config), _width(text_config)
         self.pooling = config.speech_pooling
         self.speech_adapter = _adapter(speech_width, config.hidden_size)
         self.text_adapter = _adapter(text_width, config.hidden_size)

@@ -67,6 +67,8 @@ class DRKFClassifierOutput(ModelOutput):
         logits: EC, (batch, classes).
         consistency_logits: ED, (batch,): do voice and words bear the same emotion? None without
             `emotion_discrimination`.
+        consistency: the probability that they do, (batch,), where `consistency_prior` of the pairs do; None where
+            the configuration has no `consistency_calibration`.
         loss_terms: each unweighted term of Eq. 21 by name, detached.
         pooler_output and what follows it: see [`DRKFModelOutput`].
     """
@@ -74,6 +76,7 @@ class DRKFClassifierOutput(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None
     consistency_logits: Tensor | None = None
+    consistency: Tensor | None = None
     loss_terms: dict[str, Tensor] | None = None
     pooler_output: Tensor | None = None
     speech_summary: Tensor | None = None

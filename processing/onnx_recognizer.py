@@ -96,7 +96,7 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
                 f"the graph cannot read {shapes}; speech frames + text tokens + 3 may be at most "
                 f"{self.max_fusion_positions} ({error})"
             ) from error
-        outputs: dict[str, np.ndarray | None] = {"consistency_logits": None, "modality_shares": None}
+        outputs: dict[str, np.ndarray | None] = {"consistency": None, "modality_shares": None}
         return outputs | dict(zip(self._outputs, values, strict=True))
 
 

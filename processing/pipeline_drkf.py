@@ -117,5 +117,5 @@ def _tensors(features: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 def _arrays(output: ModelOutput) -> dict[str, np.ndarray | None]:
-    values = {name: output.get(name) for name in ("logits", "consistency_logits", "modality_shares")}
+    values = {name: output.get(name) for name in ("logits", "consistency", "modality_shares")}
     return {name: None if value is None else value.float().cpu().numpy() for name, value in values.items()}

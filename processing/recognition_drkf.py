@@ -1,7 +1,7 @@
 """Recordings and words in, answers out: what every way of running DRKF shares. Needs numpy, but no torch.
 
 A backend (the torch pipeline, an ONNX session) supplies one function: from the processor's features to `logits`,
-`consistency_logits` and `modality_shares`.
+`consistency` and `modality_shares`.
 """
 
 import queue
@@ -27,7 +27,7 @@ class EmotionRecognizer:
     Args:
         processor: a `DRKFProcessor`.
         infer: a batch of the processor's features, numpy arrays, to `{"logits": (batch, classes),
-            "consistency_logits": (batch,) or None, "modality_shares": (batch, 2) or None}`, numpy arrays.
+            "consistency": (batch,) or None, "modality_shares": (batch, 2) or None}`, numpy arrays.
         label_names: the classes in the order of the logits.
         is_multi_label: scores are sigmoids in place of a softmax.
         modality_dropout: with which share of blanked modalities the checkpoint was trained; above 0 it is prepared
@@ -162,7 +162,7 @@ class EmotionRecognizer:
             name: [None] * len(units) if values is None else np.asarray(values, dtype=np.float64)
             for name, values in outputs.items()
         }
-        names = ("logits", "consistency_logits", "modality_shares")
+        names = ("logits", "consistency", "modality_shares")
         for unit, logits, agreement, shares in zip(units, *(rows[name] for name in names), strict=True):
             unit.answer = self._answer(unit, logits, agreement, shares, top_k)
 
@@ -178,7 +178,7 @@ class EmotionRecognizer:
         if not unit.item.is_timeline:
             answer["audio_seconds"] = unit.item.audio_seconds
         answer["scores"] = [{"label": self.label_names[i], "score": float(probabilities[i])} for i in order]
-        answer["consistency"] = float(_sigmoid(agreement)) if whole and agreement is not None else None
+        answer["consistency"] = float(agreement) if whole and agreement is not None else None
         answer["dominant_modality"] = ("speech" if shares[0] >= shares[1] else "text") if known else None
         answer["modality_shares"] = {"speech": float(shares[0]), "text": float(shares[1])} if known else None
         if warnings := [*unit.warnings, *self._missing_modality(unit)]:

@@ -1,7 +1,8 @@
 """What the trainer reads in place of plain rows: features that are extracted once, and halves that are blanked."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +11,32 @@ from torch.nn.utils.rnn import pad_sequence
 
 from processing.collator import DRKFDataCollator
 from processing.processing_drkf import DRKFProcessor
+
+
+class Inputs(NamedTuple):
+    """What a trainer reads.
+
+    Attributes:
+        parts: a dataset by part. collator: makes a batch of its samples.
+        blanks: what stands for a missing modality in a sample, under "speech" and "text".
+    """
+
+    parts: dict[str, Any]
+    collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
+    blanks: dict[str, dict[str, Any]]
+
+
+def row_inputs(parts: Mapping[str, Dataset], processor: DRKFProcessor) -> Inputs:
+    """Rows, which the collator processes whenever a batch is made."""
+    return Inputs(dict(parts), DRKFDataCollator(processor, utterance_ids=True), blank_rows(processor))
+
+
+def feature_inputs(parts: Mapping[str, Dataset], processor: DRKFProcessor) -> Inputs:
+    """Features, which are extracted once."""
+    collator = DRKFDataCollator(processor, utterance_ids=True)
+    cached = {name: CachedFeatures(part, collator) for name, part in parts.items()}
+    pad = partial(pad_features, pad_token_id=processor.tokenizer.pad_token_id)
+    return Inputs(cached, pad, blank_features(processor))
 
 
 class CachedFeatures(torch.utils.data.Dataset):
@@ -33,7 +60,7 @@ class CachedFeatures(torch.utils.data.Dataset):
         return self.features[index]
 
 
-def pad_features(samples: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, Any]:
+def pad_features(samples: Sequence[Mapping[str, Any]], pad_token_id: int = 0) -> dict[str, Any]:
     """One batch of samples of a [`CachedFeatures`]: what the collator would make of their rows."""
     batch: dict[str, Any] = {}
     if all("utterance_id" in sample for sample in samples):
@@ -71,12 +98,13 @@ class ModalityDropout(torch.utils.data.Dataset):
     It is drawn anew for each epoch, from the seed, the epoch and the sample alone: a resumed run draws the same.
 
     Args:
-        rows: a dataset, or a [`CachedFeatures`]. blanks: [`blank_rows`] or [`blank_features`], accordingly.
+        rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
+        blanks: [`blank_rows`], [`blank_features`] or `blank_states`, accordingly.
     """
 
     def __init__(
         self,
-        rows: Dataset | CachedFeatures,
+        rows: Any,
         blanks: Mapping[str, Mapping[str, Any]],
         probability: float,
         seed: int = 0,
@@ -87,6 +115,8 @@ class ModalityDropout(torch.utils.data.Dataset):
     def set_epoch(self, epoch: int) -> None:
         """The trainer tells at the start of each epoch."""
         self.epoch = epoch
+        if hasattr(self.rows, "set_epoch"):
+            self.rows.set_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -104,15 +134,14 @@ class ModalityDropout(torch.utils.data.Dataset):
 
 
 class SingleModalityCollator:
-    """Blanks one modality of every row, for baselines; see [`blank_rows`].
+    """Blanks one modality of every sample, for baselines.
 
     Args:
-        modality: the one to keep, "speech" or "text".
+        collator: makes a batch. blank: what stands for the other modality in a sample; see [`blank_rows`].
     """
 
-    def __init__(self, processor: DRKFProcessor, modality: str):
-        self.collator = DRKFDataCollator(processor, utterance_ids=True)
-        self.blank = blank_rows(processor)["text" if modality == "speech" else "speech"]
+    def __init__(self, collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]], blank: Mapping[str, Any]):
+        self.collator, self.blank = collator, blank
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        return self.collator([{**row, **self.blank} for row in rows])
+    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return self.collator([{**sample, **self.blank} for sample in samples])

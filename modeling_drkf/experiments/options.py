@@ -44,7 +44,16 @@ WHERE_AND_HOW = (
         "output_dir",
         "resume_from_checkpoint",
     ),
-    *("report_to", "run_name", "disable_tqdm", "push_to_hub", "save_total_limit", "use_cpu", "skip_damaged"),
+    *(
+        "report_to",
+        "run_name",
+        "disable_tqdm",
+        "pictures",
+        "push_to_hub",
+        "save_total_limit",
+        "use_cpu",
+        "skip_damaged",
+    ),
 )
 WHERE_AND_HOW_PREFIXES = ("hub_", "log", "dataloader_", "trackio_")
 """Options in which the runs of one experiment may differ."""
@@ -119,6 +128,14 @@ class ModelArguments:
             "the checkpoint for clips without words, and words without a clip. None: DRKFConfig's, which is 0."
         },
     )
+    speaker_statistics: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the training clips standardised over their speaker's other clips, not the training "
+            "part; scores are then given without and with them. Needs standardize_states and "
+            "speech_statistics in --drkf."
+        },
+    )
     max_audio_seconds: float | None = field(
         default=25.0,
         metadata={"help": "Clips are cut at this length, with a warning; null (in a recipe) keeps them whole."},
@@ -146,6 +163,8 @@ class ModelArguments:
             raise OptionError(
                 f"--class_weights takes balanced or a list such as [1, 2.5, 1, 1], not {self.class_weights}"
             )
+        if not 0.0 <= self.speaker_statistics <= 1.0:
+            raise OptionError(f"--speaker_statistics is a share in [0, 1], not {self.speaker_statistics}")
         if self.modality_dropout and self.modality != "both":
             raise OptionError(f"--modality_dropout has nothing to do where --modality is {self.modality}")
         if self.model_name_or_path is None and not (self.audio_encoder and self.text_encoder):
@@ -153,6 +172,11 @@ class ModelArguments:
                 "name what to train: --audio_encoder and --text_encoder (folders, Hub ids or configurations), or "
                 "--model_name_or_path, or a recipe that does"
             )
+
+    @property
+    def freezes_both(self) -> bool:
+        """Whether neither encoder is trained."""
+        return self.freeze_speech_encoder and self.freeze_text_encoder
 
 
 @dataclass
@@ -183,7 +207,10 @@ class DataArguments:
     )
     cache_features: bool = field(
         default=False,
-        metadata={"help": "Keep extracted features in memory after the first epoch: for small corpora and encoders."},
+        metadata={
+            "help": "Extract features once: kept in memory, for small corpora and encoders. Where both encoders are "
+            "frozen their states are kept, on disk, for all runs."
+        },
     )
     protocol: Literal["auto", "official", "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out"] = (
         field(

@@ -26,7 +26,7 @@ from ..release.card import cross_validation_card, model_card
 logger = logging.get_logger(__name__)
 
 SUMMARIES = ("pooler_output", "speech_summary", "text_summary")
-RECORDED_OUTPUTS = ("logits", "consistency_logits", *SUMMARIES, "modality_shares")
+RECORDED_OUTPUTS = ("logits", "consistency", *SUMMARIES, "modality_shares")
 PACKAGES = ("drkf", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "soundfile", "soxr")
 
 
@@ -52,6 +52,7 @@ def evaluate_split(
     config: DRKFConfig = trainer.model.config  # type: ignore[union-attr, assignment]
     prefix = "eval" if split == "validation" else split  # what trackers call it
     ignored = [name for name in config.keys_to_ignore_at_inference if name not in RECORDED_OUTPUTS]
+    ignored.append("consistency_logits")
     with modality_attention(config):
         output = trainer.predict(dataset, ignore_keys=ignored, metric_key_prefix=prefix)  # type: ignore[arg-type]
     references: Any = np.asarray(output.label_ids)
@@ -74,7 +75,7 @@ def evaluate_split(
             references=references,
             predictions=predicted,
             probabilities=probabilities,
-            consistency=expit(outputs.get("consistency_logits", unknown[:, 0])),
+            consistency=outputs.get("consistency", unknown[:, 0]),
             modality_shares=outputs.get("modality_shares", unknown),
             selection=selection,
         )
@@ -86,8 +87,8 @@ def evaluate_split(
 def _recorded(config: DRKFConfig) -> list[str]:
     """The recorded ones of a model's outputs, in its order; FE_c has no modality shares."""
     absent = {"modality_shares"} if config.fusion == "cross" else set()
-    if not config.emotion_discrimination:
-        absent.add("consistency_logits")
+    if not config.emotion_discrimination or config.consistency_calibration is None:
+        absent.add("consistency")
     return [name for name in RECORDED_OUTPUTS if name not in absent]
 
 
@@ -117,9 +118,9 @@ def write_report(
     """
     (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
     pictures: list[str] = []
-    if find_spec("matplotlib"):
+    if find_spec("matplotlib") and trainer.args.pictures:  # type: ignore[attr-defined]
         pictures = [picture.name for picture in draw_run(folder, tuple(scores))]
-    else:
+    elif not find_spec("matplotlib"):
         logger.warning("No pictures: matplotlib is not installed (pip install matplotlib).")
     card = model_card(trainer, record, scores, pictures, encoders)
     (folder / "README.md").write_text(card, encoding="utf-8")

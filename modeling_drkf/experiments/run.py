@@ -1,14 +1,14 @@
 """One experiment from options to report: which folds are run, and what a run is."""
 
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import concatenate_datasets
 from transformers import set_seed
 
-from processing.collator import DRKFDataCollator
 from processing.corpora.corpus import Corpus
 from processing.corpora.facts import corpus_name
 from processing.corpora.partition import find_fold, folds_of, parts_of, resolve_protocol
@@ -26,13 +26,16 @@ from ..training.processes import require_agreement, require_joined
 from ..training.tracking import tracked_as_one_run
 from ..training.trainer import DRKFTrainer
 from .building import build_model_and_processor
+from .consistency import calibrate, score_consistency
 from .cross_validation import cross_validate, fingerprint, require_unfinished
-from .datasets import CachedFeatures, ModalityDropout, SingleModalityCollator, blank_features, blank_rows, pad_features
+from .datasets import Inputs, ModalityDropout, SingleModalityCollator, feature_inputs, row_inputs
+from .encoder_states import SpeakerStatistics, measure_usual, state_inputs
 from .lock import locked
 from .options import DataArguments, ModelArguments, chosen_options
 from .report import evaluate_split, package_versions, write_report
 
 SCORED = ("validation", "test")
+BY_SPEAKER = "_by_speaker"  # scores where each speaker's other clips are known
 MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}
 
 
@@ -119,6 +122,7 @@ class Run:
         )  # before any is filled in
         self.folder = Path(str(training_arguments.output_dir))
         self.scores: dict[str, dict[str, Any]] = {}
+        self.scores_by_speaker: dict[str, dict[str, Any]] = {}
         self.train_seconds: float | None = None
         self.published: str | None = None
 
@@ -133,6 +137,7 @@ class Run:
         )
         choose_metric(self.training_arguments, self.model.config)  # type: ignore[arg-type]
         self.initial_weights = fingerprint(self.model)
+        self.inputs  # noqa: B018  what is usual in training is measured before the trainer sees the model
         with tracked_as_one_run(self.trainer):
             self._train()
             self._score()
@@ -148,36 +153,57 @@ class Run:
         return parts
 
     @cached_property
-    def collator(self) -> Callable[..., Any]:
-        """Makes a batch of rows."""
-        if self.model_arguments.modality == "both":
-            return DRKFDataCollator(self.processor, utterance_ids=True)
-        return SingleModalityCollator(self.processor, self.model_arguments.modality)
+    def inputs(self) -> Inputs:
+        """What the trainer reads: rows, features that are kept, or states of frozen encoders."""
+        model, data = self.model_arguments, self.data_arguments
+        standardizes = self.model.config.standardize_states
+        if standardizes and not (data.cache_features and model.freezes_both):
+            raise OptionError(
+                "standardize_states measures what the encoders say once: add --freeze_speech_encoder, "
+                "--freeze_text_encoder and --cache_features"
+            )
+        if model.speaker_statistics and not (standardizes and self.model.config.speech_statistics):
+            raise OptionError(
+                '--speaker_statistics needs {"standardize_states": true, "speech_statistics": true} in --drkf'
+            )
+        if data.cache_features and model.freezes_both:
+            inputs = state_inputs(self.parts, self.model, self.processor)
+            if standardizes:
+                measure_usual(self.model.drkf.modality_encoding, inputs.parts["train"])
+        else:
+            inputs = (
+                feature_inputs(self.parts, self.processor)
+                if data.cache_features
+                else row_inputs(self.parts, self.processor)
+            )
+        if model.modality != "both":
+            blank = inputs.blanks["text" if model.modality == "speech" else "speech"]
+            inputs = inputs._replace(collator=SingleModalityCollator(inputs.collator, blank))
+        return inputs
 
     @cached_property
-    def datasets(self) -> dict[str, Any]:
-        """What the trainer reads, by part: rows, or features that are kept once extracted."""
-        datasets: dict[str, Any] = dict(self.parts)
-        caches, dropout = self.data_arguments.cache_features, self.model.config.modality_dropout
-        if caches:
-            datasets = {split: CachedFeatures(part, self.collator) for split, part in self.parts.items()}
-        if dropout:
-            blanks = blank_features(self.processor) if caches else blank_rows(self.processor)
-            datasets["train"] = ModalityDropout(datasets["train"], blanks, dropout, self.training_arguments.seed)
-        return datasets
+    def training_set(self) -> Any:
+        """The training part as an epoch sees it."""
+        seed, dataset = self.training_arguments.seed, self.inputs.parts["train"]
+        if self.model_arguments.speaker_statistics:
+            dataset = self._told_speakers("train", self.model_arguments.speaker_statistics)
+        if dropout := self.model.config.modality_dropout:
+            dataset = ModalityDropout(dataset, self.inputs.blanks, dropout, seed)
+        return dataset
+
+    def _told_speakers(self, part: str, share: float = 1.0) -> SpeakerStatistics:
+        usual: Any = self.model.drkf.modality_encoding.speech_standardization.usual  # type: ignore[union-attr]
+        return SpeakerStatistics(self.inputs.parts[part], usual, share, self.training_arguments.seed)
 
     @cached_property
     def trainer(self) -> DRKFTrainer:
-        collator = self.collator
-        if self.data_arguments.cache_features:
-            collator = partial(pad_features, pad_token_id=self.processor.tokenizer.pad_token_id)
         return DRKFTrainer(
             self.model,
             self.training_arguments,
-            train_dataset=self.datasets["train"],
-            eval_dataset=self.datasets[self.data_arguments.selection],
+            train_dataset=self.training_set,
+            eval_dataset=self.inputs.parts[self.data_arguments.selection],
             processing_class=self.processor,
-            data_collator=collator,
+            data_collator=self.inputs.collator,
         )
 
     def _train(self) -> None:
@@ -187,6 +213,8 @@ class Run:
         self.train_seconds = outcome.metrics["train_runtime"]
         if self.model_arguments.lora is not None:
             merge_lora(self.model)
+        if self.model.config.emotion_discrimination and "validation" in self.parts:
+            calibrate(self.trainer, *self._labelled("validation"))
         self.trainer.save_model(_internal_call=True)  # published by the report, with its card
         self.trainer.save_state()
 
@@ -194,8 +222,23 @@ class Run:
         for split in (split for split in SCORED if split in self.parts):
             ids, selection = self.parts[split]["utterance_id"], self.data_arguments.selection
             self.scores[split] = evaluate_split(
-                self.trainer, self.datasets[split], ids, split, self.folder, self.fold.name, selection
+                self.trainer, self.inputs.parts[split], ids, split, self.folder, self.fold.name, selection
             )
+            if found := score_consistency(self.trainer, *self._labelled(split)):
+                self.scores[split]["consistency"] = found
+            if self.model_arguments.speaker_statistics:
+                told, name = self._told_speakers(split), f"{split}{BY_SPEAKER}"
+                self.scores_by_speaker[name] = evaluate_split(
+                    self.trainer, told, ids, name, self.folder, self.fold.name, selection
+                )
+
+    def _labelled(self, split: str) -> tuple[Any, np.ndarray, int]:
+        """Samples of a part, their labels (class ids or label sets), and the seed."""
+        part = self.parts[split]
+        labels = np.asarray(part["label" if "label" in part.column_names else "labels"][:])
+        if labels.ndim == 2 and not self.model.config.is_multi_label:
+            labels = labels.argmax(axis=1)
+        return self.inputs.parts[split], labels, self.training_arguments.seed
 
     def _report(self) -> None:
         save_folds([self.fold], self.folder / "fold.json")
@@ -234,6 +277,7 @@ class Run:
                 **{split: len(part) for split, part in self.parts.items()},
             },
             **self.scores,
+            **self.scores_by_speaker,
             "excluded": self.corpus.report.excluded,
             "excluded_labels": self.corpus.report.excluded_labels,
             "options": self.options,

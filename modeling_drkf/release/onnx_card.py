@@ -12,6 +12,7 @@ MEANINGS = {
     "attention_mask": "1 where a text is, 0 where it is padded",
     "logits": "{activation} gives the probability of each class",
     "consistency_logits": "higher where voice and words bear the same emotion; its sigmoid is not calibrated",
+    "consistency": "the calibrated probability that voice and words bear the same emotion",
     "modality_shares": "share of the attention on the voice and on the words; they sum to 1",
 }
 USAGE = """```python

@@ -25,7 +25,7 @@ from ..modeling_drkf import DRKFForEmotionClassification
 from ..orl_encoders import reads_padding
 from .onnx_card import onnx_card
 
-OUTPUTS = ("logits", "consistency_logits", "modality_shares")
+OUTPUTS = ("logits", "consistency_logits", "consistency", "modality_shares")
 AXES = {
     "input_values": ("batch", "audio_length"),
     "audio_attention_mask": ("batch", "audio_length"),
@@ -101,7 +101,11 @@ class InferenceGraph(nn.Module):
                 "answer would depend on its neighbours (it has unmasked convolutions or a norm over the batch)"
             )
         config = model.config
-        has = {"consistency_logits": config.emotion_discrimination, "modality_shares": config.fusion == "self"}
+        has = {
+            "consistency_logits": config.emotion_discrimination,
+            "consistency": config.consistency_calibration is not None,
+            "modality_shares": config.fusion == "self",
+        }
         self.output_names = [name for name in OUTPUTS if has.get(name, True)]
 
     def _mask_group_norm(self, encoder: PreTrainedModel) -> None:

@@ -53,6 +53,9 @@ class DRKFTrainingArguments(TrainingArguments):
             "the loss is that of one process on the whole batch."
         },
     )
+    pictures: bool = field(
+        default=True, metadata={"help": "Draw the run at its end; off saves some seconds where many runs are made."}
+    )
     hub_private_repo: bool | None = field(
         default=True, metadata={"help": "Whether a new Hub repository is private; an existing one stays as it is."}
     )

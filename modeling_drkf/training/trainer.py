@@ -300,7 +300,7 @@ class DRKFTrainer(Trainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Any, Any]:
         """As the base class does, without the rows that repeat others to fill up the last batch of each process."""
-        rows = len(inputs["input_ids"])
+        rows = len(inputs["attention_mask"])
         self._counted_rows = self._own_rows(rows)
         # A batch of nothing but filling is of no weight. Processes that share the weights must compute alike.
         kept = rows if self.is_fsdp_enabled else self._counted_rows or rows

@@ -1,0 +1,159 @@
+"""DRKF on real voices and real words: halves, rows of Table 4, folds and seeds, as one resumable command.
+
+    make encoders                                     # two small pretrained encoders, once
+    python -m benchmarks.study --data DATA --seeds 0  # the runs; again to go on
+    python -m benchmarks.study_tables                 # what they say
+
+DATA holds `ravdess_paired.csv` and `paired.csv` (columns audio, text, label, speaker). Speech and text are real, their
+pairing is constructed. A test fold is scored once, by the last weights; the fold after it calibrates. `runs.csv` gets
+a line a run; weights are not kept.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+FOLDER = Path("study")
+ROWS = {
+    "speech": ["--modality", "speech"],
+    "text": ["--modality", "text"],
+    "row1": ["table4_fusion.yaml"],
+    "row2": ["table4_cmie.yaml"],
+    "row3": ["table4_pcmi.yaml"],
+    "row4": ["table4_ed.yaml"],
+    "row5": ["table4_cross.yaml"],
+    "row6": ["table4_drkf.yaml"],
+}
+CORPORA = {"ravdess_paired": "fold", "paired": "speaker"}  # the column whose values are left out in turn
+METRICS = ("unweighted_accuracy", "weighted_accuracy", "weighted_f1")
+CONSISTENCY = ("auc", "brier", "brier_of_prior")
+
+
+class Job(NamedTuple):
+    """The folds of one row of the table with one seed, trained one after the other in a process of its own."""
+
+    corpus: str
+    row: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return FOLDER / "runs" / self.corpus / self.row
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
+    parser.add_argument("--recipe", default="starter.yaml", help="options of all runs (default: starter.yaml)")
+    parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=["speech", "text", "row1", "row6", "row4"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one core each (default: 2)")
+    parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.job:
+        run_job(Job(options.job[0], options.job[1], int(options.job[2])), options)
+        return 0
+    jobs = [Job(corpus, row, seed) for seed in options.seeds for row in options.rows for corpus in options.corpora]
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        failed = sum(tqdm(pool.map(lambda job: run_apart(job, given), jobs), total=len(jobs), unit="job"))
+    collect()
+    return 1 if failed else 0
+
+
+def run_apart(job: Job, given: Sequence[str]) -> bool:
+    """Runs a job in a process of its own, with a log beside its runs; returns whether it failed."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "benchmarks.study", *given, "--job", *map(str, job)]
+    with (job.folder / f"seed{job.seed}.log").open("a") as log:
+        failed = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode != 0
+    if failed:
+        print(f"{job.corpus} {job.row} seed {job.seed} failed: see {log.name}", file=sys.stderr)
+    return failed
+
+
+def run_job(job: Job, options: argparse.Namespace) -> None:
+    """Trains what is not finished of a job's folds."""
+    import torch
+
+    from modeling_drkf.experiments.options import parse_arguments
+    from modeling_drkf.experiments.run import Run
+    from processing.corpora.partition import folds_of
+    from processing.corpora.registry import read_corpus
+
+    torch.set_num_threads(1)
+    manifest = options.data / f"{job.corpus}.csv"
+    fold_file = FOLDER / "folds" / f"{job.corpus}.json"
+    if not fold_file.exists():
+        write_folds(manifest, CORPORA[job.corpus], fold_file)
+    recipes, extra = [options.recipe], ROWS[job.row]
+    if extra[0].endswith(".yaml"):
+        recipes, extra = [*recipes, *extra], []
+    corpus = read_corpus("manifest", str(manifest))
+    folds = folds_of(corpus, fold_file=fold_file)
+    for fold in folds:
+        folder = job.folder / f"{fold.name}-seed{job.seed}"
+        if (folder / "metrics.json").exists():
+            continue
+        where = ["--manifest", str(manifest), "--fold_file", str(fold_file), "--fold", fold.name]
+        how = ["--seed", str(job.seed), "--output_dir", str(folder), "--pictures", "false", "--disable_tqdm", "true"]
+        Run(corpus, fold, [each.name for each in folds], *parse_arguments([*recipes, *where, *how, *extra])).execute()
+        for weights in folder.glob("*.safetensors"):
+            weights.unlink()
+
+
+def write_folds(manifest: Path, column: str, path: Path) -> None:
+    """Leave one value of a column out: the next one validates, the rest train."""
+    from processing.corpora.protocols import Fold, save_folds
+    from processing.corpora.registry import read_corpus
+
+    with manifest.open(newline="", encoding="utf-8") as file:
+        group_of = {row["speaker"]: row[column] for row in csv.DictReader(file)}
+    rows = read_corpus("manifest", str(manifest)).dataset["all"]
+    groups = [group_of[speaker] for speaker in rows["speaker"][:]]
+    names = sorted(set(groups))
+    folds = []
+    for name, following in zip(names, names[1:] + names[:1], strict=True):
+        part_of = {name: "test", following: "validation"}
+        parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+        for utterance, group in zip(rows["utterance_id"][:], groups, strict=True):
+            parts[part_of.get(group, "train")].append(utterance)
+        folds.append(Fold(name, **{part: tuple(ids) for part, ids in parts.items()}, speaker_disjoint=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_folds(folds, path)
+
+
+def collect() -> None:
+    """Writes `runs.csv`: a line for each finished run, without and with the speaker's other clips."""
+    lines: list[dict[str, Any]] = []
+    for path in sorted((FOLDER / "runs").glob("*/*/*/metrics.json")):
+        metrics = json.loads(path.read_text())
+        corpus, row = path.parts[-4:-2]
+        for statistics, part in (("training", "test"), ("speaker", "test_by_speaker")):
+            if part in metrics:
+                found = metrics[part].get("consistency") or {}
+                lines.append(
+                    {"corpus": corpus, "row": row, "fold": metrics["fold"]["name"], "seed": metrics["seed"]}
+                    | {"standardised_by": statistics, "utterances": metrics["fold"]["test"]}
+                    | {name: round(metrics[part][name], 4) for name in METRICS}
+                    | {f"consistency_{name}": found.get(name) for name in CONSISTENCY}
+                    | {"train_seconds": round(metrics["train_seconds"], 1)}
+                )
+    with (FOLDER / "runs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

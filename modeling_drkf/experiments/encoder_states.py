@@ -1,0 +1,200 @@
+"""What frozen encoders say of a corpus: computed once, kept on disk, shared by folds, seeds and ablations."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from datasets import Dataset, Features, List, Value, concatenate_datasets
+from torch import Tensor
+
+from processing.collator import DRKFDataCollator
+from processing.processing_drkf import DRKFProcessor
+
+from ..modeling_drkf import DRKFForEmotionClassification
+from ..orl_modality_encoding import ModalityEncoding
+from ..orl_speech_statistics import speaker_statistics, usual_statistics
+from .cross_validation import fingerprint
+from .datasets import Inputs, blank_rows, pad_features
+
+BATCH_SIZE = 16
+HALF_PRECISION = List(Value("float16"))
+HALVES = ("speech", "text")
+COLUMNS = {"speech": HALF_PRECISION, "statistics": List(Value("float32")), "text": HALF_PRECISION}
+
+
+def encode_corpus(rows: Dataset, model: DRKFForEmotionClassification, processor: DRKFProcessor) -> Dataset:
+    """The states of each row's clip and text, flat, in the columns of `COLUMNS`; other columns stay.
+
+    They lie in the cache of `datasets`, under a key made of the encoders' weights, the processor and the files: what
+    has changed is encoded again.
+    """
+    key = _key(rows, model, processor)
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "drkf-states"
+    folder.mkdir(parents=True, exist_ok=True)
+    return rows.map(
+        partial(_encode, model=model, collator=DRKFDataCollator(processor)),
+        batched=True,
+        batch_size=BATCH_SIZE,
+        features=Features({**rows.features, **COLUMNS}),
+        cache_file_name=str(folder / f"{key}.arrow"),
+        new_fingerprint=key,
+        desc="Encoding clips and texts",
+    )
+
+
+@torch.no_grad()
+def _encode(
+    columns: Mapping[str, Sequence[Any]], model: DRKFForEmotionClassification, collator: DRKFDataCollator
+) -> dict[str, list[np.ndarray]]:
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    batch = collator([{name: row.get(name) for name in ("audio", "text", "start", "end")} for row in rows])
+    encoding = model.drkf.modality_encoding.eval()
+    speech = encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"])
+    text = encoding.encode_text(batch["input_ids"], batch["attention_mask"])
+    statistics: Any = [None] * len(rows) if speech.statistics is None else speech.statistics
+    return {
+        "speech": [_flat(frames[mask].half()) for frames, mask in zip(speech.frames, speech.mask, strict=True)],
+        "statistics": [np.empty(0, np.float32) if clip is None else _flat(clip) for clip in statistics],
+        "text": [_flat(tokens[mask].half()) for tokens, mask in zip(text.tokens, text.mask, strict=True)],
+    }
+
+
+def _flat(states: Tensor) -> np.ndarray:
+    return states.flatten().numpy()
+
+
+def _key(rows: Dataset, model: DRKFForEmotionClassification, processor: DRKFProcessor) -> str:
+    encoding, config = model.drkf.modality_encoding, model.config
+    digest = hashlib.sha256()
+    for encoder in (encoding.speech_encoder, encoding.text_encoder):
+        digest.update(f"{encoder.config.to_json_string()} {fingerprint(encoder)}".encode())
+    tokenizer = processor.tokenizer
+    vocabulary = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab()))
+    limits = [processor.max_audio_samples, processor.min_audio_samples, processor.max_text_tokens]
+    digest.update(f"{processor.feature_extractor.to_json_string()} {vocabulary} {limits}".encode())
+    digest.update(f"{config.speech_pooling} {config.speech_statistics}".encode())
+    for row in rows.select_columns([name for name in rows.column_names if name not in ("label", "labels")]):
+        file = Path(row["audio"]).stat()
+        digest.update(json.dumps([row, file.st_size, file.st_mtime_ns], default=str, sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+class EncoderStates(torch.utils.data.Dataset):
+    """Rows of [`encode_corpus`] as inputs of the model, one by one, read from the disk's cache as they are needed;
+    `pad_features` makes batches of them.
+
+    Args:
+        rows: of a part. encoded: of the corpus. positions: of the part's rows in the latter.
+        widths: of the states of speech and text.
+    """
+
+    def __init__(self, rows: Dataset, encoded: Dataset, positions: Sequence[int], widths: tuple[int, int]):
+        self.rows, self.positions, self.widths = rows, positions, widths
+        self.columns = {name: encoded.data.column(name) for name in COLUMNS}
+        self.ids = rows["utterance_id"][:]
+        label = next((name for name in ("label", "labels") if name in rows.column_names), None)
+        self.labels = None if label is None else torch.tensor(rows[label][:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        speech, text = (self._states(name, index, width) for name, width in zip(HALVES, self.widths, strict=True))
+        sample = {
+            "utterance_id": self.ids[index],
+            "speech_states": speech,
+            "audio_attention_mask": torch.ones(len(speech), dtype=torch.long),
+            "text_states": text,
+            "attention_mask": torch.ones(len(text), dtype=torch.long),
+        }
+        statistics = self._states("statistics", index, self.widths[0])
+        if len(statistics):
+            sample["speech_statistics"] = statistics
+        if self.labels is not None:
+            sample["labels"] = self.labels[index]
+        return sample
+
+    def statistics(self) -> Tensor:
+        """Of every clip over time, (clips, 3, width)."""
+        return torch.stack([self._states("statistics", index, self.widths[0]) for index in range(len(self))])
+
+    def tokens(self) -> Tensor:
+        """Of all texts, (tokens, width)."""
+        return torch.cat([self._states("text", index, self.widths[1]) for index in range(len(self))])
+
+    def _states(self, name: str, index: int, width: int) -> Tensor:
+        flat = self.columns[name][self.positions[index]].values.to_numpy()
+        return torch.from_numpy(flat.astype(np.float32)).reshape(-1, width)
+
+
+def state_inputs(
+    parts: Mapping[str, Dataset], model: DRKFForEmotionClassification, processor: DRKFProcessor
+) -> Inputs:
+    """States of frozen encoders. The parts of one corpus share what is kept on disk."""
+    rows = concatenate_datasets(list(parts.values()))
+    order = np.argsort(rows["utterance_id"][:])  # the same for every fold
+    encoded = encode_corpus(rows.select(order), model, processor)
+    position = {utterance: index for index, utterance in enumerate(encoded["utterance_id"][:])}
+    widths = model.drkf.modality_encoding.widths
+    states = {
+        name: EncoderStates(part, encoded, [position[utterance] for utterance in part["utterance_id"][:]], widths)
+        for name, part in parts.items()
+    }
+    return Inputs(states, pad_features, blank_states(model, processor))
+
+
+def measure_usual(encoding: ModalityEncoding, training: EncoderStates) -> None:
+    """Sets what is usual in the training part; see `standardize_states` of the configuration."""
+    encoding.speech_standardization.usual.copy_(usual_statistics(training.statistics()))  # type: ignore[union-attr, operator]
+    encoding.text_standardization.usual.copy_(usual_statistics(training.tokens()))  # type: ignore[union-attr, operator]
+
+
+class SpeakerStatistics(torch.utils.data.Dataset):
+    """Says of samples what is usual for their speaker, by the speaker's other clips in the same part; without any,
+    and for the rest of the samples, what is usual in training.
+
+    Args:
+        rows: of one part. usual: in the training part, (2, 3, width).
+        share: of the samples that are told their speaker's, drawn anew for each epoch from seed, epoch and sample.
+    """
+
+    def __init__(self, rows: EncoderStates, usual: Tensor, share: float = 1.0, seed: int = 0):
+        self.rows, self.usual, self.share, self.seed, self.epoch = rows, usual.clone(), share, seed, 0
+        speakers, clips = rows.rows["speaker"][:], rows.statistics()
+        self.known: list[Tensor] = []
+        for index, speaker in enumerate(speakers):
+            others = [other for other, name in enumerate(speakers) if name == speaker and other != index]
+            known = speaker is not None and others
+            self.known.append(speaker_statistics(clips[others], self.usual) if known else self.usual)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The trainer tells at the start of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        drawn = np.random.default_rng((self.seed, self.epoch, index, 1)).random() < self.share
+        return {**self.rows[index], "speaker_statistics": self.known[index] if drawn else self.usual}
+
+
+def blank_states(model: DRKFForEmotionClassification, processor: DRKFProcessor) -> dict[str, dict[str, Tensor]]:
+    """[`blank_rows`] as states, for the samples of an [`EncoderStates`]."""
+    blanks = blank_rows(processor)
+    row = {**blanks["speech"], **blanks["text"]}
+    encoded = _encode({name: [value] for name, value in row.items()}, model, DRKFDataCollator(processor))
+    rows = Dataset.from_dict({"utterance_id": [""]})
+    states = Dataset.from_dict(encoded, features=Features(COLUMNS))
+    sample = EncoderStates(rows, states, [0], model.drkf.modality_encoding.widths)[0]
+    speech = ("speech_states", "speech_statistics", "audio_attention_mask")
+    return {
+        "speech": {name: sample[name] for name in speech if name in sample},
+        "text": {name: sample[name] for name in ("text_states", "attention_mask")},
+    }
