@@ -33,6 +33,22 @@ def test_every_term_is_logged_and_sums_to_the_loss(tmp_path: Path, representatio
     assert {name for name in train_log if name.endswith("_loss")} == set(weights)
 
 
+def test_an_epoch_shorter_than_logging_steps_logs_its_terms(tmp_path: Path, capfd):
+    run = trainer(tmp_path, num_train_epochs=2, logging_steps=500, eval_strategy="epoch", disable_tqdm=False)
+    run.train()
+    logs = [log for log in run.state.log_history if "loss" in log]
+    assert [log["epoch"] for log in logs] == [1.0, 2.0]
+    for log in logs:
+        weights = run.model.config.loss_weights
+        assert sum(weight * log[name] for name, weight in weights.items()) == pytest.approx(log["loss"], rel=1e-4)
+    shown = [line for line in capfd.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert len(shown) == 2
+    assert all("classification " in line.partition(" | ")[0] for line in shown)
+    silent = trainer(tmp_path / "b", num_train_epochs=1, logging_strategy="no")
+    silent.train()
+    assert not any("loss" in log for log in silent.state.log_history)
+
+
 def test_evaluation_terms_are_means_over_samples_not_over_batches(tmp_path: Path):
     """Three batches of 3, 3 and 2: terms that do not depend on the batch equal those of single samples."""
     run = trainer(tmp_path, per_device_eval_batch_size=3)

@@ -58,11 +58,22 @@ class EpochProgress(ProgressCallback):
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the training dataset which epoch begins, where it wants to know; also when training is resumed in it."""
+    """Tells the training dataset which epoch begins, where it wants to know; also when training is resumed in it.
+
+    An epoch of fewer steps than `logging_steps` logs its terms at its end.
+    """
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        logged = any("loss" in entry and entry["step"] > self._begun for entry in state.log_history)
+        if not logged and args.logging_strategy != "no":
+            control.should_log = True
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._begun = state.global_step
         dataset: Any = getattr(kwargs.get("train_dataloader"), "dataset", None)
         if hasattr(dataset, "set_epoch"):
             dataset.set_epoch(int((state.epoch or 0.0) + 1e-6))
