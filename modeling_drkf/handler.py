@@ -5,15 +5,21 @@
 
 `inputs` is one request or a list of them; `audio` or `text` may be missing, `segments` ask for a timeline; raw audio
 bytes are a request without text. `parameters`: `top_k`, `chunk_length_s`, `step_s`. A request is bounded in all that
-a client chooses, and names no file, address or model: nothing but the bytes that it brings is read.
+a client chooses, in size, decoded length and time, and names no file, address or model: nothing but the bytes that it
+brings is read.
 """
 
 import base64
 import binascii
+import io
+import math
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
+import soundfile
 from transformers import pipeline
 
 
@@ -24,8 +30,11 @@ class EndpointHandler:
         options: of `pipeline(...)`, such as `device`.
     """
 
+    max_body_bytes = 64 * 2**20
     max_audio_bytes = 32 * 2**20
     max_seconds = 600.0
+    max_values = 600 * 96_000  # samples of all channels together that a clip decodes to
+    max_answer_seconds = 60.0
     max_text_characters = 10_000
     max_requests = 32
     max_segments = 1_000
@@ -36,6 +45,14 @@ class EndpointHandler:
     def __init__(self, path: str = "", **options: Any):
         task: Any = "multimodal-emotion-recognition"
         self.pipeline = pipeline(task, model=path, trust_remote_code=True, **options)
+        self._call = threading.local()  # `deadline` of the call that this thread answers
+        infer = self.pipeline.recognizer.infer
+
+        def infer_in_time(features: Any) -> Any:
+            self._check_time()
+            return infer(features)
+
+        self.pipeline.recognizer.infer = infer_in_time
 
     def __call__(self, data: Mapping[str, Any]) -> Any:
         """
@@ -49,8 +66,17 @@ class EndpointHandler:
         """
         if not isinstance(data, Mapping) or "inputs" not in data:
             raise ValueError('the request has no "inputs"')
+        self._call.deadline = time.monotonic() + self.max_answer_seconds
+        try:
+            return self._answers(data)
+        finally:
+            self._call.deadline = math.inf
+
+    def _answers(self, data: Mapping[str, Any]) -> Any:
         options = self._options(data.get("parameters") or {})
         inputs = data["inputs"]
+        if _size(inputs, self.max_body_bytes) > self.max_body_bytes:
+            raise ValueError(f'"inputs" are larger than {self.max_body_bytes / 2**20:g} MiB')
         if not isinstance(inputs, list):
             return self._answer(inputs, options)
         if not 0 < len(inputs) <= self.max_requests:
@@ -63,20 +89,25 @@ class EndpointHandler:
         except ValueError as error:
             return {"error": str(error)}
 
+    def _check_time(self) -> None:
+        if time.monotonic() > getattr(self._call, "deadline", math.inf):
+            raise ValueError(f"no answer within {self.max_answer_seconds:g} s; send less at once")
+
     def _answer(self, request: Any, options: dict[str, Any]) -> Any:
+        self._check_time()
         if isinstance(request, (bytes, bytearray, memoryview)):
             request = {"audio": bytes(request)}
         if not isinstance(request, Mapping):
             raise ValueError('a request is an object with "audio" (base64), "text" or both, or the bytes of a file')
         if unknown := sorted(map(str, request.keys() - set(self.fields))):
             raise ValueError(f"unknown field {', '.join(unknown)[:100]}; a request has {', '.join(self.fields)}")
-        checked = {
+        checked: dict[str, Any] = {
             "audio": self._audio(request.get("audio")),
             "text": self._text(request.get("text")),
             "segments": self._segments(request.get("segments")),
         }
         try:
-            return self.pipeline(checked, max_recording_s=self.max_seconds, **options)
+            return self.pipeline(checked, max_recording_s=self._longest(checked["audio"]), **options)
         except TypeError as error:
             raise ValueError(str(error)) from error
 
@@ -114,6 +145,23 @@ class EndpointHandler:
             raise ValueError('"audio" is empty')
         return bytes(audio)
 
+    def _longest(self, audio: bytes | None) -> float:
+        """Seconds that a clip may last, fewer the more channels and the higher rate it has."""
+        if audio is None:
+            return self.max_seconds
+        try:
+            header = soundfile.info(io.BytesIO(audio))
+        except (soundfile.SoundFileError, TypeError):  # the pipeline says what is wrong with it
+            return self.max_seconds
+        values = header.samplerate * header.channels
+        longest = min(self.max_seconds, self.max_values / max(1, values))
+        if longest < min(header.frames / max(1, header.samplerate), self.max_seconds):
+            raise ValueError(
+                f'"audio" has {header.channels} channels at {header.samplerate} Hz, of which {longest:.2f} s are '
+                "taken; convert it to mono, 16 kHz"
+            )
+        return longest
+
     def _too_large(self) -> str:
         return f'"audio" is larger than {self.max_audio_bytes / 2**20:g} MiB'
 
@@ -143,3 +191,20 @@ class EndpointHandler:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _size(value: Any, limit: int) -> float:
+    """Characters and bytes of all strings in a request; no more are counted once they exceed the limit."""
+    size, waiting = 0.0, [value]
+    while waiting and size <= limit:
+        part = waiting.pop()
+        if isinstance(part, (str, bytes, bytearray)):
+            size += len(part)
+        elif isinstance(part, memoryview):
+            size += part.nbytes
+        elif isinstance(part, Mapping):
+            waiting += [*part.keys(), *part.values()]
+        elif isinstance(part, (list, tuple)):
+            waiting += part
+        size += 1
+    return size

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import struct
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -176,6 +177,52 @@ def test_a_decompression_bomb_is_stopped_by_its_header(handler: Any):
     assert psutil.Process().memory_info().rss - before < 50 * 2**20
 
 
+@pytest.mark.parametrize(("kind", "channels", "seconds"), [("ogg", 64, 5), ("flac", 8, 40)])
+def test_a_bomb_of_channels_is_refused_at_once(handler: Any, kind: str, channels: int, seconds: int):
+    bomb = io.BytesIO()
+    with soundfile.SoundFile(bomb, "w", 192_000, channels, format=FORMATS[kind]) as file:
+        for _ in range(seconds):
+            file.write(np.zeros((192_000, channels), dtype=np.float32))
+    start = time.monotonic()
+    with pytest.raises(
+        ValueError, match=f'"audio" has {channels} channels at 192000 Hz, of which .* convert it to mono'
+    ):
+        handler({"inputs": bomb.getvalue(), "parameters": {"chunk_length_s": 25}})
+    assert time.monotonic() - start < 1
+
+
+def test_a_request_has_a_deadline(handler: Any, monkeypatch: pytest.MonkeyPatch):
+    good = {"audio": b64(encoded())}
+    monkeypatch.setattr(type(handler), "max_answer_seconds", -1.0)
+    with pytest.raises(ValueError, match=r"no answer within -1 s; send less at once"):
+        handler({"inputs": good})
+    monkeypatch.setattr(type(handler), "max_answer_seconds", 2.0)
+    forward = handler.pipeline.model.forward
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        time.sleep(2.1)
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(handler.pipeline.model, "forward", slow)
+    answers = handler({"inputs": [{"text": "a"}, {"text": "b"}, {"text": "c"}]})
+    assert [list(answer) == ["error"] for answer in answers] == [False, True, True]
+    assert "no answer within 2 s" in answers[2]["error"]
+    assert "scores" in handler.pipeline({"text": "a"})
+
+
+def test_a_body_is_bounded_in_all_that_it_holds(handler: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(type(handler), "max_body_bytes", 2**20)
+    many = [{"audio": "A" * 50_000} for _ in range(32)]
+    for inputs in (many, b"0" * 2**20, {"text": "a", "segments": [[]] * 2**20}, {"a" * 2**20: None}):
+        with pytest.raises(ValueError, match=r'"inputs" are larger than 1 MiB'):
+            handler({"inputs": inputs})
+    nested: Any = "x"
+    for _ in range(5000):
+        nested = [nested]
+    with pytest.raises(ValueError, match=r'"text" is a string'):
+        handler({"inputs": {"text": nested}})
+
+
 def test_many_channels_at_a_high_rate_are_answered(handler: Any):
     loud = encoded("flac", seconds=0.5, rate=192_000, channels=8)
     plain = encoded("wav", seconds=0.5)
@@ -193,7 +240,7 @@ def check_served(handler: Any, data: Any) -> bool:
         if list(part) == ["error"]:
             assert 0 < len(part["error"]) < 1000
         elif "timeline" in part:
-            assert all(len(piece["scores"]) == 3 for piece in part["timeline"])
+            assert all("error" in piece or len(piece["scores"]) == 3 for piece in part["timeline"])
         else:
             assert KEYS >= part.keys() >= KEYS - {"warning"}
             assert sum(score["score"] for score in part["scores"]) == pytest.approx(1.0)
@@ -220,6 +267,41 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
         else:
             del out[place + rng.randint(0, len(out)) :]
     return bytes(out)
+
+
+def random_json(rng: random.Random, depth: int = 3) -> Any:
+    kind = rng.randrange(9 if depth else 7)
+    if kind == 7:
+        return [random_json(rng, depth - 1) for _ in range(rng.randrange(4))]
+    if kind == 8:
+        keys = ["audio", "text", "segments", "start", "end", "path", "\ud800", ""]
+        return {rng.choice(keys): random_json(rng, depth - 1) for _ in range(rng.randrange(4))}
+    numbers = [0, -1, 1e308, float("nan"), 10**400]
+    texts = ["", "happy", "\0" * 50, "/etc/passwd", "UklGRg=="]
+    return [None, True, rng.choice(numbers), rng.choice(texts), rng.randbytes(20), rng.random(), rng.randrange(99)][
+        kind
+    ]
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_are_served_in_bounded_time_and_memory(handler: Any):
+    rng = random.Random(1)
+    originals = [encoded(kind) for kind in FORMATS] + [encoded("flac", rate=192_000, channels=8)]
+    worst, start = 0.0, 0
+    for number in range(10_000):
+        data = mutated(rng.choice(originals), rng) if rng.random() < 0.5 else random_json(rng)
+        segments = [{"start": random_json(rng, 0), "end": rng.random(), "text": random_json(rng, 1)}]
+        inputs = rng.choice(
+            [data, {"audio": data}, [{"text": data}, data], {"audio": originals[0], "segments": segments}]
+        )
+        parameters = {"top_k": rng.choice([3, None, -1, "all", 1e308, [1]])} if rng.random() < 0.1 else {}
+        began = time.monotonic()
+        check_served(handler, {"inputs": inputs, "parameters": parameters})
+        worst = max(worst, time.monotonic() - began)
+        if number == 1000:
+            start = psutil.Process().memory_info().rss
+    assert worst < 3
+    assert psutil.Process().memory_info().rss - start < 100 * 2**20
 
 
 def test_two_thousand_mutated_files_are_served_in_bounded_memory(handler: Any):
