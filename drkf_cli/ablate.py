@@ -17,6 +17,7 @@ from modeling_drkf.training.arguments import DRKFTrainingArguments
 from processing.evaluation.metrics import FORMULAS
 from processing.evaluation.paper import TABLE_4, TABLE_4_COLUMNS, AblationRow
 from processing.evaluation.results import SELECTED_ON_TEST, find_runs, is_finished, merge_runs
+from processing.evaluation.rounding import rounded
 from train_drkf import main
 
 DEFAULT_OUTPUT = "runs/ablation"
@@ -79,11 +80,11 @@ def ablation_table(results: dict[str, dict[str, Any]]) -> Table:
 
 def _cells(result: dict[str, Any], names: Sequence[str]) -> list[str]:
     metrics = (result["metrics"][name] for name in names)
-    return ["{:.3f}\n{:.3f}-{:.3f}".format(metric["mean"], *metric["interval"]) for metric in metrics]
+    return [f"{rounded(metric['mean'])}\n{'-'.join(map(rounded, metric['interval']))}" for metric in metrics]
 
 
 def _paper(row: AblationRow, corpus: str) -> list[str]:
-    return [f"{figure:.3f}" for figure in row.paper.get(corpus, ())]
+    return [rounded(figure) for figure in row.paper.get(corpus, ())]
 
 
 def row_command(row: AblationRow, recipes: Sequence[str], options: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from transformers import pipeline
 from drkf_cli.spoken_demo.corpus import make_spoken_demo
 from modeling_drkf.experiments.options import parse_arguments
 from modeling_drkf.experiments.run import Run, Terminated, run_experiment
+from processing.evaluation.rounding import rounded
 from processing.pipeline_drkf import TASK
 from train_drkf import SIGNALLED
 
@@ -67,10 +68,10 @@ def _scores(results: dict[str, Any]) -> Table:
         low, high = metrics["intervals"]["unweighted_accuracy"]
         table.add_row(
             title,
-            f"{metrics['unweighted_accuracy']:.3f}",
-            f"{low:.3f} to {high:.3f}",
-            f"{metrics['weighted_accuracy']:.3f}",
-            f"{metrics['weighted_f1']:.3f}",
+            rounded(metrics["unweighted_accuracy"]),
+            f"{rounded(low)} to {rounded(high)}",
+            rounded(metrics["weighted_accuracy"]),
+            rounded(metrics["weighted_f1"]),
         )
     return table
 
@@ -85,9 +86,9 @@ def _show_two_clips(console: Console, pipe: Any, checkpoint: Path, manifest: Pat
     plain = [i for i, clip in enumerate(clips) if not agrees[i] or clip["voice_cue"] == clip["text_cue"]]
     console.print(
         f"Voice and words contradict each other in {agrees.count(False)} of {len(clips)} test clips. The consistency "
-        f"score tells these from the others with an AUC of {roc_auc_score(agrees, scores):.3f}, and from those whose "
-        "voice and words name the same emotion with an AUC of "
-        f"{roc_auc_score([agrees[i] for i in plain], [scores[i] for i in plain]):.3f}."
+        f"score tells these from the others with an AUC of {rounded(roc_auc_score(agrees, scores))}, and from those "
+        "whose voice and words name the same emotion with an AUC of "
+        f"{rounded(roc_auc_score([agrees[i] for i in plain], [scores[i] for i in plain]))}."
     )
     chosen = {
         "consistent": next(clips[i] for i in plain if agrees[i]),

@@ -21,6 +21,7 @@ from processing.corpora.registry import read_corpus
 from processing.errors_drkf import FileError, OptionError
 from processing.evaluation.metrics import FORMULAS, PROBLEM_TYPES
 from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
+from processing.evaluation.rounding import rounded
 from processing.evaluation.scoring import score
 
 from .checkpoint import open_pipeline
@@ -237,11 +238,16 @@ def _shown(record: Mapping[str, Any]) -> Table:
     for name in (name for name in FORMULAS if name in metrics):
         low, high = metrics["intervals"][name]
         table.add_row(
-            name.replace("_", " "), f"{metrics[name]:.3f}", f"{low:.3f} to {high:.3f}", FORMULAS[name].formula
+            name.replace("_", " "),
+            rounded(metrics[name]),
+            f"{rounded(low)} to {rounded(high)}",
+            FORMULAS[name].formula,
         )
     table.add_section()
     for label, scores in metrics["per_class"].items():
         low, high = metrics["intervals"][f"f1_{label}"]
-        detail = f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, {scores['support']} clips"
-        table.add_row(escape(f"F1 of {label}"), f"{scores['f1']:.3f}", f"{low:.3f} to {high:.3f}", detail)
+        detail = (
+            f"precision {rounded(scores['precision'])}, recall {rounded(scores['recall'])}, {scores['support']} clips"
+        )
+        table.add_row(escape(f"F1 of {label}"), rounded(scores["f1"]), f"{rounded(low)} to {rounded(high)}", detail)
     return table

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from processing.errors_drkf import FileError, OptionError
+from processing.evaluation.rounding import rounded
 from processing.transcripts.segments import SegmentError, read_segments
 from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
 
@@ -210,7 +211,7 @@ def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], l
         table.add_column(title, justify="right")
     scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
     for label in labels:
-        cells = [f"{found[label]:.3f}" if label in found else "" for found in scores]
+        cells = [rounded(found[label]) if label in found else "" for found in scores]
         best = [answer["scores"][0]["label"] == label for answer in answers]
         table.add_row(
             escape(printable(label)),
@@ -237,7 +238,7 @@ def rows_table(what: str, names: Sequence[str], answers: Sequence[Mapping[str, A
 
 
 def _agreement(answer: Mapping[str, Any]) -> str:
-    return "-" if answer["consistency"] is None else f"{answer['consistency']:.3f}"
+    return "-" if answer["consistency"] is None else rounded(answer["consistency"])
 
 
 def _dominant(answer: Mapping[str, Any]) -> str:

@@ -16,12 +16,12 @@ import numpy as np
 
 from .excerpt_drkf import Excerpt
 from .sound_file_drkf import DECODED_VALUES, SoundFile
-from .waveform_drkf import AudioError, Downmix, agreed_rate, checked_rate, to_channels
+from .waveform_drkf import AudioError, Downmix, agreed_rate, checked_rate, rate_and_samples, to_channels
 
 AudioSource: TypeAlias = Any
 """A path (str or path-like), encoded bytes, a binary file object, a 1-D or 2-D array, tensor or list of floats,
-`{"array", "sampling_rate"}`, `{"path", "bytes"}` (the rows of `datasets.Audio(decode=False)`), or an [`Excerpt`] of
-any of them."""
+`{"array", "sampling_rate"}`, `(rate, array)`, `{"path", "bytes"}` (the rows of `datasets.Audio(decode=False)`), or an
+[`Excerpt`] of any of them."""
 
 LOUDEST = 1e12  # samples are of [-1, 1], or integers as floats; squares of larger ones overflow in extractors
 
@@ -140,6 +140,7 @@ class AudioStream:
 
     def _open(self, source: AudioSource, sampling_rate: float | None) -> None:
         own_rate: Any = sampling_rate
+        source = rate_and_samples(source) or source
         if isinstance(source, Mapping) and source.get("raw") is not None:  # as transformers' audio pipelines take it
             source = {**source, "array": source["raw"]}
         if isinstance(source, Mapping) and source.get("array") is not None:

@@ -11,7 +11,7 @@ from .errors_drkf import InputError, OptionError
 from .excerpt_drkf import Excerpt, excerpt
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribe
-from .waveform_drkf import AudioError, is_silent
+from .waveform_drkf import AudioError, is_silent, rate_and_samples
 from .windows_drkf import Piece, cut_segments, cut_windows
 
 AUDIO_KEYS = ("audio", "speech", "wav", "file", "audio_path")
@@ -207,7 +207,7 @@ def parts_of(value: Any) -> tuple[Any, Any, Any]:
     Raises:
         InputError: an unknown key, two keys for one thing, or a tuple.
     """
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and rate_and_samples(value) is None:
         raise InputError('give {"audio": ..., "text": ...} in place of a tuple')
     if not isinstance(value, Mapping):
         return downloaded(value), None, None

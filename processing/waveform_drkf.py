@@ -1,6 +1,7 @@
 """Raw samples of any type and layout -> channels -> mono float32; sampling rates that can be trusted."""
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,16 @@ class Downmix:
 def is_silent(samples: np.ndarray) -> bool:
     """Whether no sample is above 80 dB below full scale."""
     return bool(np.abs(samples).max(initial=0.0) < SILENT_PEAK)
+
+
+def rate_and_samples(source: Any) -> dict[str, Any] | None:
+    """`(rate, samples)`, or `(samples, rate)`, as `{"array", "sampling_rate"}`; None for anything else."""
+    if not isinstance(source, tuple) or len(source) != 2:
+        return None
+    rate, array = source if isinstance(source[0], numbers.Real) else source[::-1]
+    if not isinstance(rate, numbers.Real) or not hasattr(array, "__len__") or isinstance(array, (str, bytes)):
+        return None
+    return {"array": array, "sampling_rate": rate}
 
 
 def agreed_rate(own_rate: Any, sampling_rate: Any) -> float:

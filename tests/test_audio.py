@@ -152,6 +152,16 @@ def test_unrelated_channels_are_averaged_however_many_they_are():
     np.testing.assert_allclose(load_audio(channels, RATE, RATE), channels.mean(axis=0), atol=1e-6)
 
 
+def test_an_array_may_stand_beside_its_rate():
+    samples = tone(300, RATE, 0.1)
+    expected = load_audio(samples, RATE, RATE)
+    for pair in ((RATE, samples), (samples, RATE), (np.int64(RATE), list(samples))):
+        np.testing.assert_array_equal(load_audio(pair, RATE), expected)
+    for pair in ((RATE, "clip.wav"), (samples, samples), (RATE, samples, 1)):
+        with pytest.raises(AudioError):
+            load_audio(pair, RATE)
+
+
 def test_a_list_of_floats_is_a_clip():
     np.testing.assert_array_equal(load_audio([0.0, 0.5, -1.0], RATE, RATE), np.float32([0, 0.5, -1]))
 

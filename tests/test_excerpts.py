@@ -179,3 +179,11 @@ def test_columns_that_look_like_a_cut_are_named_once(folder, columns, named, pip
     assert found == (expected if named else [])
     predict_manifest(Job(folder / "clips.csv", folder / "o.csv", "tiny", 2, {}), lambda device: pipe)
     assert capsys.readouterr().err.count(f"{', '.join(named)}: not read") == bool(named)
+
+
+def test_an_array_beside_its_rate_is_answered_as_a_clip(pipe, recording):
+    expected = pipe({"array": recording, "sampling_rate": RATE})
+    assert pipe((RATE, recording)) == expected
+    assert pipe({"audio": (recording, RATE), "text": "so"}) != expected
+    with pytest.raises(ValueError, match="in place of a tuple"):
+        pipe(("clip.wav", "so"))

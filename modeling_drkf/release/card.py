@@ -12,6 +12,7 @@ from transformers import Trainer
 
 from processing.corpora.facts import CARDS, corpus_facts
 from processing.evaluation.metrics import FORMULAS
+from processing.evaluation.rounding import rounded
 
 from ..configuration_drkf import DRKFConfig
 from .licences import CODE_LICENCE, FROM_SCRATCH, encoder_licence, hub_id, strictest
@@ -131,14 +132,14 @@ def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Se
     for name in names:
         metric = results["metrics"][name]
         low, high = metric["interval"]
-        deviation = "" if metric["std"] is None else f" ± {metric['std']:.3f}"
-        row = [name.replace("_", " "), f"{metric['mean']:.3f}{deviation}", f"[{low:.3f}, {high:.3f}]"]
+        deviation = "" if metric["std"] is None else f" ± {rounded(metric['std'])}"
+        row = [name.replace("_", " "), f"{rounded(metric['mean'])}{deviation}", f"[{rounded(low)}, {rounded(high)}]"]
         rows.append(row + ([_percent(paper.get(name))] if paper else []))
     runs = [["fold", "seed", *(name.replace("_", " ") for name in names)]]
     for run in results["runs"]:
         place = run["folder"]
         fold = f"[{run['fold']}]({place})" if (folder / place).is_dir() else str(run["fold"])
-        runs.append([fold, str(run["seed"]), *(f"{run[name]:.3f}" for name in names)])
+        runs.append([fold, str(run["seed"]), *(rounded(run[name]) for name in names)])
     counted = [_count(len(results[kind]), kind.removesuffix("s")) for kind in ("folds", "seeds")]
     return _filled_template(
         "cross_validation_card",
@@ -222,10 +223,10 @@ def _results_table(splits: Mapping[str, Any], scalars: Sequence[str], facts: Map
         cells = []
         for metrics in splits.values():
             low, high = metrics["intervals"][name]
-            cells.append(f"{metrics[name]:.3f} [{low:.3f}, {high:.3f}]")
+            cells.append(f"{rounded(metrics[name])} [{rounded(low)}, {rounded(high)}]")
         rows.append([name.replace("_", " "), *cells, *([_percent(paper.get(name))] if paper else [])])
     for label in next(iter(splits.values()))["per_class"]:
-        cells = [f"{metrics['per_class'][label]['f1']:.3f}" for metrics in splits.values()]
+        cells = [rounded(metrics["per_class"][label]["f1"]) for metrics in splits.values()]
         rows.append([f"F1 {label}", *cells, *([""] if paper else [])])
     return _table(rows)
 
@@ -259,7 +260,7 @@ def _formulas(names: Sequence[str]) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value / 100:.3f}"
+    return "" if value is None else rounded(value / 100)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -10,6 +10,8 @@ import torch
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
 
+from processing.evaluation.rounding import rounded
+
 from ..gathering_drkf import is_distributed
 from .checkpoints import is_finished
 
@@ -47,13 +49,13 @@ class EpochProgress(ProgressCallback):
     ) -> None:
         if self.training_bar is None or not logs:
             return
-        terms = {name.removesuffix("_loss"): f"{value:.3f}" for name, value in logs.items() if name.endswith("_loss")}
+        terms = {name.removesuffix("_loss"): rounded(value) for name, value in logs.items() if name.endswith("_loss")}
         if "loss" in logs:
             self._terms = ", ".join(f"{name} {value}" for name, value in terms.items())
-            self.training_bar.set_postfix_str(f"loss {logs['loss']:.3f}")
+            self.training_bar.set_postfix_str(f"loss {rounded(logs['loss'])}")
         elif "eval_loss" in logs:
-            scores = [f"{name} {logs[key]:.3f}" for key, name in SHOWN_METRICS.items() if key in logs]
-            validation = ", ".join([f"loss {logs['eval_loss']:.3f}", *scores])
+            scores = [f"{name} {rounded(logs[key])}" for key, name in SHOWN_METRICS.items() if key in logs]
+            validation = ", ".join([f"loss {rounded(logs['eval_loss'])}", *scores])
             self.training_bar.write(f"epoch {logs['epoch']:g}: {self._terms} | validation: {validation}")
 
 

@@ -15,6 +15,7 @@ from ..corpora.facts import corpus_facts
 from ..errors_drkf import DRKFError
 from .metrics import FORMULAS, bootstrap_scores, percentile_interval
 from .records import SELECTED_ON_TEST, Predictions
+from .rounding import rounded
 
 RECORD = "metrics.json"
 SAME_IN_ALL_RUNS = ("corpus", "protocol", "selection", "label_names", "multi_label", "excluded", "options")
@@ -127,18 +128,18 @@ def results_table(results: Mapping[str, Any]) -> Table:
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for run in results["runs"]:
-        table.add_row(Text(run["fold"]), str(run["seed"]), *(f"{run[name]:.3f}" for name in names))
+        table.add_row(Text(run["fold"]), str(run["seed"]), *(rounded(run[name]) for name in names))
     table.add_section()
     metrics = results["metrics"].values()
-    table.add_row("mean", "", *(f"{metric['mean']:.3f}" for metric in metrics), style="bold")
-    table.add_row("95 %", "", *("{:.3f} to {:.3f}".format(*metric["interval"]) for metric in metrics))
+    table.add_row("mean", "", *(rounded(metric["mean"]) for metric in metrics), style="bold")
+    table.add_row("95 %", "", *(" to ".join(map(rounded, metric["interval"])) for metric in metrics))
     if len(results["folds"]) > 1:
-        table.add_row("std of folds", "", *(f"{metric['std']:.3f}" for metric in metrics))
+        table.add_row("std of folds", "", *(rounded(metric["std"]) for metric in metrics))
     if len(results["seeds"]) > 1:
-        table.add_row("std of seeds", "", *(f"{metric['seed_std']:.3f}" for metric in metrics))
+        table.add_row("std of seeds", "", *(rounded(metric["seed_std"]) for metric in metrics))
     if results["paper"]:
         figures = [results["paper"].get(name) for name in names]
-        table.add_row("paper", "", *("" if figure is None else f"{figure:.3f}" for figure in figures))
+        table.add_row("paper", "", *("" if figure is None else rounded(figure) for figure in figures))
     return table
 
 

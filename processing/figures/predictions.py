@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors_drkf import OptionError
 from ..evaluation.calibration import Calibration
+from ..evaluation.rounding import rounded
 from .style import PALETTE, new_figure, save, set_title, short_names
 
 
@@ -108,5 +109,5 @@ def plot_reliability(bins: Calibration, path: str | Path, title: str, multi_labe
     for axes in (upper, lower):
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)
-    set_title(figure, f"{title}\nexpected calibration error {bins.expected_error:.3f}")
+    set_title(figure, f"{title}\nexpected calibration error {rounded(bins.expected_error)}")
     return save(figure, path)

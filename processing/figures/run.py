@@ -13,6 +13,7 @@ from ..errors_drkf import FileError
 from ..evaluation.calibration import calibration
 from ..evaluation.metrics import emotion_metrics
 from ..evaluation.records import SELECTED_ON_TEST, Predictions, read_embeddings
+from ..evaluation.rounding import rounded
 from .embeddings import FEWEST_UTTERANCES, plot_embeddings
 from .loss_curves import plot_loss_curves
 from .predictions import plot_class_scores, plot_confusion_matrix, plot_reliability
@@ -111,7 +112,7 @@ def _draw_predictions(predictions: Predictions, path: Path, title: str, ending: 
     """`path` is that of the pictures, up to their kinds."""
     labels, references = predictions.label_names, predictions.references
     metrics: dict[str, Any] = emotion_metrics(predictions.predictions, references, labels)
-    scores = ", ".join(f"{short} {metrics[metric]:.3f}" for metric, short in SHOWN.items() if metric in metrics)
+    scores = ", ".join(f"{short} {rounded(metrics[metric])}" for metric, short in SHOWN.items() if metric in metrics)
     titled = f"{title}\n{scores}"
     if "confusion_matrix" in metrics:
         matrix = metrics["confusion_matrix"]
