@@ -16,6 +16,7 @@ from .orl_speech_statistics import (
     SpeechStandardization,
     Standardization,
     pooled_in_time,
+    speaker_statistics,
     time_statistics,
 )
 
@@ -155,6 +156,10 @@ class ModalityEncoding(nn.Module):
         read = torch.cat([torch.ones_like(mask[:, :1]), mask[:, 1:]], dim=1)  # attention over nothing is no number
         output = self.text_encoder(input_ids=input_ids, attention_mask=read, **flags)
         return TextStates(output.last_hidden_state, mask.bool(), *_recorded(output))
+
+    def speaker_statistics(self, clips: Tensor) -> Tensor:
+        """What is usual for a speaker, of `statistics` of some clips: (clips, 3, width) to (2, 3, width)."""
+        return speaker_statistics(clips, cast(Any, self.speech_standardization).usual)
 
     def _adapt_speech(self, states: SpeechStates, usual: Tensor | None) -> Modality:
         frames, mask, statistics, *recorded = states

@@ -54,6 +54,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
             config.is_multi_label,
             getattr(config, "modality_dropout", 0.0),
             self.model.name_or_path or "the model",
+            self.speaker if getattr(config, "standardize_states", False) and config.speech_statistics else None,
             **options,
         )
 
@@ -97,6 +98,31 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
             return _arrays(self.forward(_tensors(features))["output"])  # type: ignore[index]
         except ValueError as error:  # a sequence beyond the model's positions
             raise InputError(str(error)) from error
+
+    def speaker(self, clips: Sequence[Any]) -> np.ndarray:
+        """What is usual for a speaker, for the option `speaker`; `numpy.save` keeps it.
+
+        Args:
+            clips: recordings of the speaker.
+
+        Returns: center and spread of their statistics over time, (2, 3, width).
+
+        Raises:
+            AudioError: a recording cannot be used.
+            InputError: there is no recording.
+        """
+        if not isinstance(clips, Sequence) or isinstance(clips, (str, bytes)) or not clips:
+            raise InputError("speaker takes a list of recordings, at least one")
+        encoding: Any = self.model.drkf.modality_encoding  # type: ignore[union-attr]
+        processor: Any = self.processor
+        statistics = []
+        for number, clip in enumerate(clips, 1):
+            name = f"clip {number} of the speaker"
+            inputs = processor(audio=clip, sample_names=[name], return_tensors="pt").to(self.device)
+            with torch.inference_mode():
+                found = encoding.encode_speech(inputs["input_values"], inputs["audio_attention_mask"])
+            statistics.append(found.statistics)
+        return encoding.speaker_statistics(torch.cat(statistics)).cpu().numpy()
 
     def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
         """See [`EmotionRecognizer.read_audio`]."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .audio_drkf import load_audio
-from .errors_drkf import FileError, InputError
+from .errors_drkf import FileError, InputError, OptionError
 from .recognition_inputs_drkf import InputReader, Item, Unit
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribers
@@ -33,6 +33,7 @@ class EmotionRecognizer:
         modality_dropout: with which share of blanked modalities the checkpoint was trained; above 0 it is prepared
             for a missing one.
         checkpoint: what messages call the model.
+        speaker: what the model finds usual in some recordings of a speaker, an array; None where it cannot tell.
         options: defaults of the options that a call may set, see [`RecognitionOptions`].
     """
 
@@ -44,8 +45,10 @@ class EmotionRecognizer:
         is_multi_label: bool = False,
         modality_dropout: float = 0.0,
         checkpoint: str = "the checkpoint",
+        speaker: Callable[[Sequence[Any]], np.ndarray] | None = None,
         **options: Any,
     ):
+        self.speaker = speaker
         self.processor, self.infer, self.checkpoint = processor, infer, checkpoint
         self.label_names, self.is_multi_label = list(label_names), is_multi_label
         self.modality_dropout = modality_dropout
@@ -73,13 +76,26 @@ class EmotionRecognizer:
             OptionError: an option does not exist, or its value is invalid.
             FileError: the model gives no numbers.
         """
-        chosen = RecognitionOptions.checked(options, self.options)
+        chosen = self._known_speaker(RecognitionOptions.checked(options, self.options))
         named = (f"input {number}" for number in count(1)) if names is None else names
         if isinstance(inputs, list):
             return list(self._answers(inputs, named, chosen))
         if is_collection(inputs):
             return self._answers(inputs, named, chosen)
         return next(self._answers([inputs], ["the input"] if names is None else names, chosen))
+
+    def _known_speaker(self, options: RecognitionOptions) -> RecognitionOptions:
+        if options.speaker is None:
+            return options
+        if isinstance(options.speaker, np.ndarray):
+            if options.speaker.ndim != 3 or options.speaker.shape[:2] != (2, 3):
+                raise OptionError(
+                    f"speaker has the shape {options.speaker.shape}; pipe.speaker(clips) gives (2, 3, width)"
+                )
+            return options
+        if self.speaker is None:
+            raise OptionError(f"{self.checkpoint} does not standardise by speaker: leave speaker out")
+        return RecognitionOptions.checked({"speaker": self.speaker(options.speaker)}, options)
 
     def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
         """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate"}`, at the model's rate.
@@ -126,7 +142,10 @@ class EmotionRecognizer:
 
     def _answer_batch(self, units: list[Unit], options: RecognitionOptions) -> None:
         try:
-            outputs = self.infer(self.features(units))
+            features = self.features(units)
+            if options.speaker is not None:
+                features["speaker_statistics"] = np.repeat(options.speaker[None], len(units), axis=0)
+            outputs = self.infer(features)
         except InputError as error:
             if len(units) > 1:  # find the one
                 for unit in units:

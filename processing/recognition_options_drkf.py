@@ -24,6 +24,9 @@ class RecognitionOptions:
             words of their own: they are transcribed, or judged by the voice alone. Inputs with segments keep those.
         step_s: seconds from one window's start to the next one's, at most `chunk_length_s`, which is the default.
         max_recording_s: a longer recording is an error, found before it is decoded; for servers. None takes any.
+        speaker: other clips of the same speaker (a list of recordings), or what `pipe.speaker(clips)` made of them:
+            the voice is then judged by what is usual for it. For checkpoints that standardise by speaker; some ten
+            clips in different moods are worth having.
         errors: "raise" stops at an input that cannot be used, "return" answers it by `{"error": message}`.
 
     Raises:
@@ -37,6 +40,7 @@ class RecognitionOptions:
     chunk_length_s: float | None = None
     step_s: float | None = None
     max_recording_s: float | None = None
+    speaker: Any = None
     errors: str = "raise"
 
     @classmethod

@@ -48,7 +48,7 @@ def test_predict_says_what_the_model_says(checkpoint: Path):
     assert {score["label"]: score["score"] for score in answer["scores"]} == pytest.approx(scores, abs=1e-6)
     ranked = [score["score"] for score in answer["scores"]]
     assert ranked == sorted(ranked, reverse=True)
-    assert answer["consistency"] == pytest.approx(output.consistency_logits.sigmoid().item(), abs=1e-6)
+    assert answer["consistency"] == pytest.approx(output.consistency.item(), abs=1e-6)
     shares = dict(zip(("speech", "text"), output.modality_shares[0].tolist(), strict=True))
     assert answer["modality_shares"] == pytest.approx(shares, abs=1e-6)
     assert answer["dominant_modality"] == max(shares, key=shares.__getitem__)

@@ -210,7 +210,16 @@ def test_outputs_as_a_tuple():
     batch = tiny_batch(labels=LABELS)
     named, plain = model(**batch), model(**batch, return_dict=False)
     assert isinstance(plain, tuple)
-    names = ["loss", "logits", "consistency_logits", "loss_terms", "pooler_output", "speech_summary", "text_summary"]
+    names = [
+        "loss",
+        "logits",
+        "consistency_logits",
+        "consistency",
+        "loss_terms",
+        "pooler_output",
+        "speech_summary",
+        "text_summary",
+    ]
     assert list(named) == names
     for name, value in zip(names, plain, strict=True):
         assert value.keys() == named[name].keys() if name == "loss_terms" else torch.equal(value, named[name])

@@ -99,10 +99,10 @@ def test_an_answer_is_what_the_model_says(fields):
     assert [score["label"] for score in answer["scores"]] == sorted(scores, key=lambda name: -scores[name])
     assert {score["label"]: score["score"] for score in answer["scores"]} == pytest.approx(scores, abs=1e-6)
     assert (answer["text"], answer["audio_seconds"], "warning" in answer) == (WORDS, 0.5, False)
-    if output.consistency_logits is None:
+    if output.consistency is None:
         assert answer["consistency"] is None
     else:
-        assert answer["consistency"] == pytest.approx(output.consistency_logits.sigmoid().item(), abs=1e-6)
+        assert answer["consistency"] == pytest.approx(output.consistency.item(), abs=1e-6)
     if output.modality_shares is None:
         assert (answer["modality_shares"], answer["dominant_modality"]) == (None, None)
     else:
@@ -589,7 +589,7 @@ from processing.recognition_drkf import EmotionRecognizer
 def infer(features):
     speech = (features["input_values"] * features["audio_attention_mask"]).std(-1)
     logits = np.stack([speech, features["attention_mask"].sum(-1)], -1)
-    return {"logits": logits, "consistency_logits": speech, "modality_shares": None}
+    return {"logits": logits, "consistency": speech, "modality_shares": None}
 folder = sys.argv[2]
 processor = DRKFProcessor.from_pretrained(folder + "/processor")
 answers = EmotionRecognizer(processor, infer, ["speech", "text"], batch_size=2)(given(folder)[1:], chunk_length_s=0.3)

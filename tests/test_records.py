@@ -128,8 +128,8 @@ def test_records_are_what_the_model_says_of_each_clip_alone(tmp_path: Path, row:
         expected = output.logits.softmax(-1)[0].tolist()
         assert recorded.probabilities[index].tolist() == pytest.approx(expected, abs=1e-5)
         assert recorded.predictions[index] == int(output.logits.argmax())
-        for known, logits in ((recorded.consistency[index], output.consistency_logits),):
-            assert np.isnan(known) if logits is None else known == pytest.approx(logits.sigmoid().item(), abs=1e-5)
+        agreement = np.nan if output.consistency is None else output.consistency.item()
+        assert recorded.consistency[index] == pytest.approx(agreement, abs=1e-5, nan_ok=True)
         shares = [np.nan] * 2 if output.modality_shares is None else output.modality_shares[0].tolist()
         np.testing.assert_allclose(recorded.modality_shares[index], shares, atol=1e-5)
         for name, vector in (

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from processing.evaluation.rounding import rounded
 from processing.transcripts.timelines import PICTURES, check_output
 
 from ..checkpoint import DEMO_CHECKPOINT, open_pipeline, require_checkpoint
@@ -36,6 +37,10 @@ def predict(
         float | None, typer.Option(help="Cut each FILE into windows of so many seconds. Gives a timeline.")
     ] = None,
     step_s: Annotated[float | None, typer.Option(help="Seconds from one window to the next.")] = None,
+    speaker_clips: Annotated[
+        list[Path] | None,
+        typer.Option(help="Other clips of the same speaker, by which the voice is judged; once for each clip."),
+    ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Only the most probable classes.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips or windows at once.")] = 8,
     json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
@@ -64,6 +69,8 @@ def predict(
     from ..predict import run_manifest, run_predict
 
     options: dict[str, Any] = {"top_k": top_k, "batch_size": batch_size}
+    if speaker_clips:
+        options["speaker"] = [str(clip) for clip in speaker_clips]
     if manifest is not None:
         if output is None or files or text or text_file or segments or chunk_length_s or step_s or picture or json:
             raise typer.BadParameter("--manifest takes --output, and no FILE nor an option for one")
@@ -150,7 +157,7 @@ def show_attention(
     else:
         said = [word for word in explanation.words if not word.special]
         strongest = sorted(said, key=lambda word: -word.attention / word.tokens)[:3]
-        typer.echo(f"{printable(best['label'])} {best['score']:.3f}")
+        typer.echo(f"{printable(best['label'])} {rounded(best['score'])}")
         if strongest:
             words = ", ".join(f"{printable(word.text)} ({word.attention:.1%})" for word in strongest)
             typer.echo(f"words most attended to: {words}")

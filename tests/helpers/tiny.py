@@ -142,6 +142,7 @@ def tiny_config(audio: str = "wav2vec2", text: str = "roberta", dropout: float =
         "num_fusion_layers": 2,
         "num_fusion_heads": 4,
         "max_fusion_positions": 96,
+        "consistency_calibration": [2.0, -0.5],
         "augmentation_dropout": dropout,
         "fusion_dropout": dropout,
         "classifier_dropout": dropout,

@@ -1,0 +1,177 @@
+"""Training on the states of frozen encoders, kept on disk; standardisation by speaker, in training and in answers."""
+
+import json
+
+import numpy as np
+import pandas
+import pytest
+import torch
+import yaml
+from helpers.tones import RECIPE, write_tones
+from transformers import AutoModelForAudioClassification, BertConfig, BertModel, Wav2Vec2FeatureExtractor, pipeline
+
+from modeling_drkf.experiments.building import _tokenizer
+from modeling_drkf.experiments.encoder_states import SpeakerStatistics
+from modeling_drkf.orl_speech_lstm import SpeechLSTMConfig, SpeechLSTMModel
+from modeling_drkf.orl_speech_statistics import speaker_statistics
+from processing.errors_drkf import InputError, OptionError
+from processing.pipeline_drkf import TASK
+from train_drkf import main
+
+CACHED = ("speech_adapter", "statistics_adapter", "text_adapter")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Tones, a recipe, and two small encoders in folders."""
+    folder = tmp_path_factory.mktemp("states")
+    write_tones(folder)
+    torch.manual_seed(0)
+    SpeechLSTMModel(SpeechLSTMConfig(num_mel_bins=16, hidden_size=12)).save_pretrained(folder / "speech")
+    Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True).save_pretrained(folder / "speech")
+    sizes = {name: value for name, value in RECIPE["text_encoder"].items() if name not in ("model_type", "vocab_size")}
+    tokenizer = _tokenizer({"vocab_size": 300}, ["all is quiet", "hurry up now", "a slow day", "not again"])
+    tokenizer.save_pretrained(folder / "text")
+    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder / "text")
+    recipe = {
+        "audio_encoder": str(folder / "speech"), "text_encoder": str(folder / "text"),
+        "freeze_speech_encoder": True, "freeze_text_encoder": True, "cache_features": True, "speaker_statistics": 0.5,
+        "drkf": RECIPE["drkf"] | {
+            "speech_pooling": 4, "speech_statistics": True, "standardize_states": True, "modality_dropout": 0.2,
+        },
+        "learning_rate": 1e-2, "per_device_train_batch_size": 4, "num_train_epochs": 6, "eval_strategy": "no",
+        "save_strategy": "no", "load_best_model_at_end": False, "pictures": False,
+    }  # fmt: skip
+    (folder / "frozen.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+def train(corpus, out, *options):
+    where = ["--manifest", corpus / "clips.csv", "--protocol", "leave_one_speaker_out", "--output_dir", out]
+    return main([str(option) for option in (corpus / "frozen.yaml", *where, *options)])
+
+
+@pytest.fixture(scope="module")
+def run(corpus):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(corpus / "cache"))
+        assert train(corpus, corpus / "out", "--fold", "bob") == 0
+        first = cache_files(corpus)
+        assert train(corpus, corpus / "next", "--fold", "cleo", "--seed", 1) == 0
+        assert cache_files(corpus) == first
+    return corpus / "out"
+
+
+def cache_files(corpus):
+    return {path.name: path.stat().st_mtime_ns for path in (corpus / "cache" / "drkf-states").glob("*.arrow")}
+
+
+def test_folds_and_seeds_share_what_was_encoded_once(corpus, run):
+    assert len(cache_files(corpus)) == 1
+
+
+def test_the_saved_folder_gives_the_predictions_of_the_cached_states(corpus, run):
+    table = pandas.read_csv(run / "test_predictions.csv")
+    texts = pandas.read_csv(corpus / "clips.csv").set_index("audio").text
+    pipe = pipeline(TASK, model=str(run))
+    answers = pipe([{"audio": str(corpus / name), "text": texts[name]} for name in table.utterance_id], batch_size=3)
+    for row, answer in zip(table.itertuples(), answers, strict=True):
+        scores = {item["label"]: item["score"] for item in answer["scores"]}
+        assert scores["calm"] == pytest.approx(row.probability_calm, abs=5e-3)  # states are kept in half precision
+
+
+def test_scores_are_given_without_and_with_the_speakers_other_clips(corpus, run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"test", "test_by_speaker", "validation", "validation_by_speaker"} <= metrics.keys()
+    assert metrics["options"]["speaker_statistics"] == 0.5
+    plain, told = (pandas.read_csv(run / f"{part}_predictions.csv") for part in ("test", "test_by_speaker"))
+    assert (plain.probability_calm - told.probability_calm).abs().max() > 1e-3
+    assert plain.utterance_id.equals(told.utterance_id)
+
+
+def test_the_pipeline_answers_by_the_speakers_other_clips_as_training_scored_it(corpus, run):
+    table = pandas.read_csv(run / "test_by_speaker_predictions.csv").set_index("utterance_id")
+    texts = pandas.read_csv(corpus / "clips.csv").set_index("audio").text
+    pipe = pipeline(TASK, model=str(run))
+    for name in table.index[:2]:
+        others = [str(corpus / other) for other in table.index if other != name]
+        answer = pipe({"audio": str(corpus / name), "text": texts[name]}, speaker=others)
+        scores = {item["label"]: item["score"] for item in answer["scores"]}
+        assert scores["calm"] == pytest.approx(table.probability_calm[name], abs=5e-3)
+        kept = pipe.speaker(others)
+        assert kept.shape == (2, 3, 12)
+        assert pipe({"audio": str(corpus / name), "text": texts[name]}, speaker=kept) == answer
+    with pytest.raises(InputError, match="at least one"):
+        pipe(str(corpus / name), speaker=[])
+    with pytest.raises(OptionError, match="gives"):
+        pipe(str(corpus / name), speaker=np.zeros(3))
+
+
+def test_what_is_usual_comes_from_the_training_part_alone(corpus, run):
+    usual = AutoModelForAudioClassification.from_pretrained(run).drkf.modality_encoding.speech_standardization.usual
+    encoder = SpeechLSTMModel.from_pretrained(corpus / "speech").eval()
+    fold = json.loads((run / "fold.json").read_text())["folds"][0]
+    pipe = pipeline(TASK, model=str(run))
+    statistics = []
+    for name in fold["train"]:
+        wave = torch.from_numpy(pipe.processor.load_waveform(str(corpus / name)))[None]
+        with torch.no_grad():
+            states = encoder(wave).last_hidden_state[0]
+        statistics.append(torch.stack([states.mean(0), states.std(0, correction=0), states.amax(0)]))
+    stacked = torch.stack(statistics)
+    torch.testing.assert_close(usual[0], stacked.mean(0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(usual[1], stacked.std(0, correction=0), atol=1e-4, rtol=0)
+
+
+def test_a_sample_never_knows_itself_and_draws_anew_each_epoch():
+    class Rows:
+        rows = {"speaker": ["a", "a", "a", None, "b"]}
+        clips = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(0))
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return {"number": index}
+
+        def statistics(self):
+            return self.clips
+
+    usual = torch.stack([torch.zeros(3, 2), torch.ones(3, 2)])
+    told = SpeakerStatistics(Rows(), usual)
+    torch.testing.assert_close(told[0]["speaker_statistics"], speaker_statistics(Rows.clips[[1, 2]], usual))
+    for alone in (3, 4):
+        assert torch.equal(told[alone]["speaker_statistics"], usual)
+    half = SpeakerStatistics(Rows(), usual, 0.5)
+    drawn = []
+    for epoch in range(40):
+        half.set_epoch(epoch)
+        drawn.append(not torch.equal(half[1]["speaker_statistics"], usual))
+    assert 10 < sum(drawn) < 30
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--freeze_text_encoder", "false"], "measures what the encoders say once"),
+        (["--drkf", '{"standardize_states": false}'], "--speaker_statistics needs"),
+        (["--speaker_statistics", "1.5"], "is a share in"),
+    ],
+)
+def test_options_that_cannot_go_together_are_refused(corpus, tmp_path, capsys, options, message):
+    try:
+        status = train(corpus, tmp_path / "out", *options)
+    except SystemExit as stop:
+        status = stop.code
+    assert status in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("modality", ["speech", "text"])
+def test_a_half_alone_trains_on_states_too(corpus, tmp_path, monkeypatch, modality):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(corpus / "cache"))
+    assert train(corpus, tmp_path / "out", "--modality", modality, "--drkf", '{"modality_dropout": 0.0}') == 0
+    predictions = pandas.read_csv(tmp_path / "out" / "test_predictions.csv")
+    by_text = predictions.groupby(predictions.utterance_id.str.extract(r"_(\w+)_")[0]).probability_calm.nunique()
+    assert predictions.consistency.isna().all()
+    assert by_text.max() > 1 if modality == "speech" else by_text.max() <= 2
