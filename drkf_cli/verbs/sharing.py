@@ -7,7 +7,7 @@ import typer
 
 from processing.errors_drkf import FileError, OptionError
 
-from ..checkpoint import DEMO_CHECKPOINT, open_pipeline, require_checkpoint
+from ..checkpoint import STARTER, ModelOption, open_pipeline, require_checkpoint
 from ..command import app, export
 from ..errors import require_extra
 
@@ -35,7 +35,7 @@ def push(
 
 @app.command(name="app", short_help="Serve a web page around a checkpoint.")
 def web_app(
-    model: Annotated[str, typer.Option(help="A DRKF checkpoint: a folder or a Hub id.")] = DEMO_CHECKPOINT,
+    model: ModelOption = STARTER,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
     transcriber: Annotated[

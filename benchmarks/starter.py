@@ -1,0 +1,162 @@
+"""Builds the starter checkpoint: `starter.yaml` on all speakers of both tables of the study.
+
+    make encoders
+    python -m benchmarks.starter --data DATA
+
+Two trainings with the same options: the first holds a tenth of the speakers out, which calibrate scores and
+`consistency`; the second trains on everybody and takes the calibration of the first. Then rare word pieces are left
+out, weights are stored in half precision, and what that changes is measured on texts that are in no training.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from transformers import AutoProcessor
+
+from drkf_cli.checkpoint import open_pipeline
+from modeling_drkf.experiments.options import parse_arguments
+from modeling_drkf.experiments.run import Run
+from modeling_drkf.release.shrink import halve_weights, kept_tokens, prune_vocabulary
+from processing.corpora.partition import folds_of
+from processing.corpora.protocols import Fold
+from processing.corpora.registry import read_corpus
+from processing.evaluation.records import Predictions
+
+TABLES = ("ravdess_paired.csv", "paired.csv")
+LABELS = {"happiness": "joy", "surprised": "surprise"}  # nEMO's names as MELD's
+VOCABULARY = 4700
+COMPARED_TEXTS = 300
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the two tables and MELD's annotation")
+    parser.add_argument("--work", type=Path, default=Path("study/starter"), help="where both trainings go")
+    parser.add_argument("--output", type=Path, default=Path("model_cards/starter"))
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(2)
+    options.work.mkdir(parents=True, exist_ok=True)
+    manifest = write_manifest(options.data, options.work / "clips.csv")
+    corpus = read_corpus("manifest", str(manifest))
+    held_out = folds_of(corpus, "speaker_disjoint", validation_share=0.1, test_share=0.0)[0]
+    calibrated = train(corpus, held_out, manifest, options.work / "held_out")
+    temperature = fit_temperature(options.work / "held_out" / "validation_predictions.csv")
+    everybody = train(corpus, one_clip_a_class(corpus), manifest, options.work / "everybody")
+    model, processor = everybody.model, everybody.processor
+    model.config.consistency_calibration = calibrated.model.config.consistency_calibration
+    with torch.no_grad():
+        for parameter in model.emotion_classifier.output.parameters():
+            parameter.div_(temperature)
+    whole = options.work / "whole"
+    save(model, processor, whole)
+    texts = corpus.dataset["all"]["text"][:]
+    prune_vocabulary(model, processor, kept_tokens(processor.tokenizer, texts, VOCABULARY))
+    save(model, processor, options.output)
+    halve_weights(options.output)
+    unheard = read_texts(options.data / "meld" / "dev_sent_emo.csv")[:COMPARED_TEXTS]
+    facts = compare(whole, options.output, corpus.dataset["all"]["audio"][:COMPARED_TEXTS], unheard)
+    facts |= {
+        "temperature": temperature,
+        "consistency_calibration": model.config.consistency_calibration,
+        "megabytes": sum(file.stat().st_size for file in options.output.rglob("*")) / 1e6,
+        "held_out_speakers": sorted(set(calibrated.parts["validation"]["speaker"][:])),
+        "held_out": {name: calibrated.scores["validation"][name] for name in ("unweighted_accuracy", "consistency")},
+    }
+    (options.work / "facts.json").write_text(json.dumps(facts, indent=2) + "\n")
+    print(json.dumps(facts, indent=2))
+    return 0
+
+
+def write_manifest(data: Path, path: Path) -> Path:
+    """Both tables as one, with one set of labels."""
+    rows = []
+    for table in TABLES:
+        with (data / table).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                audio = str((data / row["audio"]).resolve())
+                label = LABELS.get(row["label"], row["label"])
+                rows.append({"audio": audio, "text": row["text"], "label": label, "speaker": row["speaker"]})
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def train(corpus: Any, fold: Fold, manifest: Path, folder: Path) -> Run:
+    """One training; an earlier one in the folder is replaced."""
+    shutil.rmtree(folder, ignore_errors=True)
+    chosen = ["starter.yaml", "--manifest", str(manifest), "--output_dir", str(folder), "--max_steps", "1600"]
+    run = Run(corpus, fold, [fold.name], *parse_arguments([*chosen, "--pictures", "false"]))
+    run.execute()
+    return run
+
+
+def one_clip_a_class(corpus: Any) -> Fold:
+    """Everybody trains; the part that a fold must have for validation gets one clip of each class."""
+    rows = corpus.dataset["all"]
+    ids, labels = rows["utterance_id"][:], rows["label"][:]
+    watched = [ids[labels.index(label)] for label in sorted(set(labels))]
+    train = tuple(utterance for utterance in ids if utterance not in watched)
+    return Fold("everybody", train, tuple(watched), (), speaker_disjoint=False)
+
+
+def fit_temperature(path: Path) -> float:
+    """The temperature that makes the probabilities of held-out speakers likeliest (Guo et al., ICML 2017)."""
+    predictions = Predictions.read(path, multi_label=False)
+    logits = np.log(np.clip(predictions.probabilities, 1e-12, 1.0))
+    rows = np.arange(len(logits))
+
+    def loss(temperature: float) -> float:
+        return -float(log_softmax(logits / temperature, axis=1)[rows, predictions.references].mean())
+
+    return float(minimize_scalar(loss, bounds=(0.2, 5.0), method="bounded").x)
+
+
+def save(model: Any, processor: Any, folder: Path) -> None:
+    """A checkpoint without its code: the package is there where the starter is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    for name in (*folder.glob("*.py"), folder / "requirements.txt"):
+        name.unlink(missing_ok=True)
+
+
+def read_texts(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row["Utterance"] for row in csv.DictReader(file)]
+
+
+def compare(whole: Path, small: Path, clips: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+    """How far the probabilities of both checkpoints are from each other, for texts that nobody has trained on."""
+    inputs = [{"audio": clip, "text": text} for clip, text in zip(clips, texts, strict=True)]
+    scores = []
+    for folder in (whole, small):
+        pipe = open_pipeline(str(folder))
+        answers = pipe(inputs, batch_size=16)
+        scores.append([[item["score"] for item in sorted(a["scores"], key=lambda s: s["label"])] for a in answers])
+    tokenizers = [AutoProcessor.from_pretrained(folder).tokenizer for folder in (whole, small)]
+    same = np.array([tokenizers[0].tokenize(text) == tokenizers[1].tokenize(text) for text in texts])
+    moved = np.abs(np.array(scores[0]) - np.array(scores[1])).max(axis=1)
+    return {
+        "texts_spelt_alike": float(same.mean()),
+        "largest_change_where_spelt_alike": float(moved[same].max()),
+        "largest_change": float(moved.max()),
+        "median_change_where_spelt_otherwise": float(np.median(moved[~same])) if (~same).any() else 0.0,
+        "same_emotion": float(np.mean(np.argmax(scores[0], axis=1) == np.argmax(scores[1], axis=1))),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
