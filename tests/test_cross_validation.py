@@ -78,7 +78,6 @@ def test_every_fold_and_seed_has_its_run(all_folds: Path):
             [*PROTOCOL, "--folds", "all", "--push_to_hub", "--hub_model_id", "me/mine"],
             "me/mine-dan---seed42'. Leave --push_to_hub out",
         ),
-        (lambda row: row.replace(",ada", ",d/n").replace(",dan", ",d n"), [*PROTOCOL, "--folds", "all"], "share a f"),
     ],
 )
 def test_runs_that_could_not_be_merged_are_not_trained(

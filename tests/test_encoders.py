@@ -13,6 +13,7 @@ from helpers.tiny import (
     TEXT_ENCODERS,
     WAVE_ENCODER,
     alone,
+    encode,
     encoder_config,
     perturb,
     tiny_batch,
@@ -95,14 +96,6 @@ def test_padding_never_changes_a_sample_of_any_speech_encoder(audio):
 def test_encoders_that_read_padding_never_see_it(name):
     audio_config = encoder_config(READS_ITS_PADDING[name]).to_dict()
     assert_batch_invariant(perturb(tiny_model(audio_config=audio_config)), tiny_batch())
-
-
-def encode(encoding, batch):
-    """S_seq and T_seq with their masks and summaries."""
-    return encoding(
-        encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"]),
-        encoding.encode_text(batch["input_ids"], batch["attention_mask"]),
-    )
 
 
 @pytest.mark.parametrize("audio", ["wav2vec2", "wav2vec2-group-norm", "wav2vec2-bert", "data2vec-audio"])

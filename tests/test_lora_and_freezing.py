@@ -8,7 +8,7 @@ import pytest
 import torch
 from datasets import Dataset
 from helpers.runs import ENCODERS, assert_predictions_are_the_models, train
-from helpers.tiny import AUDIO_ENCODERS, TEXT_ENCODERS, perturb, tiny_batch, tiny_model
+from helpers.tiny import AUDIO_ENCODERS, TEXT_ENCODERS, encode, perturb, tiny_batch, tiny_model
 from helpers.tones import write_recipe, write_tones
 from helpers.trainers import trainer
 from safetensors.torch import load_file
@@ -64,7 +64,7 @@ def test_frozen_encoders_run_without_dropout_and_the_others_with_it():
     encoding = model.drkf.modality_encoding
 
     def differs(modality: str) -> bool:
-        first, second = (encoding(*_inputs(batch))[modality == "text"].sequence for _ in range(2))
+        first, second = (encode(encoding, batch)[modality == "text"].sequence for _ in range(2))
         return not torch.equal(first, second)
 
     assert differs("speech")
@@ -80,10 +80,6 @@ def test_frozen_encoders_run_without_dropout_and_the_others_with_it():
     encoding.requires_grad_(True)
     model.train()
     assert differs("speech")
-
-
-def _inputs(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    return tuple(batch[name] for name in ("input_values", "audio_attention_mask", "input_ids", "attention_mask"))
 
 
 @pytest.mark.parametrize(("audio", "text"), ALL_ENCODERS)

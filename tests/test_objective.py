@@ -14,6 +14,7 @@ from helpers.tiny import (
     TABLE_4,
     alone,
     assert_equal_gradients,
+    encode,
     fused_batch_sizes,
     gradients,
     perturb,
@@ -111,9 +112,7 @@ def test_loss_terms_by_hand(row):
     terms = model(**batch).loss_terms
     speeches, texts, augmented_speeches, augmented_texts = [], [], [], []
     encoding, augmentation, dr = model.drkf.modality_encoding, model.augmentation, model.representations
-    speech, text = encoding(
-        *(batch[n] for n in ("input_values", "audio_attention_mask", "input_ids", "attention_mask"))
-    )
+    speech, text = encode(encoding, batch)
     for sample in range(4):
         s, t = valid_parts(speech, sample), valid_parts(text, sample)
         torch.testing.assert_close(s.summary[0], s.sequence[0].mean(0), atol=1e-6, rtol=1e-5)

@@ -186,7 +186,7 @@ def test_what_is_odd_or_left_out_is_told(run: Path, tmp_path: Path, capsys: pyte
     assert main([str(run / "tiny.yaml"), *options]) == 0
     printed = capsys.readouterr().out
     assert "column 'speaker_id' is not read (did you mean 'speaker'?)" in printed
-    assert "duplicate_id: 1 (1 left out)" in printed
+    assert "duplicate_id: 1 (1 left out: calm 1)" in printed
 
 
 def test_a_recipe_may_map_labels_that_are_numbers(run: Path, tmp_path: Path):

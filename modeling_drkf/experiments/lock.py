@@ -30,6 +30,7 @@ def locked(folder: Path, locks: bool = True) -> Iterator[None]:
     if not locks:
         yield
         return
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_FILE
     with path.open("a+", encoding="utf-8") as file:
@@ -52,6 +53,9 @@ def locked(folder: Path, locks: bool = True) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+            if is_new:
+                with suppress(OSError):  # not empty: the training has begun
+                    folder.rmdir()
 
 
 def _owner(text: str) -> str:

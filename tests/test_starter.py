@@ -1,0 +1,130 @@
+"""The checkpoint that comes with the package: small, offline, and what making it small changes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.tiny import perturb, tiny_model
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import AutoModelForAudioClassification, PreTrainedTokenizerFast, Wav2Vec2FeatureExtractor
+
+from drkf_cli.checkpoint import EXAMPLE_CLIP, EXAMPLE_TEXT, open_pipeline, packaged, starter_folder
+from modeling_drkf.release.shrink import halve_weights, kept_tokens, prune_vocabulary
+from processing import DRKFProcessor
+
+PIECES = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "a",
+    "b",
+    "##a",
+    "##b",
+    "ab",
+    "abba",
+    "##ba",
+    "aab",
+    "bb",
+    "ß漢",
+]
+
+
+def word_pieces() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordPiece({piece: index for index, piece in enumerate(PIECES)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(PIECES[:5])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), PIECES, strict=False))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **names)
+
+
+def test_kept_pieces_are_special_ones_letters_and_those_of_the_texts_by_frequency():
+    kept = kept_tokens(word_pieces(), ["abba abba aab", "abba"], 11)
+    assert [PIECES[index] for index in kept] == [*PIECES[:9], "abba", "aab"]
+
+
+def test_a_text_of_kept_pieces_is_answered_as_before_and_others_are_spelt():
+    tokenizer = word_pieces()
+    model = perturb(tiny_model(text="bert", max_fusion_positions=600)).eval()
+    model.resize_token_embeddings(len(PIECES))
+    processor = DRKFProcessor(Wav2Vec2FeatureExtractor(return_attention_mask=True), tokenizer)
+    clip = torch.randn(4000, generator=torch.Generator().manual_seed(0)).numpy()
+
+    def logits(text: str) -> torch.Tensor:
+        with torch.no_grad():
+            return model(**processor(audio=clip, text=text, sampling_rate=16_000, return_tensors="pt")).logits
+
+    before = {text: logits(text) for text in ("abba aab", "bb abba")}
+    prune_vocabulary(model, processor, kept_tokens(tokenizer, ["abba aab"], 11))
+    assert len(processor.tokenizer) == model.get_input_embeddings().num_embeddings == 11
+    torch.testing.assert_close(logits("abba aab"), before["abba aab"], atol=1e-6, rtol=0)
+    assert processor.tokenizer.tokenize("bb abba") == ["b", "##b", "abba"]
+    assert (logits("bb abba") - before["bb abba"]).abs().max() > 1e-4
+
+
+def test_halved_weights_load_in_float32(tmp_path):
+    model = perturb(tiny_model()).eval()
+    model.save_pretrained(tmp_path)
+    halve_weights(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert {value.dtype for value in stored.values() if value.is_floating_point()} == {torch.float16}
+    loaded = AutoModelForAudioClassification.from_pretrained(tmp_path)
+    assert loaded.dtype == torch.float32
+    for name, value in loaded.state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[name], atol=1e-3, rtol=1e-3)
+
+
+def test_the_starter_is_small_and_says_whose_data_it_learnt():
+    folder = starter_folder()
+    assert packaged("starter") == str(folder)
+    assert packaged("runs/mine") == "runs/mine"
+    assert sum(file.stat().st_size for file in folder.rglob("*")) < 30e6
+    assert "CC BY-NC-SA 4.0" in (folder / "LICENSE").read_text()
+    assert "cc-by-nc-sa-4.0" in (folder / "README.md").read_text()
+
+
+def test_the_first_command_answers_without_network(tmp_path):
+    command = [sys.executable, "-m", "drkf_cli", "predict", "--example", "--json"]
+    environment = {"HF_HUB_OFFLINE": "1", "PATH": "", "HOME": str(tmp_path)}
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    answer = json.loads(finished.stdout)
+    assert {item["label"] for item in answer["scores"]} == {
+        "anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise",
+    }  # fmt: skip
+    assert sum(item["score"] for item in answer["scores"]) == pytest.approx(1)
+    assert 0 < answer["consistency"] < 1
+    assert answer["text"] == EXAMPLE_TEXT
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return open_pipeline(packaged("starter"))
+
+
+def test_a_half_alone_is_answered_without_a_warning(starter):
+    for half in ({"audio": str(starter_folder() / EXAMPLE_CLIP)}, {"text": EXAMPLE_TEXT}):
+        answer = starter(half)
+        assert "warning" not in answer
+        assert answer["consistency"] is None
+
+
+def test_real_voices_of_the_training_are_known_again(starter, shared_data: Path):
+    """Actors that the starter was trained on: no figure of quality, but a check that the shipped weights are whole."""
+    emotions = {"03": "joy", "04": "sadness", "05": "anger", "06": "fear"}
+    clips = [
+        (shared_data / f"ravdess/Actor_{actor:02d}/03-01-{code}-02-01-01-{actor:02d}.flac", label)
+        for actor in (1, 2, 3, 4, 5) for code, label in emotions.items()
+    ]  # fmt: skip
+    answers = starter([str(path) for path, _ in clips], batch_size=8)
+    right = [answer["scores"][0]["label"] == label for answer, (_, label) in zip(answers, clips, strict=True)]
+    assert sum(right) >= 14
