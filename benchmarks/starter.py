@@ -34,9 +34,10 @@ from processing.evaluation.records import Predictions
 
 TABLES = ("ravdess_paired.csv", "paired.csv")
 LABELS = {"happiness": "joy", "surprised": "surprise"}  # nEMO's names as MELD's
-VOCABULARY = 4200
+VOCABULARY = 4000
 DISCRIMINATION = {"discrimination_weight": 1.0, "discrimination_pairs": 4}  # ED learns slowest
 COMPARED_TEXTS = 300
+NAMES_OF_CODE = ("auto_map", "custom_pipelines")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,8 +132,12 @@ def save(model: Any, processor: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    for name in (*folder.glob("*.py"), folder / "requirements.txt"):
-        name.unlink(missing_ok=True)
+    for path in (*folder.glob("*.py"), folder / "requirements.txt"):
+        path.unlink(missing_ok=True)
+    for path in folder.glob("*config.json"):
+        fields = json.loads(path.read_text())
+        kept = {name: value for name, value in fields.items() if name not in NAMES_OF_CODE}
+        path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def read_texts(path: Path) -> list[str]:

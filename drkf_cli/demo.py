@@ -15,6 +15,7 @@ from transformers import pipeline
 from drkf_cli.spoken_demo.corpus import make_spoken_demo
 from modeling_drkf.experiments.options import parse_arguments
 from modeling_drkf.experiments.run import Run, Terminated, run_experiment
+from processing.errors_drkf import DRKFError
 from processing.evaluation.rounding import rounded
 from processing.pipeline_drkf import TASK
 from train_drkf import SIGNALLED
@@ -81,6 +82,8 @@ def _show_two_clips(console: Console, pipe: Any, checkpoint: Path, manifest: Pat
     rows = {row["utterance_id"]: row for row in _read(manifest)}
     scored = _read(checkpoint / "test_predictions.csv")
     clips = [rows[row["utterance_id"]] for row in scored]
+    if not scored[0]["consistency"]:
+        raise DRKFError("ED has not learnt to tell matched from mismatched pairs: run the demo with another --seed")
     scores = [float(row["consistency"]) for row in scored]
     agrees = [clip["consistent"] == "true" for clip in clips]
     plain = [i for i, clip in enumerate(clips) if not agrees[i] or clip["voice_cue"] == clip["text_cue"]]
