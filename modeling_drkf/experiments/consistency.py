@@ -16,7 +16,8 @@ from processing.evaluation.calibration import calibration
 logger = logging.get_logger(__name__)
 
 TEXT_HALF = ("text", "input_ids", "text_states", "attention_mask", "text_present")
-MISMATCHED_PAIRS = 4  # texts of another emotion for each clip
+MISMATCHED_PAIRS = 4  # texts of another emotion for each clip; one where clips are many
+MANY_CLIPS = 1000
 NO_PENALTY = 1e6
 
 
@@ -39,7 +40,7 @@ class OtherTexts(torch.utils.data.Dataset):
         return {**self.samples[int(self.speech[index])], **half}
 
 
-def mismatched_pairs(labels: np.ndarray, seed: int, pairs: int = MISMATCHED_PAIRS) -> tuple[np.ndarray, np.ndarray]:
+def mismatched_pairs(labels: np.ndarray, seed: int, pairs: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """For each sample up to `pairs` others of another label, drawn without replacement.
 
     Args:
@@ -47,6 +48,8 @@ def mismatched_pairs(labels: np.ndarray, seed: int, pairs: int = MISMATCHED_PAIR
 
     Returns: positions of the clips and of the texts.
     """
+    if pairs is None:
+        pairs = MISMATCHED_PAIRS if len(labels) < MANY_CLIPS else 1
     rng, speech, text = np.random.default_rng(seed), [], []
     rows = labels.reshape(len(labels), -1)
     for position, row in enumerate(rows):

@@ -103,7 +103,7 @@ class InferenceGraph(nn.Module):
         config = model.config
         has = {
             "consistency_logits": config.emotion_discrimination,
-            "consistency": config.consistency_calibration is not None,
+            "consistency": config.emotion_discrimination and config.consistency_calibration is not None,
             "modality_shares": config.fusion == "self",
         }
         self.output_names = [name for name in OUTPUTS if has.get(name, True)]
