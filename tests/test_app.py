@@ -209,9 +209,18 @@ def test_words_that_are_left_out_are_written_down(browser, checkpoint, clips, tm
     assert scores == {item["label"]: f"{100 * item['score']:.1f} %" for item in expected["scores"]}
 
 
+def close(value: Any) -> Any:
+    """An answer whose numbers may differ by what another number of threads makes of a sum."""
+    if isinstance(value, dict):
+        return {name: close(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [close(item) for item in value]
+    return pytest.approx(value, abs=1e-5) if isinstance(value, float) else value
+
+
 def test_the_api_answers(address, clips, expected):
     event, data = result(address, call(address, uploaded(address, clips / "good.wav")))
-    assert (event, data) == ("complete", [expected])
+    assert (event, data) == ("complete", [close(expected)])
 
 
 @pytest.mark.parametrize(
@@ -359,7 +368,7 @@ def test_a_space_answers_without_the_package(checkpoint, clips, expected, tmp_pa
     modules = str(tmp_path / "modules")
     with serving([sys.executable, "-c", script], port, served, PYTHONPATH="", GRADIO_SERVER_PORT=str(port),
                  HF_MODULES_CACHE=modules) as url:  # fmt: skip
-        assert result(url, call(url, uploaded(url, clips / "good.wav"))) == ("complete", [expected])
+        assert result(url, call(url, uploaded(url, clips / "good.wav"))) == ("complete", [close(expected)])
 
 
 def test_what_is_no_checkpoint_leaves_no_space(clips, tmp_path):
