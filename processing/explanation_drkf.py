@@ -83,6 +83,8 @@ def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | No
     with torch.inference_mode():
         output = model(**inputs, output_modality_attention=True)
     frames = output.speech_attention[0].float().cpu().numpy()
+    if getattr(model.config, "speech_statistics", False):
+        frames = frames[1:]  # the token before them stands for the whole clip
     return Explanation(
         answer=answer,
         waveform=processor.load_waveform(audio),
