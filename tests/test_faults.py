@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.faults import spoil
+from helpers.faults import spoil, write_checkpoint
 from helpers.forked import train
 from helpers.tones import write_recipe, write_tones
 from helpers.trainers import trainer as tiny_trainer
@@ -200,14 +200,6 @@ def test_nothing_but_damage_is_an_error_and_not_a_new_beginning(corpus: Path, wh
     assert status == 1
     assert "error: nothing to resume from" in said
     assert "Traceback" not in said
-
-
-def write_checkpoint(folder: Path, step: int) -> Path:
-    checkpoint = folder / f"checkpoint-{step}"
-    with sealed(checkpoint):
-        checkpoint.mkdir()
-        (checkpoint / "model.safetensors").write_bytes(bytes(step))
-    return checkpoint
 
 
 def test_the_last_checkpoint_is_the_one_written_last(tmp_path: Path):

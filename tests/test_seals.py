@@ -5,16 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.faults import write_checkpoint
 
-from modeling_drkf.training.checkpoints import CheckpointError, last_checkpoint, require_complete, rotate, sealed
-
-
-def write_checkpoint(folder: Path, step: int) -> Path:
-    checkpoint = folder / f"checkpoint-{step}"
-    with sealed(checkpoint):
-        checkpoint.mkdir()
-        (checkpoint / "model.safetensors").write_bytes(bytes(step))
-    return checkpoint
+from modeling_drkf.training.checkpoints import CheckpointError, last_checkpoint, require_complete, rotate
 
 
 def test_a_clock_that_goes_back_loses_no_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,11 +11,9 @@ from sklearn.metrics import roc_auc_score
 from transformers import Trainer
 from transformers.utils import logging
 
-from processing.evaluation.calibration import calibration
-
 logger = logging.get_logger(__name__)
 
-TEXT_HALF = ("text", "input_ids", "text_states", "attention_mask", "text_present")
+TEXT_HALF = ("text", "input_ids", "text_states", "attention_mask")
 MISMATCHED_PAIRS = 4  # texts of another emotion for each clip; one where clips are many
 MANY_CLIPS = 1000
 NO_PENALTY = 1e6
@@ -90,10 +88,9 @@ def fit_calibration(logits: np.ndarray, agrees: np.ndarray, prior: float) -> lis
 
 
 def consistency_scores(logits: np.ndarray, agrees: np.ndarray, fitted: list[float], prior: float) -> dict[str, Any]:
-    """AUC, Brier score (beside that of always saying `prior`) and reliability of the calibrated probability."""
+    """AUC and, beside that of always saying `prior`, Brier score of the calibrated probability."""
     probabilities = expit(fitted[0] * logits + fitted[1])
     weights = np.where(agrees, prior / agrees.sum(), (1 - prior) / (~agrees).sum())
-    bins = calibration(np.column_stack([1 - probabilities, probabilities]), agrees.astype(int))
     return {
         "auc": float(roc_auc_score(agrees, logits)),
         "brier": float((weights * (probabilities - agrees) ** 2).sum()),
@@ -101,7 +98,6 @@ def consistency_scores(logits: np.ndarray, agrees: np.ndarray, fitted: list[floa
         "prior": prior,
         "matched_pairs": int(agrees.sum()),
         "mismatched_pairs": int((~agrees).sum()),
-        "expected_calibration_error": bins.expected_error,
     }
 
 

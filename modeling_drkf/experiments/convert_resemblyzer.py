@@ -3,8 +3,8 @@
     pip download --no-deps Resemblyzer==0.1.4
     python -m modeling_drkf.experiments.convert_resemblyzer Resemblyzer-0.1.4-py3-none-any.whl encoders/speech
 
-Its middle layer tells emotions apart best (the last one is trained to tell speakers alone): two of three layers are
-kept. Nothing of the package is imported, and no code of the file is run.
+Two of its three layers are kept unless `--layers` says otherwise: the last one serves speakers alone. Nothing of the
+package is imported, and no code of the file is run.
 """
 
 import argparse

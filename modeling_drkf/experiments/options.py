@@ -32,28 +32,9 @@ TRAINING_DEFAULTS = {
 """Where the script departs from `TrainingArguments`: each epoch is validated, the best one is kept."""
 
 WHERE_AND_HOW = (
-    *(
-        "manifest",
-        "data_dir",
-        "audio_root",
-        "fold",
-        "folds",
-        "fold_file",
-        "seed",
-        "seeds",
-        "output_dir",
-        "resume_from_checkpoint",
-    ),
-    *(
-        "report_to",
-        "run_name",
-        "disable_tqdm",
-        "pictures",
-        "push_to_hub",
-        "save_total_limit",
-        "use_cpu",
-        "skip_damaged",
-    ),
+    *("manifest", "data_dir", "audio_root", "fold", "folds", "fold_file", "seed", "seeds", "output_dir"),
+    *("resume_from_checkpoint", "report_to", "run_name", "disable_tqdm", "pictures", "push_to_hub"),
+    *("save_total_limit", "use_cpu", "skip_damaged"),
 )
 WHERE_AND_HOW_PREFIXES = ("hub_", "log", "dataloader_", "trackio_")
 """Options in which the runs of one experiment may differ."""

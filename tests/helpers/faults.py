@@ -1,10 +1,12 @@
 """Faults on purpose."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from modeling_drkf.training.checkpoints import sealed
 from processing.collator import DRKFDataCollator
 
 
@@ -20,3 +22,11 @@ def spoil(utterance: str) -> None:
         return batch
 
     DRKFDataCollator.__call__ = collate_spoilt
+
+
+def write_checkpoint(folder: Path, step: int) -> Path:
+    checkpoint = folder / f"checkpoint-{step}"
+    with sealed(checkpoint):
+        checkpoint.mkdir()
+        (checkpoint / "model.safetensors").write_bytes(bytes(step))
+    return checkpoint
