@@ -92,7 +92,6 @@ def build_page(
     with gr.Blocks(
         title=TITLE,
         analytics_enabled=False,
-        delete_cache=(ceil(limits.swept_seconds), ceil(limits.kept_seconds)),
         fill_width=False,
     ) as page:
         gr.Markdown(f"# {TITLE}\nA guess from the voice and the words together, by the model *{title}*.")

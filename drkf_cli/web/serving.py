@@ -93,7 +93,7 @@ def build_application(
 
     @asynccontextmanager
     async def sweeping(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_sweep(storage, limits))
+        task = asyncio.create_task(_sweep(storage, limits, page.temp_file_sets))
         yield
         task.cancel()
 
@@ -116,11 +116,14 @@ def build_application(
     return Traffic(TrustedHostMiddleware(gated, list(allowed_hosts)), storage, limits)
 
 
-async def _sweep(storage: Storage, limits: Limits) -> None:
-    """Gradio deletes uploads by age as well, and forgets their names; this finds what it does not know of."""
+async def _sweep(storage: Storage, limits: Limits, names: Sequence[set[str]]) -> None:
+    """Deletes uploads by age, for as long as the server runs. Gradio's own sweep (`delete_cache`) ends for good when a
+    file arrives while it looks, so it is off; the `names` that Gradio keeps for it would grow for ever."""
     while True:
         await asyncio.sleep(limits.swept_seconds)
-        await run_in_threadpool(storage.sweep, limits.kept_seconds + 2 * limits.swept_seconds)
+        await run_in_threadpool(storage.sweep, limits.kept_seconds)
+        for known in names:
+            known.clear()
 
 
 class DrainingServer(uvicorn.Server):
