@@ -11,6 +11,8 @@ from processing.errors_drkf import DRKFError
 
 from .errors import printable
 
+CorpusOption = Annotated[str, typer.Option(help="One of `drkf corpora`, or a YAML file that declares a corpus.")]
+
 
 class Verbs(TyperGroup):
     """Shows the package's errors as one line; every other exception is a bug and keeps its traceback."""

@@ -43,6 +43,7 @@ def test_the_release_is_read_exactly(tmp_path, suffix):
         ("garbled_text", "train_dia125_utt3"),
         ("unlisted_audio", None),
         ("shared_speaker", None),
+        ("unlike_published", None),
     }
     unlisted = [problem.detail for problem in corpus.report.problems if problem.kind == "unlisted_audio"]
     assert unlisted == ["1 clip without annotation: final_videos_testdia3_utt0"]
@@ -117,7 +118,12 @@ def test_the_real_tables_are_read_whole(shared_data):
     assert train == {
         "neutral": 4710, "joy": 1743, "surprise": 1205, "anger": 1109, "sadness": 683, "disgust": 271, "fear": 268
     }  # fmt: skip
-    assert survey.report.counts() == {"missing_file": 4, "missing_audio": 9989 + 1109, "suspicious_speaker": 1}
+    assert survey.report.counts() == {
+        "missing_file": 4,
+        "missing_audio": 9989 + 1109,
+        "suspicious_speaker": 1,
+        "unlike_published": 2,
+    }
     assert "'Phoebe Sr' and 'Phoebe Sr.' are taken for one speaker" in survey.report.table()
     first = survey.utterances[0]
     assert first.text == "also I was the point person on my company\u2019s transition from the KL-5 to GR-6 system."

@@ -18,7 +18,7 @@ from ..checkpoint import (
     require_checkpoint,
     starter_folder,
 )
-from ..command import app
+from ..command import CorpusOption, app
 from ..errors import parse_label_map, printable, require_extra, require_file, writing
 
 
@@ -98,7 +98,7 @@ def predict(
 def evaluate(
     model: ModelOption = STARTER,
     manifest: Annotated[str | None, typer.Option(help="A table with the columns audio, text and label.")] = None,
-    corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
+    corpus: CorpusOption = "manifest",
     data_dir: Annotated[str | None, typer.Option(help="The corpus' folder.")] = None,
     split: Annotated[str | None, typer.Option(help="Which part; test if there is one, else all.")] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Write metrics.json and the predictions here.")] = None,

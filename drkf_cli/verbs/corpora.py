@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..command import app
+from ..command import CorpusOption, app
 from ..errors import parse_label_map, writing
 
 AudioRoot = Annotated[
@@ -17,17 +17,27 @@ LabelMap = Annotated[str | None, typer.Option(help='Other names for labels: \'{"
 
 @app.command(short_help="List the corpora that can be read.")
 def corpora() -> None:
-    """List the corpora that can be read, and how each must lie on disk."""
-    from processing.corpora.registry import CORPORA
+    """List the corpora that can be read: licence, what to download, and what `--protocol auto` stands for.
 
-    for name, spec in sorted(CORPORA.items()):
-        typer.echo(f"{name:12} {spec.title}: {spec.layout}")
+    Others are read by a YAML file that declares them (`--corpus my.yaml`), or as a manifest.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from processing.corpora.facts import describe_corpora
+
+    table = Table()
+    for title in ("id", "corpus", "licence", "what must lie in --data-dir", "protocol"):
+        table.add_column(title, overflow="fold")
+    for row in describe_corpora():
+        table.add_row(*(row[name] for name in ("id", "title", "licence", "download", "protocol")))
+    Console().print(table)
 
 
 @app.command(short_help="List everything that is wrong with a corpus.")
 def doctor(
     data_dir: Annotated[str, typer.Option(help="The corpus' folder, a manifest file, or a Hub id.")],
-    corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
+    corpus: CorpusOption = "manifest",
     output_dir: Annotated[Path | None, typer.Option(help="Also write report.json and durations.png here.")] = None,
     skip_damaged: Annotated[
         list[str] | None, typer.Option(help="Kinds of damaged rows that training will skip.")
@@ -63,7 +73,7 @@ def doctor(
 def prepare_corpus(
     data_dir: Annotated[str, typer.Option(help="The corpus' folder, or a manifest file.")],
     output_dir: Annotated[Path, typer.Option(help="Where the FLAC files and the manifest go.")],
-    corpus: Annotated[str, typer.Option(help="Which reader; `drkf corpora` lists them.")] = "manifest",
+    corpus: CorpusOption = "manifest",
     skip_damaged: Annotated[list[str] | None, typer.Option(help="Kinds of damaged rows to leave out.")] = None,
     label_map: LabelMap = None,
     audio_root: AudioRoot = None,

@@ -171,7 +171,10 @@ class DataArguments:
             "speaker and split. Short for --corpus manifest --data_dir FILE."
         },
     )
-    corpus: str = field(default="manifest", metadata={"help": "Which reader reads data_dir; see `drkf corpora`."})
+    corpus: str = field(
+        default="manifest",
+        metadata={"help": "What data_dir holds: one of `drkf corpora`, or a YAML file that declares it."},
+    )
     data_dir: str | None = field(default=None, metadata={"help": "The corpus' folder (or file, or Hub id)."})
     audio_root: str | None = field(
         default=None,

@@ -15,6 +15,7 @@ from .folders import absolute
 from .labels import check_labels, check_rare_classes
 from .leaks import LEAKS, check_repeats, check_shared, check_speakers, sound_of
 from .paths import relocate
+from .published import check_published
 from .report import CorpusError, ProblemKind, Report, skip_rules
 from .splits import check_splits
 from .utterance import CorpusSpec, Utterance
@@ -31,6 +32,7 @@ class Corpus:
     where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), `start` and `end`
     (seconds) where clips are parts of recordings, and the extra columns that were requested. What the source does not
     state is None. `sounds` has, for each clip whose sound occurs more than once, what these have in common.
+    `protocol` is what the corpus declares "auto" to stand for.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Corpus:
     problem_type: ProblemType
     report: Report
     sounds: dict[str, str] = field(default_factory=dict)
+    protocol: str = "auto"
 
 
 @dataclass
@@ -106,7 +109,8 @@ class Survey:
         occurrences = Counter(sounds.values())
         repeated = {name: sound for name, sound in sounds.items() if sound and occurrences[sound] > 1}
         dataset = DatasetDict({split: self._dataset(rows) for split, rows in by_split.items()})
-        return Corpus(self.spec.name, dataset, self.label_names, self.problem_type, self.report, repeated)
+        found = (self.label_names, self.problem_type, self.report, repeated, self.spec.protocol)
+        return Corpus(self.spec.name, dataset, *found)
 
     def _dataset(self, rows: Sequence[Utterance]) -> Dataset:
         columns: dict[str, list[Any]] = {"audio": [row.audio for row in rows], "text": [row.text for row in rows]}
@@ -184,6 +188,8 @@ def survey(
     check_splits(utterances, report)
     inside = [utterance for utterance in utterances if ProblemKind.OUTSIDE_CLASSES not in utterance.kinds]
     check_speakers(utterances, report)
+    if utterances and not label_map and label_names is None:
+        check_published(spec, inside, report)
     check_text(inside, report)
     look: dict[str, Any] = {"folder": folder, "scan": scan, "decode": decode, "videos": videos, "progress": progress}
     check_audio(inside, report, known_damage=spec.known_damage, **look)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from .corpus import Survey
 from .leaks import Overlap, find_overlaps
+from .published import values_of
 from .registry import survey_corpus
 from .report import ProblemKind, Report, skip_rules
 from .utterance import Utterance
@@ -123,16 +124,9 @@ def examine(name: str, data_dir: str | Path, *, skip_damaged: Iterable[str] | st
 
 def _counts(axis: str, annotated: list[Utterance], usable: list[Utterance], found: Survey) -> list[Count]:
     published = found.spec.published.get(axis, {})
-    all_counts, usable_counts = (Counter(v for u in rows for v in _values(u, axis)) for rows in (annotated, usable))
+    all_counts, usable_counts = (Counter(v for u in rows for v in values_of(u, axis)) for rows in (annotated, usable))
     order = list(dict.fromkeys([*(found.label_names if axis == "class" else published), *sorted(all_counts)]))
     return [Count(value, all_counts[value], usable_counts[value], published.get(value)) for value in order]
-
-
-def _values(utterance: Utterance, axis: str) -> tuple[str, ...]:
-    if axis == "class":
-        return utterance.labels[:1] if utterance.weights else utterance.labels
-    value = getattr(utterance, axis)
-    return (value,) if value else ()
 
 
 def _count_table(axis: str, counts: list[Count]) -> Table:

@@ -15,15 +15,40 @@ GENERIC_NAMES = ("manifest", "metadata", "corpus", "data", "dataset", "train")
 
 
 def corpus_facts(corpus: str) -> dict[str, Any]:
-    """What the front matter of `model_cards/<corpus>.md` says: `title`, `language`, `license` (as the Hub spells it),
-    `licence` (in words), `source`, `speakers`, `traps`, and where the paper has figures, `paper` {metric: percent} and
-    `paper_protocol`. Empty for an unknown corpus."""
+    """What the corpus' declaration says, or the front matter of `model_cards/<corpus>.md`: `title`, `language`,
+    `license` (as the Hub spells it), `licence` (in words), `source`, `speakers`, `traps`, and where the paper has
+    figures, `paper` {metric: percent} and `paper_protocol`. Empty for an unknown corpus."""
     card = CARDS / f"{corpus}.md"
     if not corpus.isidentifier() or not card.is_file():
-        return {}
+        return _declared_facts(corpus)
     front_matter = FRONT_MATTER.match(card.read_text(encoding="utf-8"))
     facts = yaml.safe_load(front_matter[1]) if front_matter else None
     return facts if isinstance(facts, dict) else {}
+
+
+def _declared_facts(corpus: str) -> dict[str, Any]:
+    from .registry import CORPORA  # reads every declaration
+
+    spec = CORPORA.get(corpus)
+    return {"title": spec.title, "source": spec.facts.get("citation"), **spec.facts} if spec and spec.facts else {}
+
+
+def describe_corpora() -> list[dict[str, str]]:
+    """A row for each corpus that can be read: `id`, `title`, `language`, `licence`, `download` (what must lie in its
+    folder), `protocol` (what `auto` stands for) and `source`."""
+    from .registry import CORPORA
+
+    rows = []
+    for name, spec in sorted(CORPORA.items()):
+        facts = corpus_facts(name)
+        row = {
+            "id": name,
+            "title": spec.title,
+            "download": facts.get("download", spec.layout),
+            "protocol": spec.protocol,
+        }
+        rows.append(row | {key: facts.get(key, "") for key in ("language", "licence", "source")})
+    return rows
 
 
 def corpus_name(reader: str, data_dir: str | Path) -> str:

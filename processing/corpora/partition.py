@@ -25,9 +25,9 @@ PARTS = ("train", "validation", "test")
 
 
 def resolve_protocol(corpus: Corpus, protocol: str = "auto") -> str:
-    """What `auto` stands for: "official" if the corpus has splits, else "speaker_disjoint"."""
-    if protocol != "auto":
-        return protocol
+    """What `auto` stands for: what the corpus declares, else "official" if it has splits, else "speaker_disjoint"."""
+    if protocol != "auto" or corpus.protocol != "auto":
+        return corpus.protocol if protocol == "auto" else protocol
     return "official" if "train" in corpus.dataset else "speaker_disjoint"
 
 
@@ -43,8 +43,7 @@ def folds_of(
 
     Args:
         protocol: "official" (the corpus' own splits; a missing validation part is taken from training speakers),
-            "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out", or "auto": the first if the corpus
-            has splits, else the second.
+            "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out", or "auto": see `resolve_protocol`.
         validation_share, test_share: shares of utterances for random parts. seed: of the random division.
         fold_file: folds that were saved, verified against this corpus, in place of a protocol.
 

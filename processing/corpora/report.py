@@ -92,6 +92,12 @@ class ProblemKind(StrEnum):
         "correct the wrong label, or leave these rows out: train with --skip_damaged conflicting_labels",
     )
     OUTSIDE_CLASSES = "outside_classes", "warning", "none needed: the protocol leaves it out; label_map can take it in"
+    LEFT_OUT = "left_out", "warning", "none needed: the corpus is declared so"
+    UNLIKE_PUBLISHED = (
+        "unlike_published",
+        "warning",
+        "compare the copy with its source: download what is missing, or go on with a part of the corpus",
+    )
     UNLISTED_AUDIO = "unlisted_audio", "warning", "none needed: the file has no annotation and is not used"
 
     @property

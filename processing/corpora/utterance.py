@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .report import ProblemKind
 
@@ -66,7 +67,11 @@ class CorpusSpec:
         label_map: source label -> class, for source labels that the protocol merges.
         left_out: labels of the source that the protocol leaves out; any other name is an `unknown_label`.
         known_damage: utterance -> what to do about the damage that its clip has in every copy of the release.
-        published: "split", "session" or "class" -> its values -> utterances as the corpus' authors count them.
+        published: "split", "session", "class" or "total" -> its values -> utterances as its authors count them.
+        published_source: where they count them.
+        protocol: what the protocol "auto" stands for.
+        facts: what else is known: `language`, `licence`, `license` (as the Hub spells it), `download`, `citation`,
+            `speakers`, `traps`.
     """
 
     name: str
@@ -78,3 +83,6 @@ class CorpusSpec:
     left_out: frozenset[str] = frozenset()
     known_damage: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    published_source: str = ""
+    protocol: str = "auto"
+    facts: Mapping[str, Any] = field(default_factory=dict)

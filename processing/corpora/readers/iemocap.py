@@ -115,6 +115,7 @@ CORPUS = CorpusSpec(
     layout="the folders Session1 to Session5 of IEMOCAP_full_release",
     labels=LABELS,
     label_map={"exc": "hap"},
+    protocol="leave_one_session_out",
     left_out=frozenset({"fru", "sur", "fea", "dis", "oth", "xxx"}),
     published={
         "session": {"Session1": 1085, "Session2": 1023, "Session3": 1151, "Session4": 1031, "Session5": 1241},

@@ -123,5 +123,6 @@ CORPUS = CorpusSpec(
     read=read_utterances,
     layout="annotation.json, splitInfo/movie_list_{train,val,test}.txt and the clips",
     labels=LABELS,
+    protocol="official",
     published={"split": {"train": 17427, "validation": 2821, "test": 4201}},
 )

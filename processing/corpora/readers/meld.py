@@ -74,6 +74,7 @@ CORPUS = CorpusSpec(
     read=read_utterances,
     layout="train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv and the three folders of clips of MELD.Raw",
     labels=LABELS,
+    protocol="official",
     known_damage={
         "train_dia125_utt3": "the release itself is damaged here: skip unreadable_audio",
         "dev_dia110_utt7": "the release itself lacks this clip: skip missing_audio",

@@ -1,0 +1,161 @@
+"""Corpora that YAML files declare: those of the package in their true layout, and one of a user's own."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from helpers.corpora import own_cache, write_tone  # noqa: F401
+from helpers.declared import COPIES
+
+from processing.corpora.declaration import load_declaration
+from processing.corpora.doctor import examine
+from processing.corpora.facts import corpus_facts, describe_corpora
+from processing.corpora.partition import folds_of, resolve_protocol
+from processing.corpora.registry import CORPORA, DECLARED, read_corpus, survey_corpus
+from processing.corpora.report import CorpusError
+from processing.errors_drkf import OptionError
+
+EVERY_COPY = {"unlike_published": 1}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_in_the_distributors_layout_is_read_exactly(name: str, tmp_path: Path):
+    survey = survey_corpus(name, COPIES[name].make(tmp_path), progress=False)
+    found = []
+    for utterance in survey.utterances:
+        labels = utterance.labels if utterance.multi_label else utterance.labels[0]
+        where = (utterance.start, utterance.end) if utterance.start is not None else utterance.session
+        where = utterance.split if where is None and utterance.split != "all" else where
+        found.append((utterance.utterance_id, labels, utterance.text, utterance.speaker, where))
+    assert sorted(found) == sorted(COPIES[name].rows)
+    expected = (EVERY_COPY if CORPORA[name].published else {}) | COPIES[name].counts
+    assert survey.report.counts() == expected, survey.report.table()
+
+
+def test_every_declaration_has_a_copy_here_and_says_what_the_table_of_corpora_needs():
+    assert {path.stem for path in DECLARED.glob("*.yaml")} == {*COPIES, "nemo"}
+    for row in describe_corpora():
+        if row["id"] in COPIES:
+            assert all(row.values()), row
+            assert "http" in row["source"]
+            assert corpus_facts(row["id"])["traps"]
+    assert {"iemocap", "manifest", "hub"} < {row["id"] for row in describe_corpora()}
+
+
+def test_published_counts_are_those_of_the_papers():
+    totals = {name: sum(spec.published.get("class", {}).values()) for name, spec in CORPORA.items()}
+    expected = {"ravdess": 1440, "crema_d": 7442, "emodb": 535, "tess": 2800, "savee": 480, "esd_en": 17500}
+    expected |= {"esd_zh": 17500, "msp_improv": 7798, "emorynlp": 12606, "iemocap": 5531}
+    assert {name: totals[name] for name in expected} == expected
+
+
+def test_the_real_ravdess_is_read_whole(shared_data):
+    corpus = read_corpus("ravdess", shared_data / "ravdess", progress=False, scan=False)
+    rows = corpus.dataset["all"]
+    assert rows.num_rows == 1080
+    named = Counter(corpus.label_names[label] for label in rows["label"])
+    assert named == {"neutral": 72, **dict.fromkeys(corpus.label_names[1:], 144)}
+    assert sorted(set(rows["speaker"])) == [f"Actor_{number:02}" for number in range(1, 19)]
+    assert Counter(rows["text"]) == {"Kids are talking by the door.": 540, "Dogs are sitting by the door.": 540}
+    row = next(row for row in rows if row["utterance_id"] == "03-01-06-01-02-01-12")
+    assert (row["label"], row["text"]) == (corpus.label_names.index("fearful"), "Dogs are sitting by the door.")
+    [problem] = corpus.report.problems
+    assert "neutral 72 of 96, calm 144 of 192" in problem.detail
+    assert "Livingstone and Russo, 2018" in problem.detail
+    folds = folds_of(corpus)
+    assert [len(fold.test) for fold in folds] == [60] * 18
+    assert folds[0].speaker_disjoint
+
+
+def test_files_of_one_name_that_differ_are_no_copies(tmp_path):
+    write_tone(tmp_path / "wav" / "03a01Fa.wav", 0.2)
+    write_tone(tmp_path / "other" / "03a01Fa.wav", 0.3)
+    with pytest.raises(CorpusError, match="error duplicate_id: 1"):
+        read_corpus("emodb", tmp_path, progress=False)
+
+
+def test_a_code_without_meaning_is_an_error_at_its_file(tmp_path):
+    write_tone(tmp_path / "1001_ZZZ_ANG_XX.wav")
+    write_tone(tmp_path / "1001_IEO_JOY_XX.wav")
+    report = survey_corpus("crema_d", tmp_path, progress=False).report
+    assert report.counts() == {"malformed_row": 1, "unknown_label": 1, "unlike_published": 1}
+    assert "text 'ZZZ' is none of the codes IEO, TIE" in report.table()
+    assert "'JOY' is none of the classes angry" in report.table()
+
+
+def test_what_is_not_the_corpus_is_told_from_it(tmp_path):
+    write_tone(tmp_path / "clip.wav")
+    report = survey_corpus("ravdess", tmp_path, progress=False).report
+    assert report.counts() == {"no_utterances": 1, "unlisted_audio": 1}
+    assert "1 clip of another name: clip.wav" in report.table()
+    assert "Expected: Audio_Speech_Actors_01-24.zip" in report.table()
+    report = survey_corpus("msp_podcast", tmp_path, progress=False).report
+    assert "no file below the folder is named labels_consensus" in report.table()
+
+
+OWN = """\
+title: My clips
+protocol: leave_one_speaker_out
+clips: '(?P<speaker>[a-z]+)/(?P<label>[JN])_(?P<number>no|01)'
+text: Take {number}.
+codes: {label: {J: joy, N: none}}
+classes: [joy]
+left_out: {number: {no: no number}}
+published: {total: 4}
+"""
+
+
+def test_a_corpus_of_ones_own_from_the_yaml_file_to_folds(tmp_path):
+    declaration = tmp_path / "mine.yaml"
+    declaration.write_text(OWN)
+    for speaker in ("ada", "bob", "eve"):
+        write_tone(tmp_path / "clips" / speaker / "J_01.wav")
+    write_tone(tmp_path / "clips" / "ada" / "N_01.wav")
+    write_tone(tmp_path / "clips" / "ada" / "J_no.wav")
+    examination = examine(str(declaration), tmp_path / "clips", progress=False)
+    assert (examination.title, examination.report.counts()["duplicate_id"]) == ("My clips", 2)
+    declaration.write_text(OWN + "id: '{speaker}-{label}'\n")
+    examination = examine(str(declaration), tmp_path / "clips", progress=False)
+    assert examination.exit_status == 0
+    assert examination.report.counts() == {"left_out": 1, "unlike_published": 1, "outside_classes": 1}
+    corpus = read_corpus(str(declaration), tmp_path / "clips", progress=False)
+    assert corpus.name == "mine"
+    assert [row["utterance_id"] for row in corpus.dataset["all"]] == ["ada-J", "bob-J", "eve-J"]
+    assert (corpus.dataset["all"][0]["text"], corpus.label_names) == ("Take 01.", ["joy"])
+    assert [fold.name for fold in folds_of(corpus)] == ["ada", "bob", "eve"]
+    assert resolve_protocol(corpus, "speaker_disjoint") == "speaker_disjoint"
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        ("titel: x", ["unknown key 'titel' (did you mean 'title'?)"]),
+        ("clips: '(?P<label>['", ["is no regular expression"]),
+        ("clips: '(?P<emotion>.*)'", ["text: no group or column gives 'number'", "nothing gives a label"]),
+        ("protocol: mine", ["protocol is 'mine'; it must be one of auto, official"]),
+        ("classes: [joy, noen]", ["classes: 'noen' is the meaning of no code (did you mean 'none'?)"]),
+        ("codes: joy", ["codes must be a mapping"]),
+        ("published: {class: {joy: many}, age: {}}", ["whole numbers", "'age' is none of source, class"]),
+        ("tables: [{file: a, columns: {}}]", ["tables, entry 1: unknown key 'file' (did you mean 'files'?)"]),
+        ("merge: {N: nobody}", ["merge: 'N' becomes 'nobody', which is not among the classes"]),
+        ("left_out: {speakr: {a: b}}", ["left_out: no group or column gives 'speakr' (did you mean 'speaker'?)"]),
+        ("- a list", ["cannot be read"]),
+    ],
+)
+def test_what_is_wrong_with_a_declaration_is_said_at_once(tmp_path, change, messages):
+    path = tmp_path / "mine.yaml"
+    key = change.partition(":")[0]
+    kept = [line for line in OWN.splitlines() if not line.startswith(f"{key}:")]
+    path.write_text("\n".join([*kept, change]))
+    with pytest.raises(OptionError) as caught:
+        load_declaration(path)
+    for message in [str(path), *messages]:
+        assert message in str(caught.value)
+
+
+def test_a_declaration_that_is_missing_or_empty_is_named(tmp_path):
+    with pytest.raises(OptionError, match=r"nowhere\.yaml cannot be read"):
+        read_corpus(str(tmp_path / "nowhere.yaml"), tmp_path)
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(OptionError, match="a mapping of keys is expected; title is missing"):
+        read_corpus(str(tmp_path / "empty.yaml"), tmp_path)
