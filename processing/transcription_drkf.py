@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .audio_drkf import load_audio
-from .errors_drkf import InputError
+from .errors_drkf import InputError, OptionError
 
 Transcribe: TypeAlias = Callable[[np.ndarray, float], str]
 
@@ -17,8 +17,15 @@ class Transcribers:
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
 
-    def get(self, transcriber: Any) -> Transcribe | None:
-        """A function from a mono waveform (samples,) and its rate in Hz to a text."""
+    def get(self, transcriber: Any, language: str | None = None) -> Transcribe | None:
+        """A function from a mono waveform (samples,) and its rate in Hz to a text.
+
+        Args:
+            language: what is spoken, for Whisper, which otherwise guesses it for each recording.
+
+        Raises:
+            OptionError: the model takes no language.
+        """
         if transcriber is None:
             return None
         if isinstance(transcriber, str):
@@ -27,10 +34,12 @@ class Transcribers:
 
                 self._loaded[transcriber] = pipeline("automatic-speech-recognition", model=transcriber)
             transcriber = self._loaded[transcriber]
-        return lambda waveform, rate: transcribe(transcriber, waveform, rate)
+        if language is not None and getattr(transcriber, "type", None) != "seq2seq_whisper":
+            raise OptionError(f"language={language!r}: only Whisper takes a language, and this model is none")
+        return lambda waveform, rate: transcribe(transcriber, waveform, rate, language)
 
 
-def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: float) -> str:
+def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: float, language: str | None = None) -> str:
     """What a recogniser hears; one that states its own sampling rate gets the audio at that.
 
     Raises:
@@ -43,7 +52,9 @@ def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: floa
     longer = getattr(transcriber, "type", None) == "seq2seq_whisper" and (
         len(waveform) > transcriber.feature_extractor.n_samples  # type: ignore[attr-defined]
     )
-    options = {"return_timestamps": True} if longer else {}
+    options: dict[str, Any] = {"return_timestamps": True} if longer else {}
+    if language is not None:
+        options["generate_kwargs"] = {"language": language, "task": "transcribe"}
     heard = transcriber({"array": waveform, "sampling_rate": own_rate}, **options)
     text = heard.get("text") if isinstance(heard, Mapping) else heard
     if not isinstance(text, str):

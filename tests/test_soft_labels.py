@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from processing.corpora.partition import folds_of
 from processing.corpora.prepare import prepare
-from processing.corpora.readers.manifest import soft_label
+from processing.corpora.readers.cells import soft_label
 from processing.corpora.registry import read_corpus
 from processing.corpora.report import CorpusError
 from train_drkf import main

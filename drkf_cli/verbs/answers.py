@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from processing.corpora.column_options import HELP, parse_columns
 from processing.evaluation.rounding import rounded
 from processing.transcripts.timelines import PICTURES, check_output
 
@@ -104,6 +105,7 @@ def evaluate(
     output_dir: Annotated[Path | None, typer.Option(help="Write metrics.json and the predictions here.")] = None,
     modality: Annotated[Modality, typer.Option(help="Withhold words or voice.")] = Modality.BOTH,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,
+    columns: Annotated[list[str] | None, typer.Option(help=HELP)] = None,
     label_map: Annotated[
         str | None, typer.Option(help="The corpus' labels as the checkpoint's: '{\"hap\": \"joy\"}'.")
     ] = None,
@@ -128,7 +130,7 @@ def evaluate(
     from ..evaluate import run_evaluate
 
     options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root}
-    options["skip_damaged"] = skip_damaged or []
+    options |= {"skip_damaged": skip_damaged or [], "columns": parse_columns(columns), "words": modality != "speech"}
     raise typer.Exit(run_evaluate(model, corpus, source, split, output_dir, modality.value, batch_size, **options))
 
 

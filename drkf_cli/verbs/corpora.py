@@ -6,12 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
+from processing.corpora.column_options import HELP, parse_columns
+
 from ..command import CorpusOption, app
 from ..errors import parse_label_map, writing
 
 AudioRoot = Annotated[
     Path | None, typer.Option(help="Take clips from this folder, whatever root and separators the listed paths have.")
 ]
+Columns = Annotated[list[str] | None, typer.Option(help=HELP)]
 LabelMap = Annotated[str | None, typer.Option(help='Other names for labels: \'{"excited": "happy"}\'.')]
 
 
@@ -42,6 +45,7 @@ def doctor(
     skip_damaged: Annotated[
         list[str] | None, typer.Option(help="Kinds of damaged rows that training will skip.")
     ] = None,
+    columns: Columns = None,
     label_map: LabelMap = None,
     audio_root: AudioRoot = None,
     decode: Annotated[
@@ -55,6 +59,7 @@ def doctor(
     from processing.corpora.doctor import examine
 
     options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root, "decode": decode}
+    options["columns"] = parse_columns(columns)
     found = examine(corpus, data_dir, skip_damaged=skip_damaged or [], **options)
     rich.print(found)
     if output_dir is not None:
@@ -75,6 +80,11 @@ def prepare_corpus(
     output_dir: Annotated[Path, typer.Option(help="Where the FLAC files and the manifest go.")],
     corpus: CorpusOption = "manifest",
     skip_damaged: Annotated[list[str] | None, typer.Option(help="Kinds of damaged rows to leave out.")] = None,
+    transcriber: Annotated[
+        str | None, typer.Option(help="A speech recognition model (folder or Hub id) for words that are not given.")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="Of the speech, for Whisper: english, pl, ...")] = None,
+    columns: Columns = None,
     label_map: LabelMap = None,
     audio_root: AudioRoot = None,
 ) -> None:
@@ -82,4 +92,5 @@ def prepare_corpus(
     from processing.corpora.prepare import prepare
 
     options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root}
+    options |= {"columns": parse_columns(columns), "transcriber": transcriber, "language": language}
     typer.echo(f"Manifest: {prepare(corpus, data_dir, output_dir, skip_damaged=skip_damaged or [], **options)}")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from .checks import check_audio, check_ids, check_text
+from .column_options import reader_options
 from .folders import absolute
 from .labels import check_labels, check_rare_classes
 from .leaks import LEAKS, check_repeats, check_shared, check_speakers, sound_of
@@ -147,6 +148,8 @@ def survey(
     label_map: Mapping[str, str] | None = None,
     label_names: Sequence[str] | None = None,
     audio_root: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    words: bool = True,
     scan: bool = True,
     decode: bool | None = None,
     videos: bool = False,
@@ -160,6 +163,8 @@ def survey(
         label_map: source label -> class, in addition to the corpus' own map (order of classes: see `class_names`).
         label_names: the classes in order, in place of the corpus' own; applies after `label_map`.
         audio_root: a folder to take clips from: those whose path below it is the end of the listed one.
+        columns: which column of a table holds what, see `parse_columns`.
+        words: whether a table must have a column of texts.
         scan: look at each clip's length and damage; otherwise only whether the file exists.
         decode: decode every clip (True) or read its header (False); by default it depends on their size together.
         videos: whether the caller can use videos; training cannot.
@@ -167,8 +172,9 @@ def survey(
         options: the reader's own.
 
     Raises:
-        ValueError: `label_map` or `label_names` is invalid.
+        ValueError: `label_map`, `label_names` or `columns` is invalid.
     """
+    options |= reader_options(spec, columns or {}, words)
     folder = absolute(data_dir)
     folder = folder.parent if folder.is_file() else folder
     report = Report(spec.title, folder if folder.is_dir() else None)

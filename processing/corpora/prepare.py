@@ -18,6 +18,7 @@ import soundfile
 from tqdm.auto import tqdm
 
 from processing.audio_drkf import AudioError, load_audio
+from processing.errors_drkf import OptionError
 from processing.excerpt_drkf import excerpt
 
 from .checks import add_problem
@@ -25,6 +26,7 @@ from .readers.columns import SOFT_LABEL_COLUMN
 from .registry import survey_corpus
 from .report import ProblemKind
 from .scan import VIDEO_SUFFIXES
+from .transcribe import fill_in_words
 from .utterance import LABEL_SEPARATOR, Utterance
 
 SAMPLING_RATE = 16_000
@@ -38,6 +40,8 @@ def prepare(
     *,
     skip_damaged: Iterable[str] | str = (),
     progress: bool = True,
+    transcriber: str | None = None,
+    language: str | None = None,
     **options: Any,
 ) -> Path:
     """Converts every usable clip to `out_dir/audio/*.flac` (16 kHz, mono, 16 bit) and writes `out_dir/manifest.csv`.
@@ -46,12 +50,20 @@ def prepare(
     change, and kept by a later run while that is the same. Returns the manifest's path; its classes are those after
     `label_map`.
 
+    Args:
+        transcriber: the folder or Hub id of a speech recognition model for rows without words. language: for Whisper.
+        options: as for `read_corpus`.
+
     Raises:
+        OptionError: the transcriber takes no language.
         CorpusError: rows are damaged or clips cannot be converted, and `skip_damaged` does not name their kind.
     """
     out = Path(out_dir).expanduser().absolute()
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    survey = survey_corpus(name, data_dir, videos=True, progress=progress, **options)
+    if language is not None and transcriber is None:
+        raise OptionError("language is an option of the transcriber: name one, too")
+    options |= {"videos": True, "progress": progress, "words": transcriber is None}
+    survey = survey_corpus(name, data_dir, **options)
     utterances = survey.usable(skip_damaged)
     targets = [out / "audio" / f"{_file_name(utterance)}.flac" for utterance in utterances]
     for utterance, failure in zip(utterances, _convert_all(utterances, targets, progress), strict=True):
@@ -59,6 +71,8 @@ def prepare(
             add_problem(survey.report, utterance, *failure)
     converted = {id(utterance) for utterance in survey.usable(skip_damaged)}
     rows = [pair for pair in zip(utterances, targets, strict=True) if id(pair[0]) in converted]
+    if transcriber is not None:
+        fill_in_words(rows, out / "transcripts.jsonl", transcriber, language, progress)
     return _write_manifest(out / "manifest.csv", rows)
 
 

@@ -34,7 +34,11 @@ class ProblemKind(StrEnum):
 
     MISSING_FILE = "missing_file", "error", "restore the file or folder, or point to the corpus' top folder"
     UNREADABLE_FILE = "unreadable_file", "error", "save the file again in the format that its name says"
-    MISSING_COLUMN = "missing_column", "error", "rename the column in the file"
+    MISSING_COLUMN = (
+        "missing_column",
+        "error",
+        "say which column it is: --columns text=transcript; words that are nowhere: drkf prepare --transcriber MODEL",
+    )
     MALFORMED_ROW = "malformed_row", "error", "correct the row; a field that holds the separator needs double quotes"
     NO_UTTERANCES = (
         "no_utterances",
@@ -72,7 +76,11 @@ class ProblemKind(StrEnum):
         "warning",
         "check where the clip ends; the processor's long_audio policy cuts or refuses it",
     )
-    EMPTY_TEXT = "empty_text", "warning", "fill in the transcript; otherwise the voice alone speaks for this row"
+    EMPTY_TEXT = (
+        "empty_text",
+        "warning",
+        "fill in the transcript, or let `drkf prepare --transcriber` write it; else the voice speaks alone",
+    )
     GARBLED_TEXT = "garbled_text", "warning", "save the file as UTF-8 from its source"
     WRONG_ENCODING = "wrong_encoding", "warning", "check the accents, and save the file as UTF-8"
     SUSPICIOUS_COLUMN = "suspicious_column", "warning", "rename the column if it was meant to be read"

@@ -6,12 +6,14 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..suggestions import did_you_mean
 from .report import ProblemKind, Report, plural
+from .splits import standard_split
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -75,6 +77,22 @@ def has_columns(required: Sequence[str], columns: Sequence[str], path: Path, rep
         detail = f"no column {name!r}{did_you_mean(name, others)}; the file has {', '.join(map(repr, columns))}"
         report.add(ProblemKind.MISSING_COLUMN, detail, file=path, row=1 if path.suffix != ".parquet" else None)
     return not missing
+
+
+def tables_in(folder: Path, report: Report) -> dict[Path, str | None]:
+    """The manifest of a folder, or a table for each split with the split that its name says."""
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in TABLE_SUFFIXES and path.name[0] != ".")
+    named = [path for path in found if path.stem == "manifest"] or found
+    if len(named) == 1:
+        return {named[0]: None}
+    splits = {path: [word for word in re.split(r"[\W_]+", path.stem) if standard_split(word)] for path in named}
+    parts = [standard_split(words[0]) for words in splits.values() if len(words) == 1]
+    if len(parts) == len(named) == len(set(parts)) and parts:
+        return {path: words[0] for path, words in splits.items()}
+    detail = f"{len(found)} tables in the folder, expected one" if found else "no such folder, or no table in it"
+    remedy = "name the manifest file itself, or give each split's table a name such as train.csv and test.csv"
+    report.add(ProblemKind.MISSING_FILE, detail, file=folder, remedy=remedy)
+    return {}
 
 
 def _utf16_variant(raw: bytes) -> str | None:

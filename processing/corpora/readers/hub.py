@@ -18,8 +18,8 @@ from ..scan import cache_folder
 from ..splits import standard_split
 from ..tables import has_columns
 from ..utterance import ALL, CorpusSpec, Utterance
+from .cells import label_cell, text_cell
 from .columns import report_unread_labels
-from .manifest import label_cell, text_cell
 
 HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
@@ -35,6 +35,7 @@ def read_utterances(
     speaker_column: str = "speaker",
     id_column: str = "utterance_id",
     extra_columns: Sequence[str] = (),
+    words: bool = True,
 ) -> list[Utterance]:
     """The rows of all splits of a Hub id, a folder of `save_to_disk`, or a folder that `load_dataset` understands.
 
@@ -47,9 +48,8 @@ def read_utterances(
         if len(splits) == 1 and not standard_split(split):  # no division, whatever its name
             split = ALL
         place = Path(f"{data_dir}/{split}.parquet")
-        if not has_columns(
-            [audio_column, text_column, label_column, *extra_columns], rows.column_names, place, report
-        ):
+        text = [text_column] if words or text_column in rows.column_names else []
+        if not has_columns([audio_column, *text, label_column, *extra_columns], rows.column_names, place, report):
             continue
         used = {audio_column, text_column, label_column, speaker_column, id_column, *extra_columns}
         report_unread_labels([name for name in rows.column_names if name not in used], label_column, place, report)
@@ -62,7 +62,7 @@ def read_utterances(
                 Utterance(
                     utterance_id=text_cell(row.get(id_column)) or f"{split}_{number}",
                     audio=_audio_path(row[audio_column], f"{data_dir} {config} {split} {number}"),
-                    text=text_cell(row[text_column]) or "",
+                    text=text_cell(row.get(text_column)) or "",
                     labels=labels,
                     multi_label=multi_label,
                     speaker=text_cell(row.get(speaker_column)),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,47 @@ from ...waveform_drkf import AudioError
 from ..corpus import Corpus, survey
 from ..folders import absolute
 from ..report import ProblemKind, Report
-from ..tables import TABLE_SUFFIXES, has_columns, read_rows
-from ..utterance import ALL, LABEL_SEPARATOR, CorpusSpec, Utterance
+from ..tables import TABLE_SUFFIXES, has_columns, read_rows, tables_in
+from ..utterance import ALL, CorpusSpec, Utterance
+from .cells import audio_cell, counts, label_cell, soft_label, text_cell, votes
 from .columns import SOFT_LABEL_COLUMN, check_unread_columns
 
 BOUNDS = ("start", "end")
-SURROGATES = re.compile("[\ud800-\udfff]")
+EMOBOX = ("length", "channel", "sample_rate", "dataset", "task", "type")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column holds what. `words`: whether there must be a column of texts."""
+
+    audio: str = "audio"
+    text: str = "text"
+    label: str = "label"
+    speaker: str = "speaker"
+    split: str = "split"
+    session: str = "session"
+    utterance_id: str = "utterance_id"
+    annotators: Sequence[str] = ()
+    counts: Sequence[str] = ()
+    extra: Sequence[str] = ()
+    words: bool = True
+
+    def of(self, columns: Sequence[str]) -> Columns:
+        """These, or EmoBox' own where the table has them."""
+        if not self.is_emobox(columns):
+            return self
+        return replace(self, audio="wav", label="emo", utterance_id="key", words=False)
+
+    def is_emobox(self, columns: Sequence[str]) -> bool:
+        return {"key", "wav", "emo"} <= set(columns) and self.audio == "audio" and "audio" not in columns
+
+    def required(self, columns: Sequence[str]) -> list[str]:
+        labels = [*self.annotators, *self.counts] or [self.label]
+        text = [self.text] if self.words or self.text != "text" or "text" in columns else []
+        optional = {"speaker": self.speaker, "split": self.split, "session": self.session}
+        optional |= {"utterance_id": self.utterance_id}
+        named = [column for default, column in optional.items() if column != default]
+        return [self.audio, *text, *labels, *self.extra, *named]
 
 
 def read_utterances(
@@ -34,60 +67,88 @@ def read_utterances(
     split_column: str = "split",
     session_column: str = "session",
     id_column: str = "utterance_id",
+    annotator_columns: Sequence[str] = (),
+    count_columns: Sequence[str] = (),
     extra_columns: Sequence[str] = (),
     audio_dir: str | Path | None = None,
+    words: bool = True,
 ) -> list[Utterance]:
-    """The rows of a manifest, or of the one manifest in a folder.
+    """The rows of a manifest, of the one manifest in a folder, or of a table for each split, whose names say which.
 
     `start` and `end`, seconds, make a row a part of its recording. Relative audio paths start at `audio_dir`, by
     default the manifest's own folder; `~` is expanded. The label column is multi-label as soon as one cell is a list
-    or holds a `|`; then every cell is a set of labels. A file with a column `labels` and no `label` has soft labels: a
-    mapping label -> weight in each cell, see `soft_label`. Without an id column an utterance is called by its audio
-    path as written, and where it begins and ends if that is given.
+    or holds a `|`; then every cell is a set of labels. Soft labels come from `annotator_columns`, a label in each;
+    from `count_columns`, which bear the labels' names and hold numbers; or from a column `labels` in a file without
+    `label`, a mapping label -> weight in each cell, see `soft_label`. Without an id column an utterance is called by
+    its audio path as written, and where it begins and ends if that is given. EmoBox' files have `wav`, `emo` and
+    `key`, and no words.
+
+    Args:
+        words: whether there must be a text column.
     """
+    columns = Columns(
+        audio_column, text_column, label_column, speaker_column, split_column, session_column, id_column,
+        annotator_columns, count_columns, extra_columns, words,
+    )  # fmt: skip
     given = absolute(path)
-    manifest = given if given.suffix.lower() in TABLE_SUFFIXES or given.is_file() else _manifest_in(given, report)
-    columns, rows = read_rows(manifest, report) if manifest else ([], [])
-    soft = label_column == "label" and SOFT_LABEL_COLUMN in columns and label_column not in columns
-    if soft:
-        label_column = SOFT_LABEL_COLUMN
-    required = [audio_column, text_column, label_column, *extra_columns]
-    defaults = {"speaker": speaker_column, "split": split_column, "session": session_column, "utterance_id": id_column}
-    required += [column for default, column in defaults.items() if column != default]
-    if not manifest or not columns or not has_columns(required, columns, manifest, report):
+    is_table = given.suffix.lower() in TABLE_SUFFIXES or given.is_file()
+    tables = {given: None} if is_table else tables_in(given, report)
+    return [row for table, split in tables.items() for row in _read_table(table, split, columns, audio_dir, report)]
+
+
+def _read_table(
+    manifest: Path, split: str | None, chosen: Columns, audio_dir: str | Path | None, report: Report
+) -> list[Utterance]:
+    columns, rows = read_rows(manifest, report)
+    emobox, chosen = chosen.is_emobox(columns), chosen.of(columns)
+    is_mapping = chosen.label == "label" and SOFT_LABEL_COLUMN in columns and "label" not in columns
+    if is_mapping:
+        chosen = replace(chosen, label=SOFT_LABEL_COLUMN)
+    required = chosen.required(columns)
+    if not columns or not has_columns(required, columns, manifest, report):
         return []
-    check_unread_columns([*defaults.values(), *BOUNDS], required, label_column, columns, manifest, report)
+    optional = [
+        chosen.speaker,
+        chosen.split,
+        chosen.session,
+        chosen.utterance_id,
+        *BOUNDS,
+        *(EMOBOX if emobox else ()),
+    ]
+    check_unread_columns(optional, required, chosen.label, columns, manifest, report)
     root = absolute(audio_dir) if audio_dir else manifest.parent
-    weights = _soft_labels(rows, manifest, report) if soft else {}
+    soft = is_mapping or chosen.annotators or chosen.counts
+    weights = _soft_labels(rows, chosen, manifest, report) if soft else {}
     if soft:
         rows = [(line, row) for line, row in rows if line in weights]
-    elif label_column == "label" and SOFT_LABEL_COLUMN in columns:
-        detail = f"column {SOFT_LABEL_COLUMN!r} is not read beside {label_column!r}"
-        remedy = f"leave out the column {label_column!r} to train on soft labels"
+    elif chosen.label == "label" and SOFT_LABEL_COLUMN in columns:
+        detail = f"column {SOFT_LABEL_COLUMN!r} is not read beside 'label'"
+        remedy = "leave out the column 'label' to train on soft labels"
         report.add(ProblemKind.SUSPICIOUS_COLUMN, detail, file=manifest, remedy=remedy)
     bounds = _bounds(rows, manifest, report)
     rows = [(line, row) for line, row in rows if line in bounds]
-    cells = [(line, row, label_cell(None if soft else row.get(label_column))) for line, row in rows]
+    cells = [(line, row, label_cell(None if soft else row.get(chosen.label))) for line, row in rows]
     multi_label = any(is_set for _, _, (_, is_set) in cells)
     utterances = []
     for line, row, (labels, _) in cells:
-        audio, (start, end) = _audio_cell(row.get(audio_column)), bounds[line]
+        audio, (start, end) = audio_cell(row.get(chosen.audio)), bounds[line]
+        own_split = (text_cell(row.get(chosen.split)) or "") if chosen.split in columns else None
         utterances.append(
             Utterance(
-                utterance_id=text_cell(row.get(id_column)) or _name(audio, start, end) or f"row {line}",
+                utterance_id=text_cell(row.get(chosen.utterance_id)) or _name(audio, start, end) or f"row {line}",
                 audio=os.path.join(root, os.path.expanduser(audio)) if audio else "",
-                text=text_cell(row.get(text_column)) or "",
+                text=text_cell(row.get(chosen.text)) or "",
                 labels=tuple(weights[line]) if line in weights else labels,
                 multi_label=multi_label,
                 weights=weights.get(line),
-                speaker=text_cell(row.get(speaker_column)),
-                session=text_cell(row.get(session_column)),
-                split=(text_cell(row.get(split_column)) or "") if split_column in columns else ALL,
+                speaker=text_cell(row.get(chosen.speaker)),
+                session=text_cell(row.get(chosen.session)),
+                split=split or ALL if own_split is None else own_split,
                 file=str(manifest),
                 row=line,
                 start=start,
                 end=end,
-                extra={name: text_cell(row.get(name)) for name in extra_columns},
+                extra={name: text_cell(row.get(name)) for name in chosen.extra},
             )
         )
     return utterances
@@ -147,60 +208,22 @@ def read_manifest(
     ).corpus(skip_damaged)
 
 
-def _manifest_in(folder: Path, report: Report) -> Path | None:
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in TABLE_SUFFIXES)
-    named = [path for path in found if path.stem == "manifest"] or found
-    if len(named) == 1:
-        return named[0]
-    detail = f"{len(found)} tables in the folder, expected one" if found else "no such folder, or no table in it"
-    report.add(ProblemKind.MISSING_FILE, detail, file=folder, remedy="name the manifest file itself")
-    return None
-
-
 def _name(audio: str | None, start: float | None, end: float | None) -> str | None:
     if audio is None or (start is None and end is None):
         return audio
     return f"{audio} {start or 0:g}-{'' if end is None else format(end, 'g')}"
 
 
-def text_cell(value: Any) -> str | None:
-    """The cell's text without surrounding spaces; None for an empty cell. Halves of characters become U+FFFD."""
-    if value is None or value != value:  # NaN
-        return None
-    return SURROGATES.sub("\ufffd", str(value)).strip() or None
-
-
-def soft_label(value: Any) -> dict[str, float]:
-    """The shares of the labels in a cell: a mapping label -> weight or its JSON, such as {"happy": 2, "sad": 1}.
-
-    Weights may be votes or probabilities; they are scaled to a sum of 1. A None is no weight (Parquet fills in such).
-
-    Raises:
-        ValueError: the cell is no such mapping.
-    """
-    try:
-        cell = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        cell = None
-    if not isinstance(cell, Mapping):
-        raise ValueError(f'a mapping from label to weight is expected, as in {{"happy": 2, "sad": 1}}, not {value!r}')
-    weights = {text_cell(label) or "": weight for label, weight in cell.items() if weight is not None}
-    for label, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-            raise ValueError(f"the weight of {label!r} must be a number from 0, not {weight!r}")
-    total = sum(weights.values())
-    if not total:
-        raise ValueError(f"no label has a weight above 0 in {value!r}")
-    return {label: weight / total for label, weight in weights.items()}
-
-
 def _soft_labels(
-    rows: Iterable[tuple[int, Mapping[str, Any]]], path: Path, report: Report
+    rows: Iterable[tuple[int, Mapping[str, Any]]], columns: Columns, path: Path, report: Report
 ) -> dict[int, dict[str, float]]:
     found = {}
     for line, row in rows:
         try:
-            found[line] = soft_label(row.get(SOFT_LABEL_COLUMN))
+            if columns.annotators:
+                found[line] = soft_label(votes(row, columns.annotators))
+            else:
+                found[line] = soft_label(counts(row, columns.counts) if columns.counts else row.get(columns.label))
         except ValueError as error:
             report.add(ProblemKind.MALFORMED_ROW, str(error), file=path, row=line, remedy="correct the cell")
     return found
@@ -219,17 +242,3 @@ def _bounds(
             continue
         found[line] = (None if cells[0] is None else start, end)
     return found
-
-
-def _audio_cell(value: Any) -> str | None:
-    """A path, also out of the `{"path", "bytes"}` that `datasets` stores."""
-    return text_cell(value.get("path") if isinstance(value, dict) else value)
-
-
-def label_cell(value: Any) -> tuple[tuple[str, ...], bool]:
-    """The cell's labels, and whether it is written as a set of labels."""
-    if isinstance(value, (list, tuple)):
-        return tuple(label for label in map(text_cell, value) if label), True
-    text = text_cell(value) or ""
-    parts = tuple(part for part in map(str.strip, text.split(LABEL_SEPARATOR)) if part)
-    return parts, LABEL_SEPARATOR in text

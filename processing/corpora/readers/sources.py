@@ -14,7 +14,7 @@ from ..declaration import Source
 from ..folders import PREFERENCE
 from ..report import ProblemKind, Report
 from ..tables import NumberedRow, has_columns, read_lines, read_rows, read_text
-from .manifest import text_cell
+from .cells import text_cell
 
 ARCHIVE_LEFTOVERS = "__MACOSX"
 

@@ -1,0 +1,153 @@
+"""Tables as people have them: other names of columns, several annotators, a table for each split, no words."""
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+from helpers.corpora import own_cache, write_rows, write_table, write_tone  # noqa: F401
+from helpers.recognisers import write_ctc_recogniser, write_whisper_recogniser
+
+from processing.corpora.column_options import parse_columns
+from processing.corpora.prepare import prepare
+from processing.corpora.registry import read_corpus
+from processing.corpora.report import CorpusError
+from processing.errors_drkf import OptionError
+from processing.transcription_drkf import Transcribers
+
+
+def read(folder: Path, corpus: str = "manifest", **options):
+    return read_corpus(corpus, folder, progress=False, **options)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        write_tone(tmp_path / name, 0.2)
+    return tmp_path
+
+
+def test_columns_are_named_in_one_text_or_in_several():
+    expected = {"audio": "path", "label": "Emotion label", "speaker": "actor"}
+    assert parse_columns(["audio=path", "label=Emotion label", "speaker=actor"]) == expected
+    assert parse_columns("audio=path label=Emotion label speaker=actor") == expected
+    assert parse_columns(None) == {}
+    for wrong, message in (("audio", "takes name=column"), ("lable=x", r"did you mean 'label'"), ("text=", "text=")):
+        with pytest.raises(OptionError, match=message):
+            parse_columns(wrong)
+
+
+def test_any_table_is_read_by_its_own_columns(clips):
+    rows = [{"path": "a.wav", "said": "so", "Emotion label": "sad", "actor": "x", "part": "Development", "nr": 7}]
+    table = write_table(clips / "clips.csv", rows)
+    columns = parse_columns("audio=path text=said label=Emotion label speaker=actor split=part id=nr")
+    row = read(table, columns=columns).dataset["validation"][0]
+    assert (row["audio"], row["text"], row["speaker"]) == (str(clips / "a.wav"), "so", "x")
+    assert (row["utterance_id"], row["label"]) == ("7", 0)
+    with pytest.raises(CorpusError, match=r"no column 'emo'; .*\n.*--columns text=transcript"):
+        read(table, columns=columns | {"label": "emo"})
+    with pytest.raises(OptionError, match="RAVDESS has columns of its own"):
+        read(clips, "ravdess", columns=columns)
+    with pytest.raises(OptionError, match="audio folder takes text, label, speaker"):
+        read(clips, "audiofolder", columns={"session": "s"})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_annotators_and_counts_become_soft_labels(clips, suffix):
+    votes = [
+        {"audio": "a.wav", "text": "x", "label_A": "sad", "label_B": "sad", "label_C": "joy"},
+        {"audio": "b.wav", "text": "x", "label_A": "joy", "label_B": None, "label_C": None},
+    ]
+    table = write_rows(suffix, clips, votes)
+    corpus = read(table, columns={"annotators": "label_A,label_B, label_C"})
+    assert corpus.label_names == ["joy", "sad"]
+    assert [row["labels"] for row in corpus.dataset["all"]] == [pytest.approx([1 / 3, 2 / 3]), [1.0, 0.0]]
+    table.unlink()
+    counts = [{"audio": "a.wav", "text": "x", "sad": 3, "joy": 1}, {"audio": "b.wav", "text": "x", "sad": 0, "joy": 2}]
+    table = write_rows(suffix, clips, counts)
+    corpus = read(table, columns={"counts": "sad,joy"})
+    assert [row["labels"] for row in corpus.dataset["all"]] == [[0.25, 0.75], [1.0, 0.0]]
+    assert corpus.problem_type == "single_label_classification"
+
+
+def test_votes_that_cannot_be_counted_are_named_at_their_rows(clips):
+    rows = [
+        {"audio": "a.wav", "text": "x", "sad": "many", "joy": 1},
+        {"audio": "b.wav", "text": "x", "sad": "", "joy": 0},
+    ]
+    with pytest.raises(CorpusError) as caught:
+        read(write_table(clips / "clips.csv", rows), columns={"counts": "sad,joy"})
+    problems = [problem for problem in caught.value.report.problems if problem.kind.value == "malformed_row"]
+    assert [problem.row for problem in problems] == [2, 3]
+    assert "could not convert string to float: 'many'" in problems[0].detail
+    assert "no label has a weight above 0" in problems[1].detail
+
+
+def test_a_table_for_each_split_is_read_with_the_split_of_its_name(clips):
+    for name, clip in (("train.csv", "a.wav"), ("my_dev_fold_1.csv", "b.wav"), ("Test1.csv", "c.wav")):
+        write_table(clips / name, [{"audio": clip, "text": "x", "label": "sad"}])
+    found = read(clips).dataset
+    assert {split: rows["utterance_id"][:] for split, rows in found.items()} == {
+        "train": ["a.wav"],
+        "validation": ["b.wav"],
+        "test": ["c.wav"],
+    }
+
+
+def test_emobox_folds_are_read_as_they_come(clips):
+    row = {"dataset": "mine", "type": "raw", "sample_rate": 16000, "length": 0.2, "task": "category", "channel": 1}
+    for part, name in (("train", "a"), ("test", "b")):
+        line = {"key": f"utterance_{name}", "wav": f"{name}.wav", "emo": "sad", **row}
+        (clips / f"mine_{part}_fold_1.jsonl").write_text(json.dumps(line) + "\n")
+    corpus = read(clips)
+    found = corpus.dataset["test"][0]
+    assert (found["utterance_id"], found["audio"], found["label"]) == ("utterance_b", str(clips / "b.wav"), 0)
+    assert corpus.report.counts() == {"empty_text": 2}
+
+
+def test_folders_named_after_labels(tmp_path):
+    for path in ("train/sad/a.wav", "train/joy/b.flac", "test/sad/a.wav", "test/sad/._a.wav"):
+        write_tone(tmp_path / path, 0.2)
+    (tmp_path / "train" / "sad" / "a.txt").write_text("so it is\n")
+    corpus = read(tmp_path, "audiofolder")
+    assert corpus.label_names == ["joy", "sad"]
+    found = [(row["utterance_id"], row["text"], row["label"]) for rows in corpus.dataset.values() for row in rows]
+    assert sorted(found) == [
+        ("test/sad/a.wav", "", 1),
+        ("train/joy/b.flac", "", 0),
+        ("train/sad/a.wav", "so it is", 1),
+    ]
+
+
+def test_words_may_be_missing_where_nothing_needs_them(clips):
+    table = write_table(clips / "clips.csv", [{"audio": "a.wav", "label": "sad"}])
+    with pytest.raises(CorpusError, match=r"no column 'text'.*\n.*drkf prepare --transcriber"):
+        read(table)
+    assert read(table, words=False).dataset["all"]["text"][:] == [""]
+
+
+def test_prepare_writes_missing_words_once(clips):
+    rows = [{"audio": "a.wav", "label": "sad", "text": "so"}, {"audio": "b.wav", "label": "joy", "text": ""}]
+    table = write_table(clips / "clips.csv", rows)
+    model = str(write_ctc_recogniser(clips / "recogniser"))
+    manifest = prepare("manifest", table, clips / "out", transcriber=model, progress=False)
+    first, second = read(manifest).dataset["all"]["text"][:]
+    assert first == "so"
+    heard = Transcribers().get(model)(*soundfile.read(clips / "out" / "audio" / "b.wav.flac", dtype="float32"))
+    assert second == heard != ""
+    notes = (clips / "out" / "transcripts.jsonl").read_text()
+    assert len(notes.splitlines()) == 1
+    (clips / "out" / "transcripts.jsonl").write_text(notes.replace(heard, "as noted") + '["cut')
+    prepare("manifest", table, clips / "out", transcriber=model, progress=False)
+    assert read(manifest).dataset["all"]["text"][:] == ["so", "as noted"]
+
+
+def test_a_language_is_for_whisper(clips):
+    table = write_table(clips / "clips.csv", [{"audio": "a.wav", "label": "sad"}])
+    whisper = str(write_whisper_recogniser(clips / "whisper"))
+    manifest = prepare("manifest", table, clips / "out", transcriber=whisper, language="english", progress=False)
+    assert read(manifest).dataset["all"]["text"][0]
+    with pytest.raises(OptionError, match="only Whisper takes a language"):
+        Transcribers().get(str(write_ctc_recogniser(clips / "ctc")), "english")
+    with pytest.raises(OptionError, match="language is an option of the transcriber"):
+        prepare("manifest", table, clips / "out", language="english", progress=False)
