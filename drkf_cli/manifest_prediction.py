@@ -6,14 +6,12 @@ last process to finish leaves all of them to be joined into the output. What is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,9 +25,10 @@ from processing.corpora.readers.columns import unread_cuts
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
 from processing.errors_drkf import FileError
-from processing.transcripts.timelines import answer_columns, answer_row, write_table
+from processing.transcripts.timelines import write_table
 
 from .errors import writing
+from .jobs import Entry, Job
 
 try:
     import fcntl
@@ -38,51 +37,6 @@ except ImportError:  # Windows: two runs on one output do not see each other
 
 DESCRIPTION = "job.json"
 SLOWEST_PROCESS = timedelta(days=30)  # how long the others wait for it
-
-
-@dataclass(frozen=True)
-class Job:
-    """One manifest to answer, and how.
-
-    Attributes:
-        manifest: a CSV, TSV, JSON Lines or Parquet file with the columns `audio` (paths relative to it), `text` or
-            both; `start` and `end` (seconds) cut the audio.
-        output: .parquet, .csv or .jsonl: the manifest's columns and `answer_columns`, a row for every row of the
-            manifest, in its order.
-        options: of the pipeline's call (`batch_size`, `top_k`).
-    """
-
-    manifest: Path
-    output: Path
-    model: str
-    rows_per_shard: int
-    options: Mapping[str, Any]
-
-    @property
-    def shards(self) -> Path:
-        return self.output.with_name(self.output.name + ".shards")
-
-    def fingerprint(self, rows: int) -> dict[str, Any]:
-        """What must not change between two runs whose shards are to fit together."""
-        folder = Path(self.model)
-        files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
-        return {
-            "manifest": hashlib.sha256(self.manifest.read_bytes()).hexdigest(),
-            "rows": rows,
-            "model": self.model,
-            "model_files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
-            "rows_per_shard": self.rows_per_shard,
-            "options": {name: value for name, value in self.options.items() if name != "batch_size"},
-        }
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of the manifest and where it stands; `error` says why it could not be read."""
-
-    line: int
-    cells: Mapping[str, Any]
-    error: str | None = None
 
 
 def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
@@ -98,12 +52,12 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
             shards beside it are of another job.
         FileError: the output cannot be written.
     """
-    columns, entries = read_entries(job.manifest)
+    columns, entries = read_entries(job.manifest, job.columns)
     if job.output.exists() and not job.shards.exists():
         raise FileError(f"{job.output} exists; remove it, or name another --output")
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=SLOWEST_PROCESS)
     pipe = open_pipeline(state.device)
-    outcome = answer_columns(pipe.label_names)
+    outcome = job.outcome(pipe)
     if clash := [name for name in columns if name in outcome]:
         raise FileError(
             f"{job.manifest} already has the columns {', '.join(clash)}, which the answers need: rename them"
@@ -121,7 +75,7 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
 def _answer_shards(job: Job, state: PartialState, pipe: Any, columns: Sequence[str], entries: Sequence[Entry]) -> None:
     if not job.shards.is_dir():
         raise FileError(f"{job.shards}: this process does not see it; all machines must share the output's folder")
-    outcome = answer_columns(pipe.label_names)
+    outcome = job.outcome(pipe)
     numbers = range(-(-len(entries) // job.rows_per_shard))
     missing = [number for number in numbers if not _shard(job, number).exists()]
     if state.is_main_process and len(missing) < len(numbers):
@@ -133,7 +87,7 @@ def _answer_shards(job: Job, state: PartialState, pipe: Any, columns: Sequence[s
     with tqdm(total=sum(map(len, parts.values())), desc=who, unit="row") as bar:
         for number, part in parts.items():
             answers = _answers(pipe, part, job)
-            rows = [answer_row(answer, pipe.label_names, pipe.is_multi_label) for answer in answers]
+            rows = [job.row(answer, pipe) for answer in answers]
             _write_atomically(_shard(job, number), partial(write_table, rows, columns=outcome))
             bar.update(len(part))
     state.wait_for_everyone()
@@ -142,15 +96,21 @@ def _answer_shards(job: Job, state: PartialState, pipe: Any, columns: Sequence[s
         print(f"{len(entries)} rows: {job.output}" + (f"; {failed} of them with an error" if failed else ""))
 
 
-def read_entries(manifest: Path) -> tuple[list[str], list[Entry]]:
-    """Column names, and every row in order, the unreadable ones with their error."""
+def read_entries(manifest: Path, names: Mapping[str, str] | None = None) -> tuple[list[str], list[Entry]]:
+    """Column names, and every row in order, the unreadable ones with their error.
+
+    Args:
+        names: the manifest's own names of `audio` and `text`; those that are given must be there.
+    """
     report = Report(str(manifest))
     columns, rows = read_rows(manifest, report)
     broken = {p.row: p.detail for p in report.problems if p.kind is ProblemKind.MALFORMED_ROW and p.row is not None}
     if not columns and not broken:
         raise FileError("; ".join(map(str, report.problems)) or f"{manifest}: no row in it")
-    if not {"audio", "text"} & set(columns):
-        raise FileError(f"{manifest}: no column audio or text; it has {', '.join(columns)}")
+    if missing := set((names or {}).values()) - set(columns):
+        raise FileError(f"{manifest}: no column {', '.join(sorted(missing))}; it has {', '.join(columns)}")
+    if not names and not {"audio", "text"} & set(columns):
+        raise FileError(f"{manifest}: no column audio or text; it has {', '.join(columns)}. Which is it? --columns")
     entries = [Entry(line, cells) for line, cells in rows]
     entries += [Entry(line, {}, f"line {line}: {detail}") for line, detail in broken.items()]
     return columns, sorted(entries, key=lambda entry: entry.line)
@@ -158,18 +118,18 @@ def read_entries(manifest: Path) -> tuple[list[str], list[Entry]]:
 
 def _answers(pipe: Any, entries: Sequence[Entry], job: Job) -> list[dict[str, Any]]:
     good = [entry for entry in entries if entry.error is None]
-    inputs = [_input(entry.cells, job.manifest.parent) for entry in good]
+    inputs = [_input(entry.cells, job) for entry in good]
     names = [f"line {entry.line}" for entry in good]
     answers = pipe(inputs, names, errors="return", **job.options) if inputs else []
     answered = {entry.line: answer for entry, answer in zip(good, answers, strict=True)}
     return [answered.get(entry.line, {"error": entry.error}) for entry in entries]
 
 
-def _input(cells: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _input(cells: Mapping[str, Any], job: Job) -> dict[str, Any]:
     def placed(path: str) -> str | None:
-        return os.path.join(folder, os.path.expanduser(path.strip())) if path.strip() else None
+        return os.path.join(job.manifest.parent, os.path.expanduser(path.strip())) if path.strip() else None
 
-    audio, text = cells.get("audio"), cells.get("text")
+    audio, text = (cells.get(job.columns.get(name, name)) for name in ("audio", "text"))
     if isinstance(audio, str):
         audio = placed(audio)
     elif isinstance(audio, dict) and audio.get("bytes") is None and isinstance(audio.get("path"), str):

@@ -23,6 +23,7 @@ from .errors import printable, require_extra, require_file, writing
 
 INTERRUPTED = 130
 TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
+EMBEDDING_OUTPUTS = (".parquet",)
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,19 @@ def run_manifest(
     rows_per_shard: int,
     options: Mapping[str, Any],
     transcriber: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    embeddings: bool = False,
 ) -> int:
-    """Answers a manifest's rows; returns the exit status."""
-    check_output(output, TABLE_OUTPUTS)
+    """Answers a manifest's rows, or writes their embeddings; returns the exit status."""
+    check_output(output, EMBEDDING_OUTPUTS if embeddings else TABLE_OUTPUTS)
+    if strange := [name for name in columns or {} if name not in ("audio", "text")]:
+        raise OptionError(f"--columns {strange[0]}=...: only audio and text are read here")
     require_file(manifest)
     require_checkpoint(model)
     from .manifest_prediction import Job, predict_manifest
 
-    job = Job(manifest, output, model, rows_per_shard, {**options, "transcriber": transcriber})
+    options = {**options, "transcriber": transcriber}
+    job = Job(manifest, output, model, rows_per_shard, options, columns or {}, embeddings)
     try:
         predict_manifest(job, lambda device: open_pipeline(model, device))
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from .recognition_drkf import EmotionRecognizer, whole_answer
 from .recognition_options_drkf import RecognitionOptions
 
 TASK = "multimodal-emotion-recognition"
+EMBEDDINGS = {"fused": "pooler_output", "speech": "speech_summary", "text": "text_summary"}
 
 
 class MultimodalEmotionRecognitionPipeline(Pipeline):
@@ -74,7 +75,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         RecognitionOptions.checked(options)
-        return options, {}, {name: options[name] for name in ("top_k",) if name in options}
+        return options, {}, {name: options[name] for name in ("top_k", "return_embeddings") if name in options}
 
     def preprocess(self, inputs: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
         """One input, as a call takes it, to the model's tensors; `units` are the pieces that they belong to."""
@@ -85,11 +86,13 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         tensors = {name: value for name, value in model_inputs.items() if name != "units"}
         return {"units": model_inputs.get("units"), "output": self.model(**tensors, output_modality_attention=True)}
 
-    def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None) -> dict[str, Any]:  # type: ignore[override]
+    def postprocess(  # type: ignore[override]
+        self, model_outputs: dict[str, Any], top_k: int | None = None, return_embeddings: bool = False
+    ) -> dict[str, Any]:
         """The answer, or the timeline, to the input that `preprocess` read."""
         units = model_outputs["units"]
         waiting = [unit for unit in units if unit.answer is None]
-        self.recognizer.answer(waiting, _arrays(model_outputs["output"]), top_k)
+        self.recognizer.answer(waiting, _arrays(model_outputs["output"]), top_k, return_embeddings)
         units[0].item.answers = [unit.answer for unit in units]
         return whole_answer(units[0].item)
 
@@ -144,4 +147,5 @@ def _tensors(features: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 def _arrays(output: ModelOutput) -> dict[str, np.ndarray | None]:
     values = {name: output.get(name) for name in ("logits", "consistency", "modality_shares")}
+    values |= {name: output.get(field) for name, field in EMBEDDINGS.items()}
     return {name: None if value is None else value.float().cpu().numpy() for name, value in values.items()}

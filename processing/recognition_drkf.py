@@ -27,7 +27,8 @@ class EmotionRecognizer:
     Args:
         processor: a `DRKFProcessor`.
         infer: a batch of the processor's features, numpy arrays, to `{"logits": (batch, classes),
-            "consistency": (batch,) or None, "modality_shares": (batch, 2) or None}`, numpy arrays.
+            "consistency": (batch,) or None, "modality_shares": (batch, 2) or None}`, numpy arrays; also `"fused"`,
+            `"speech"` and `"text"`, (batch, width), where it knows them.
         label_names: the classes in the order of the logits.
         is_multi_label: scores are sigmoids in place of a softmax.
         modality_dropout: with which share of blanked modalities the checkpoint was trained; above 0 it is prepared
@@ -153,7 +154,7 @@ class EmotionRecognizer:
             else:
                 units[0].fail(error, options)
             return
-        self.answer(units, outputs, options.top_k)
+        self.answer(units, outputs, options.top_k, options.return_embeddings)
 
     def features(self, units: Sequence[Unit]) -> dict[str, np.ndarray]:
         """One padded batch of the processor's features."""
@@ -168,13 +169,20 @@ class EmotionRecognizer:
         )
 
     def answer(
-        self, units: Sequence[Unit], outputs: Mapping[str, np.ndarray | None], top_k: int | None = None
+        self,
+        units: Sequence[Unit],
+        outputs: Mapping[str, np.ndarray | None],
+        top_k: int | None = None,
+        embeddings: bool = False,
     ) -> None:
         """Gives each unit its answer, from what the model says of the batch.
 
         Raises:
             FileError: the model gives no numbers.
+            OptionError: the model gives no embeddings.
         """
+        if embeddings and outputs.get("fused") is None:
+            raise OptionError(f"{self.checkpoint} gives no embeddings: take the checkpoint that it was exported from")
         if not all(np.isfinite(values).all() for values in outputs.values() if values is not None):
             raise FileError(f"{self.checkpoint} gives scores that are no numbers: its weights are damaged")
         rows = {
@@ -184,6 +192,11 @@ class EmotionRecognizer:
         names = ("logits", "consistency", "modality_shares")
         for unit, logits, agreement, shares in zip(units, *(rows[name] for name in names), strict=True):
             unit.answer = self._answer(unit, logits, agreement, shares, top_k)
+        if embeddings:
+            for number, unit in enumerate(units):
+                given = {"fused": True, "speech": unit.has_audio, "text": unit.text is not None}
+                vectors = {name: outputs[name][number] if there else None for name, there in given.items()}  # type: ignore[index]
+                unit.answer = {**(unit.answer or {}), "embeddings": vectors}
 
     def _answer(
         self, unit: Unit, logits: np.ndarray, agreement: Any, shares: Any, top_k: int | None

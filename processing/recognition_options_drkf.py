@@ -27,6 +27,8 @@ class RecognitionOptions:
         speaker: other clips of the same speaker (a list of recordings), or what `pipe.speaker(clips)` made of them:
             the voice is then judged by what is usual for it. For checkpoints that standardise by speaker; some ten
             clips in different moods are worth having.
+        return_embeddings: answers also have `"embeddings"`, float32 vectors: `"fused"`, `"speech"` and `"text"` (None
+            where that half is missing), for a classifier of one's own. An exported graph gives none.
         errors: "raise" stops at an input that cannot be used, "return" answers it by `{"error": message}`.
 
     Raises:
@@ -41,6 +43,7 @@ class RecognitionOptions:
     step_s: float | None = None
     max_recording_s: float | None = None
     speaker: Any = None
+    return_embeddings: bool = False
     errors: str = "raise"
 
     @classmethod
@@ -63,6 +66,8 @@ class RecognitionOptions:
             raise OptionError(f"num_workers must be 0 or a positive integer, not {self.num_workers!r}")
         if self.top_k is not None and not _is_count(self.top_k):
             raise OptionError(f"top_k must be a positive integer or None, not {self.top_k!r}")
+        if not isinstance(self.return_embeddings, bool):
+            raise OptionError(f"return_embeddings must be True or False, not {self.return_embeddings!r}")
         if self.transcriber is not None and not (callable(self.transcriber) or isinstance(self.transcriber, str)):
             raise OptionError(
                 "transcriber must be a speech recognition pipeline, a function, a model's folder or Hub id, or None, "

@@ -273,6 +273,29 @@ def test_half_a_character_costs_its_row_and_no_other(folder, checkpoint, tmp_pat
         assert "halves of characters" in table.error[1]
 
 
+def test_vectors_of_a_manifest_are_those_of_the_pipeline(folder, checkpoint, pipe, tmp_path):
+    rows = [{"path": "0.wav", "said": TEXTS[0], "label": "x"}, {"path": "1.wav", "said": "", "label": "y"}]
+    rows.append({"path": "broken.wav", "said": "", "label": "z"})
+    pandas.DataFrame(rows).to_csv(folder / "named.csv", index=False)
+    arguments = ["embed", "--manifest", folder / "named.csv", "--model", checkpoint, "--rows-per-shard", 2]
+    arguments += ["--columns", "audio=path text=said", "--output"]
+    status, out, _ = drkf(*arguments, tmp_path / "vectors.parquet")
+    assert (status, "with an error" in out) == (0, True)
+    table = parquet.read_table(tmp_path / "vectors.parquet")
+    assert table.column_names == [
+        *("path", "said", "label", "fused_embedding", "speech_embedding", "text_embedding", "warning", "error")
+    ]
+    assert str(table.schema.field("fused_embedding").type) == "list<element: float>"
+    whole, voice, broken = table.to_pylist()
+    expected = pipe({"audio": str(folder / "0.wav"), "text": TEXTS[0]}, return_embeddings=True)["embeddings"]
+    for name, vector in expected.items():
+        np.testing.assert_allclose(whole[f"{name}_embedding"], vector, atol=1e-6)
+    assert (voice["text_embedding"], "no words were given" in voice["warning"]) == (None, True)
+    assert (broken["fused_embedding"], "broken.wav" in broken["error"]) == (None, True)
+    assert drkf(*arguments, tmp_path / "vectors.csv")[0] == 1
+    assert "no column nowhere" in drkf(*arguments[:-2], "text=nowhere", "--output", tmp_path / "n.parquet")[2]
+
+
 def test_relative_paths_start_at_the_manifest_and_types_are_kept(folder, checkpoint, pipe, tmp_path):
     audio = [{"path": "0.wav", "bytes": None}, None]
     rows = {"audio": audio, "text": [None, TEXTS[0]], "take": [7, 8]}

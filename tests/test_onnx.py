@@ -346,6 +346,12 @@ def test_the_runtime_needs_no_torch(exported, checkpoint, tmp_path):
     assert_same_answers(json.loads(finished.stdout), open_pipeline(checkpoint)(inputs))
 
 
+def test_a_graph_gives_no_embeddings(exported):
+    recognizer = OnnxEmotionRecognizer.from_pretrained(exported)
+    with pytest.raises(OptionError, match="gives no embeddings: take the checkpoint that it was exported from"):
+        recognizer({"text": "so"}, return_embeddings=True)
+
+
 def test_a_clip_longer_than_the_graph_reads_is_named(exported):
     clip = {"audio": {"array": np.zeros(4000), "sampling_rate": 16_000}, "text": "oh"}
     with pytest.raises(ValueError, match=r"input 2: the graph cannot read .* at most 96"):

@@ -121,6 +121,31 @@ def test_a_batch_answers_in_order_what_each_input_gets_alone(pipe, batch_size):
     assert_same(pipe(inputs, batch_size=batch_size), alone)
 
 
+@pytest.mark.parametrize("fusion", ["self", "cross"])
+def test_embeddings_are_the_models_own_vectors(fusion):
+    pipe = pipe_of(fusion=fusion)
+    inputs = [{"audio": clip(0.5), "text": WORDS}, clip(0.3), {"text": WORDS}]
+    answers = pipe(inputs, return_embeddings=True, batch_size=2)
+    with torch.no_grad():
+        output = pipe.model(**tiny_processor()(audio=clip(0.5), text=WORDS, return_tensors="pt"))
+    fields = {"fused": output.pooler_output, "speech": output.speech_summary, "text": output.text_summary}
+    for name, expected in fields.items():
+        vector = answers[0]["embeddings"][name]
+        assert (vector.dtype, vector.shape) == (np.float32, (expected.shape[1],))
+        np.testing.assert_allclose(vector, expected[0], atol=1e-6)
+    assert [[answer["embeddings"][half] is None for half in ("speech", "text")] for answer in answers] == [
+        [False, False],
+        [False, True],
+        [True, False],
+    ]
+    parts = pipe(clip(0.6), chunk_length_s=0.3, return_embeddings=True)["timeline"]
+    assert [part["embeddings"]["fused"].shape for part in parts] == [fields["fused"].shape[1:]] * 2
+    assert "embeddings" not in pipe(inputs[0])
+    prepared = pipe.forward(pipe.preprocess(inputs[0]))
+    alone = pipe.postprocess(prepared, return_embeddings=True)["embeddings"]["fused"]
+    np.testing.assert_allclose(alone, answers[0]["embeddings"]["fused"], atol=1e-6)
+
+
 def test_top_k_lists_the_best(pipe):
     every = pipe({"audio": clip(0.3), "text": WORDS})["scores"]
     assert len(every) == 3
@@ -331,6 +356,7 @@ def test_segments_are_answered_with_their_words(pipe):
         ({"chunk_length_s": 3}, "chunk_length_s=3 exceeds the longest clip that this checkpoint takes, 2 s"),
         ({"max_recording_s": "60"}, "max_recording_s must be a positive number"),
         ({"transcriber": 3}, "transcriber must be"),
+        ({"return_embeddings": "yes"}, "return_embeddings must be True or False"),
         ({"errors": "ignore"}, 'errors must be "raise" or "return"'),
     ],
 )

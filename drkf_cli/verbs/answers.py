@@ -60,6 +60,9 @@ def predict(
     manifest: Annotated[
         Path | None, typer.Option(help="A table with the columns audio and text, in place of FILEs; needs --output.")
     ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="The manifest's own names: audio=path text=transcript.")
+    ] = None,
     rows_per_shard: Annotated[int, typer.Option(min=1, help="How much of a manifest a kill can cost.")] = 256,
     example: Annotated[bool, typer.Option("--example", help="Answer the clip that comes with the package.")] = False,
 ) -> None:
@@ -85,7 +88,8 @@ def predict(
     if manifest is not None:
         if output is None or files or text or text_file or segments or chunk_length_s or step_s or picture or json:
             raise typer.BadParameter("--manifest takes --output, and no FILE nor an option for one")
-        raise typer.Exit(run_manifest(manifest, output, model, rows_per_shard, options, transcriber))
+        named = parse_columns(columns)
+        raise typer.Exit(run_manifest(manifest, output, model, rows_per_shard, options, transcriber, named))
     if example:
         files, text = [starter_folder() / EXAMPLE_CLIP], [EXAMPLE_TEXT]
     if not files:
@@ -93,6 +97,35 @@ def predict(
     words: dict[str, Any] = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
     options |= {"chunk_length_s": chunk_length_s, "step_s": step_s}
     raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json))
+
+
+@app.command(short_help="Write the vectors of clips, for a classifier of your own.")
+def embed(
+    manifest: Annotated[Path, typer.Option(help="A table with the columns audio, text or both.")],
+    output: Annotated[Path, typer.Option(help="The table with the vectors: .parquet.")],
+    model: ModelOption = STARTER,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="The manifest's own names: audio=path text=transcript.")
+    ] = None,
+    transcriber: Annotated[
+        str | None, typer.Option(help="A speech recognition model (folder or Hub id) for words that are not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,
+    rows_per_shard: Annotated[int, typer.Option(min=1, help="How much of the manifest a kill can cost.")] = 256,
+) -> None:
+    """Write the vectors of clips beside the columns of their manifest, for a classifier of your own.
+
+    \b
+    drkf embed --manifest clips.csv --output vectors.parquet
+
+    fused_embedding is what the emotion classifier reads; speech_embedding and text_embedding are its halves, empty
+    where one is missing. A run that was killed goes on with the same command; several processes each take their part.
+    """
+    from ..predict import run_manifest
+
+    options = {"batch_size": batch_size, "return_embeddings": True}
+    named = parse_columns(columns)
+    raise typer.Exit(run_manifest(manifest, output, model, rows_per_shard, options, transcriber, named, True))
 
 
 @app.command(short_help="Score a checkpoint on a corpus.")

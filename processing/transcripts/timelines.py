@@ -120,14 +120,21 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: Path, columns: Mapping[
     becomes a question mark.
 
     Args:
-        columns: names in order, and the type (str, float, int or bool) of each; `object` takes what pyarrow infers.
+        columns: names in order, and the type (str, float, int, bool, or list, of floats) of each; `object` takes what
+            pyarrow infers.
     """
     if path.suffix.lower() == ".parquet":
         import pyarrow as pa
         from pyarrow import parquet
 
         rows = list(rows)
-        types = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+        types = {
+            str: pa.string(),
+            float: pa.float64(),
+            int: pa.int64(),
+            bool: pa.bool_(),
+            list: pa.list_(pa.float32()),
+        }
         cells = {name: [_whole_text(row.get(name)) for row in rows] for name in columns}
         arrays = [
             _inferred(cells[n]) if kind is object else pa.array(cells[n], types[kind]) for n, kind in columns.items()
