@@ -277,6 +277,12 @@ def test_the_demo_corpus_is_known_by_its_own_file(tmp_path: Path):
 def test_licences_combine():
     assert strictest(["apache-2.0", "cc-by-nc-sa-4.0", None]) == "cc-by-nc-sa-4.0"
     assert strictest(["apache-2.0", "other"]) == "other"
+    assert strictest(["cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"]) == "cc-by-nc-nd-4.0"
+    permissive = ("apache-2.0", "mit", None)
+    stated = {name: corpus_facts(name).get("license") for name in CORPORA}
+    assert {strictest([licence, "mit"]) for licence in stated.values() if licence not in permissive} <= {
+        *stated.values()
+    }
     assert strictest(["apache-2.0", "mit", None]) is None
     assert strictest(["apache-2.0", "mit"]) == "apache-2.0"
     assert encoder_licence("bert (trained from scratch)") == "apache-2.0"

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from helpers.corpora import own_cache, write_tone  # noqa: F401
 from helpers.declared import COPIES
+from typer.testing import CliRunner
 
+from drkf_cli import app
 from processing.corpora.declaration import load_declaration
 from processing.corpora.doctor import examine
 from processing.corpora.facts import corpus_facts, describe_corpora
@@ -124,6 +126,20 @@ def test_a_corpus_of_ones_own_from_the_yaml_file_to_folds(tmp_path):
     assert (corpus.dataset["all"][0]["text"], corpus.label_names) == ("Take 01.", ["joy"])
     assert [fold.name for fold in folds_of(corpus)] == ["ada", "bob", "eve"]
     assert resolve_protocol(corpus, "speaker_disjoint") == "speaker_disjoint"
+
+
+def test_the_command_lists_corpora_and_examines_one_of_ones_own(tmp_path):
+    (tmp_path / "mine.yaml").write_text(OWN)
+    write_tone(tmp_path / "clips" / "ada" / "J_01.wav")
+    listed = CliRunner().invoke(app, ["corpora"], env={"COLUMNS": "200"}).output
+    assert "leave_one_speaker_out" in listed
+    assert "https://zenodo.org/records/1188976" in listed
+    doctor = ["doctor", "--data-dir", str(tmp_path / "clips"), "--corpus"]
+    done = CliRunner().invoke(app, [*doctor, str(tmp_path / "mine.yaml")])
+    assert (done.exit_code, "My clips: usable" in done.output, "all 1 of 4" in done.output) == (0, True, True)
+    (tmp_path / "mine.yaml").write_text("titel: x")
+    done = CliRunner().invoke(app, [*doctor, str(tmp_path / "mine.yaml")])
+    assert (done.exit_code, "did you mean 'title'" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

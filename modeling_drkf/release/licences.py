@@ -31,7 +31,7 @@ ENCODERS = {
     "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
 }
 FROM_SCRATCH = "trained from scratch"
-RESTRICTING = ("cc-by-nc-sa-4.0", "other")
+RESTRICTING = ("cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0", "other", "odbl")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
