@@ -134,6 +134,9 @@ def test_the_command_lists_corpora_and_examines_one_of_ones_own(tmp_path):
     listed = CliRunner().invoke(app, ["corpora"], env={"COLUMNS": "200"}).output
     assert "leave_one_speaker_out" in listed
     assert "https://zenodo.org/records/1188976" in listed
+    assert CliRunner().invoke(app, ["corpora", "ravdess"]).output == (DECLARED / "ravdess.yaml").read_text()
+    assert "left_out     field -> regular expression" in CliRunner().invoke(app, ["corpora", "--keys"]).output
+    assert "meld has a reader of its own" in CliRunner().invoke(app, ["corpora", "meld"]).stderr
     doctor = ["doctor", "--data-dir", str(tmp_path / "clips"), "--corpus"]
     done = CliRunner().invoke(app, [*doctor, str(tmp_path / "mine.yaml")])
     assert (done.exit_code, "My clips: usable" in done.output, "all 1 of 4" in done.output) == (0, True, True)

@@ -19,22 +19,40 @@ LabelMap = Annotated[str | None, typer.Option(help='Other names for labels: \'{"
 
 
 @app.command(short_help="List the corpora that can be read.")
-def corpora() -> None:
+def corpora(
+    name: Annotated[str | None, typer.Argument(help="Show how this one is declared.", metavar="NAME")] = None,
+    keys: Annotated[bool, typer.Option("--keys", help="Explain the keys of a declaration.")] = False,
+) -> None:
     """List the corpora that can be read: licence, what to download, and what `--protocol auto` stands for.
 
-    Others are read by a YAML file that declares them (`--corpus my.yaml`), or as a manifest.
+    \b
+    drkf corpora
+    drkf corpora ravdess > my.yaml
+    drkf doctor --corpus my.yaml --data-dir clips
+
+    Others are read by a YAML file that declares them, or as a manifest.
     """
     from rich.console import Console
     from rich.table import Table
 
+    from processing.corpora.declaration_keys import FIELDS, KEYS, TABLE_KEYS
     from processing.corpora.facts import describe_corpora
+    from processing.corpora.registry import declaration_of
 
+    if name is not None:
+        return typer.echo(declaration_of(name), nl=False)
+    if keys:
+        fields = "\nfields (a group, a column, or a key with a template such as '{speaker}_{sentence}'):"
+        for title, explained in (("keys:", KEYS), (fields, FIELDS), ("\nkeys of an entry of tables:", TABLE_KEYS)):
+            typer.echo("\n".join([title, *(f"  {key:12} {meaning}" for key, meaning in explained.items())]))
+        return None
     table = Table()
     for title in ("id", "corpus", "licence", "what must lie in --data-dir", "protocol"):
         table.add_column(title, overflow="fold")
     for row in describe_corpora():
         table.add_row(*(row[name] for name in ("id", "title", "licence", "download", "protocol")))
     Console().print(table)
+    return None
 
 
 @app.command(short_help="List everything that is wrong with a corpus.")

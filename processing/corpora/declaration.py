@@ -1,7 +1,8 @@
 """A corpus as a YAML file: where its clips lie, what their names and tables say, and what its authors count.
 
 `processing/corpora/declared` holds those that come with the package; `--corpus my.yaml` takes one of your own. `KEYS`
-explains every key, `FIELDS` are what an utterance needs. All is read as text: `01` stays `01`, and `no` stays `no`.
+explains every key. `FIELDS` are what an utterance has, from a group or column of that name, or from a key with a
+template such as `{speaker}_{sentence}`. All is read as text: `01` stays `01`, and `no` stays `no`.
 """
 
 from __future__ import annotations
@@ -18,40 +19,10 @@ import yaml
 
 from ..errors_drkf import OptionError
 from ..suggestions import did_you_mean
+from .declaration_keys import COUNTED, FIELDS, KNOWN, PROTOCOLS, TABLE_KEYS
 from .utterance import CorpusSpec
 
-FIELDS = ("id", "clip", "label", "text", "speaker", "session", "split", "start", "end")
-PROTOCOLS = ("auto", "official", "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out")
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-COUNTED = ("class", "split", "session", "speaker", "total")
-KEYS = {
-    "title": "the name to print",
-    "language": "of the speech, as the Hub spells it",
-    "licence": "in words",
-    "license": "as the Hub spells it",
-    "download": "what to download, and where",
-    "citation": "whom to cite",
-    "speakers": "who speaks, in a sentence",
-    "traps": "what a user should know, a list",
-    "protocol": f"what `--protocol auto` stands for: {', '.join(PROTOCOLS)}",
-    "clips": "a regular expression for the end of a clip's path, its ending aside; its named groups are fields",
-    "tables": "a list of files that say more, see `TABLE_KEYS`",
-    "codes": "field -> written value -> meaning",
-    "classes": "the labels in order, all of `codes: label` by default; the others are left out",
-    "merge": "label -> class",
-    "left_out": "field -> regular expression of its written value -> why such utterances are not used",
-    "unknown": "field -> regular expression of its written value that states nothing",
-    "published": "class, split, session, speaker or total -> number of utterances, and their source",
-    **{name: f"a template such as '{{speaker}}_{{sentence}}' for the field {name}" for name in FIELDS},
-}
-TABLE_KEYS = {
-    "files": "a regular expression for the end of the files' paths; its named groups are fields",
-    "columns": "field -> column, or several of which the first that is there counts (CSV, TSV, JSON, Parquet)",
-    "lines": "a regular expression for a line of text; its named groups are fields, other lines are passed over",
-    "content": "the field that is the whole text of a file",
-    "intensities": "label -> column: labels whose numbers, summed over the rows of an utterance, are above 0",
-    "nothing": "the label of an utterance without any such number",
-}
 
 
 @dataclass(frozen=True)
@@ -136,7 +107,7 @@ class _Check:
 
     def __init__(self, found: Mapping[str, Any]):
         self.found = found
-        self.errors = [f"unknown key {key!r}{did_you_mean(key, KEYS)}" for key in found if key not in KEYS]
+        self.errors = [f"unknown key {key!r}{did_you_mean(key, KNOWN)}" for key in found if key not in KNOWN]
         if not found.get("title"):
             self.errors.append("title is missing")
         if found.get("protocol", "auto") not in PROTOCOLS:

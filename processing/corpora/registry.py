@@ -38,6 +38,15 @@ def find_corpus(name: str) -> CorpusSpec:
     return CORPORA[name]
 
 
+def declaration_of(name: str) -> str:
+    """The YAML text that declares a corpus of the package. Raises `OptionError` where none does."""
+    path = DECLARED / f"{name}.yaml"
+    if find_corpus(name).name == name and path.is_file():
+        return path.read_text(encoding="utf-8")
+    known = sorted(path.stem for path in DECLARED.glob("*.yaml"))
+    raise OptionError(f"{name} has a reader of its own; declared are {', '.join(known)}")
+
+
 def survey_corpus(name: str, data_dir: str | Path, **options: Any) -> Survey:
     """Reads and checks a corpus without raising for what is wrong with it; options as in `survey`.
 
