@@ -23,14 +23,15 @@ from tqdm import tqdm
 
 FOLDER = Path("study")
 ROWS = {
-    "speech": ["--modality", "speech"],
-    "text": ["--modality", "text"],
+    "speech": ["--modality", "speech", "--modality_dropout", "0"],
+    "text": ["--modality", "text", "--modality_dropout", "0"],
     "row1": ["table4_fusion.yaml"],
     "row2": ["table4_cmie.yaml"],
     "row3": ["table4_pcmi.yaml"],
     "row4": ["table4_ed.yaml"],
     "row5": ["table4_cross.yaml"],
     "row6": ["table4_drkf.yaml"],
+    "starter": [],
 }
 CORPORA = {"ravdess_paired": "fold", "paired": "speaker"}  # the column whose values are left out in turn
 METRICS = ("unweighted_accuracy", "weighted_accuracy", "weighted_f1")
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
     parser.add_argument("--recipe", default="starter.yaml", help="options of all runs (default: starter.yaml)")
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=["speech", "text", "row1", "row6", "row4"])
+    parser.add_argument(
+        "--rows", nargs="+", choices=ROWS, default=["row1", "starter", "speech", "text", "row6", "row4"]
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one core each (default: 2)")
     parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
@@ -96,9 +99,8 @@ def run_job(job: Job, options: argparse.Namespace) -> None:
     fold_file = FOLDER / "folds" / f"{job.corpus}.json"
     if not fold_file.exists():
         write_folds(manifest, CORPORA[job.corpus], fold_file)
-    recipes, extra = [options.recipe], ROWS[job.row]
-    if extra[0].endswith(".yaml"):
-        recipes, extra = [*recipes, *extra], []
+    recipes = [options.recipe, *(name for name in ROWS[job.row] if name.endswith(".yaml"))]
+    extra = [name for name in ROWS[job.row] if not name.endswith(".yaml")]
     corpus = read_corpus("manifest", str(manifest))
     folds = folds_of(corpus, fold_file=fold_file)
     for fold in folds:

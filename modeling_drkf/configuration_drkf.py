@@ -21,10 +21,10 @@ POSITIVE_FIELDS = (
     "speech_pooling",
 )
 SHARE_FIELDS = (
-    *("adapter_dropout", "augmentation_dropout", "fusion_dropout", "classifier_dropout"),
+    *("adapter_dropout", "text_adapter_dropout", "augmentation_dropout", "fusion_dropout", "classifier_dropout"),
     *("label_smoothing", "modality_dropout"),
 )
-WEIGHT_FIELDS = ("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight")
+WEIGHT_FIELDS = (*("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight"),)
 
 
 @strict
@@ -41,6 +41,7 @@ class DRKFConfig(PreTrainedConfig):
         hidden_size (`int`, defaults to 1024): width d to which both encoders are adapted.
         projection_size (`int`, defaults to 1024): width of g's output (Eq. 13).
         adapter_dropout (`float`, defaults to 0.0): dropout of what the adapters read.
+        text_adapter_dropout (`float`, *optional*): dropout of what the text's adapter reads, where it differs.
         speech_pooling (`int`, defaults to 1):
             So many frames of the speech encoder are averaged to one before the fusion.
         speech_statistics (`bool`, defaults to `False`):
@@ -63,8 +64,11 @@ class DRKFConfig(PreTrainedConfig):
             how representations are decoupled (Table 4).
         fusion (`"self"` or `"cross"`, defaults to `"self"`): FE_s or FE_c (Table 4).
         emotion_discrimination (`bool`, defaults to `True`): with or without ED (Table 4).
+        discriminator (`"fused"` or `"halves"`, defaults to `"fused"`):
+            What ED reads: the fused vector, as in the paper, or which classes two linear probes find in each half.
         discrimination_pairs (`int`, *optional*):
             Most speech-text pairs a sample takes part in for Eq. 19, as speech and as text; all M if not given.
+            An ED that reads the halves takes all.
         consistency_calibration (`list[float]`, *optional*):
             Slope and intercept by which ED's logit becomes that of a probability; training fits them on validation
             pairs. Without them no `consistency` is given.
@@ -76,8 +80,8 @@ class DRKFConfig(PreTrainedConfig):
         reconstruction_weight, contrastive_weight, classification_weight, discrimination_weight (`float`):
             alpha, beta, gamma and delta of Eq. 12 and 21; default to 0.2, 0.2, 1.0 and 0.2.
         modality_dropout (`float`, defaults to 0.0):
-            Probability with which training blanked one modality of a sample, speech or text at even odds. Above 0 the
-            checkpoint is prepared for a missing modality.
+            Probability with which training blanked one modality of a sample. Above 0 the checkpoint is prepared for a
+            missing modality.
         initializer_range (`float`, defaults to 0.02): standard deviation of new embeddings.
         output_modality_attention (`bool`, defaults to `False`):
             whether the model returns attention and modality shares by default.
@@ -98,7 +102,15 @@ class DRKFConfig(PreTrainedConfig):
 
     model_type = "drkf"
     keys_to_ignore_at_inference = [
-        *("loss_terms", "consistency", "pooler_output", "speech_summary", "text_summary"),
+        *(
+            "loss_terms",
+            "consistency",
+            "pooler_output",
+            "speech_summary",
+            "text_summary",
+            "speech_logits",
+            "text_logits",
+        ),
         *("speech_attention", "text_attention", "modality_shares", "hidden_states", "attentions"),
         *("speech_hidden_states", "speech_attentions", "text_hidden_states", "text_attentions"),
     ]
@@ -112,6 +124,7 @@ class DRKFConfig(PreTrainedConfig):
     hidden_size: int = 1024
     projection_size: int = 1024
     adapter_dropout: float | int = 0.0
+    text_adapter_dropout: float | int | None = None
     speech_pooling: int = 1
     speech_statistics: bool = False
     standardize_states: bool = False
@@ -128,6 +141,7 @@ class DRKFConfig(PreTrainedConfig):
     representation: Literal["pcmi", "cmie", "none"] = "pcmi"
     fusion: Literal["self", "cross"] = "self"
     emotion_discrimination: bool = True
+    discriminator: Literal["fused", "halves"] = "fused"
     discrimination_pairs: int | None = None
     consistency_calibration: list[float | int] | None = None
     consistency_prior: float | int = 0.5
@@ -173,7 +187,7 @@ class DRKFConfig(PreTrainedConfig):
         if not self.augmentation_sizes or min(self.augmentation_sizes) < 1:
             raise ValueError(f"augmentation_sizes must hold positive widths, got {self.augmentation_sizes}")
         for name in SHARE_FIELDS:
-            if not 0.0 <= getattr(self, name) < 1.0:
+            if (value := getattr(self, name)) is not None and not 0.0 <= value < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         for name in WEIGHT_FIELDS:
             if getattr(self, name) < 0:
@@ -211,6 +225,10 @@ class DRKFConfig(PreTrainedConfig):
         return self.problem_type == "multi_label_classification"
 
     @property
+    def discriminates_halves(self) -> bool:
+        return self.emotion_discrimination and self.discriminator == "halves"
+
+    @property
     def loss_weights(self) -> dict[str, float]:
         """The weight in Eq. 21 of each loss term that this configuration has, by the term's name."""
         weights = {"classification_loss": self.classification_weight}
@@ -223,4 +241,6 @@ class DRKFConfig(PreTrainedConfig):
             weights["critic_loss"] = self.contrastive_weight
         if self.emotion_discrimination:
             weights["discrimination_loss"] = self.discrimination_weight
+        if self.discriminates_halves:
+            weights["halves_loss"] = self.classification_weight
         return weights

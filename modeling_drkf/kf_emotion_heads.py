@@ -1,8 +1,10 @@
-"""EC and ED: two independent multilayer perceptrons over the fused vector (sec. 3.4.2-3.4.3)."""
+"""EC and ED: two independent multilayer perceptrons over the fused vector (sec. 3.4.2-3.4.3), and another ED."""
 
+import torch
 from torch import Tensor, nn
 
 from .configuration_drkf import DRKFConfig
+from .orl_modality_encoding import Modality, masked_mean
 
 
 class EmotionHead(nn.Module):
@@ -18,3 +20,34 @@ class EmotionHead(nn.Module):
     def forward(self, fused: Tensor) -> Tensor:
         """(batch, d) to (batch, outputs)."""
         return self.output(self.dropout(self.activation(self.dense(fused))))
+
+
+class HalvesDiscriminator(nn.Module):
+    """ED that reads which classes two linear probes find in each half alone; outside Table 4.
+
+    The logit is p^T W q + b for the class probabilities p of the voice and q of the words. No pair can be learnt by
+    heart, all M^2 pairs cost no fusion, and as the probes read detached vectors they shape nothing else.
+    """
+
+    def __init__(self, config: DRKFConfig):
+        super().__init__()
+        num_labels = len(config.label_names)
+        self.multi_label = config.is_multi_label
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.speech_probe = nn.Linear(config.hidden_size, num_labels)
+        self.text_probe = nn.Linear(config.hidden_size, num_labels)
+        self.agreement = nn.Parameter(torch.empty(num_labels, num_labels))
+        self.bias = nn.Parameter(torch.empty(()))
+
+    def classify(self, speech: Modality, text: Modality) -> tuple[Tensor, Tensor]:
+        """Logits of the voice alone, of S_cls, and of the words alone, of the mean of T_seq: (batch, classes) each."""
+        vectors = speech.summary.detach(), masked_mean(text.sequence, text.mask).detach()
+        return self.speech_probe(self.dropout(vectors[0])), self.text_probe(self.dropout(vectors[1]))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return logits.float().sigmoid() if self.multi_label else logits.float().softmax(-1)
+
+    def forward(self, speech_logits: Tensor, text_logits: Tensor) -> Tensor:
+        """Logits (..., classes) of both halves, which are broadcast, to ED's (...)."""
+        speech, text = self.probabilities(speech_logits), self.probabilities(text_logits)
+        return ((speech @ self.agreement.float()) * text).sum(-1) + self.bias

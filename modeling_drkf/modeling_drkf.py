@@ -4,6 +4,7 @@ ORL encodes speech and text (ME), augments them progressively (PA) and decouples
 both (FE), judges whether they bear the same emotion (ED) and classifies it (EC).
 """
 
+import math
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_drkf import DRKFConfig
 from .gathering_drkf import batch_offset, gather_rows, is_distributed
-from .kf_emotion_heads import EmotionHead
+from .kf_emotion_heads import EmotionHead, HalvesDiscriminator
 from .kf_fusion_encoder import FUSION_ENCODERS
 from .losses_drkf import (
     classification_loss,
@@ -75,6 +76,10 @@ class DRKFPreTrainedModel(PreTrainedModel):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
+        elif isinstance(module, HalvesDiscriminator):  # log odds of p q / (prior of the class), all classes alike
+            num_labels = len(module.agreement)
+            init.copy_(module.agreement, num_labels * torch.eye(num_labels))
+            init.constant_(module.bias, -1.0 - math.log(num_labels - 1))
         elif isinstance(module, DecoupledRepresentations):
             init.constant_(module.temperature_logit, self.config.initial_temperature_logit)
         else:
@@ -206,7 +211,10 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         elif config.representation == "cmie":
             self.mutual_information = ContrastiveMutualInformation(config)
         self.emotion_classifier = EmotionHead(config, len(config.label_names))
-        self.emotion_discriminator = EmotionHead(config, 1) if config.emotion_discrimination else None
+        self.emotion_discriminator: EmotionHead | HalvesDiscriminator | None = None
+        if config.emotion_discrimination:
+            reads_halves = config.discriminates_halves
+            self.emotion_discriminator = HalvesDiscriminator(config) if reads_halves else EmotionHead(config, 1)
         self.post_init()
 
     @can_return_tuple
@@ -251,22 +259,34 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             **{**kwargs, "return_dict": True},
         )
         logits = self.emotion_classifier(encoded.pooler_output)
-        consistency_logits = self._discriminate(encoded.pooler_output)
+        halves = self._classify_halves(encoded)
+        consistency_logits = self._discriminate(encoded.pooler_output, halves)
         terms = None
         if labels is not None:
             present = speech_present, text_present
-            terms = self._loss_terms(encoded, logits, consistency_logits, labels, present)
+            terms = self._loss_terms(encoded, logits, consistency_logits, halves, labels, present)
         return DRKFClassifierOutput(
             loss=None if terms is None else composite_loss(terms, self.config.loss_weights),
             logits=logits,
             consistency_logits=consistency_logits,
             consistency=self._calibrated(consistency_logits),
+            speech_logits=None if halves is None else halves[0],
+            text_logits=None if halves is None else halves[1],
             loss_terms=None if terms is None else {name: term.detach() for name, term in terms.items()},
             **{name: value for name, value in encoded.items() if name in DRKFClassifierOutput.__dataclass_fields__},
         )
 
-    def _discriminate(self, fused: Tensor) -> Tensor | None:
-        return None if self.emotion_discriminator is None else self.emotion_discriminator(fused).squeeze(-1)
+    def _classify_halves(self, encoded: DRKFModelOutput) -> tuple[Tensor, Tensor] | None:
+        if not isinstance(self.emotion_discriminator, HalvesDiscriminator):
+            return None
+        return self.emotion_discriminator.classify(*encoded.modalities())
+
+    def _discriminate(self, fused: Tensor, halves: tuple[Tensor, Tensor] | None = None) -> Tensor | None:
+        if self.emotion_discriminator is None:
+            return None
+        if halves is not None:
+            return self.emotion_discriminator(*halves)
+        return self.emotion_discriminator(fused).squeeze(-1)
 
     def _calibrated(self, consistency_logits: Tensor | None) -> Tensor | None:
         if consistency_logits is None or self.config.consistency_calibration is None:
@@ -279,6 +299,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         encoded: DRKFModelOutput,
         logits: Tensor,
         consistency_logits: Tensor | None,
+        halves: tuple[Tensor, Tensor] | None,
         labels: Tensor,
         present: tuple[Tensor | None, Tensor | None],
     ) -> dict[str, Tensor]:
@@ -292,7 +313,14 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         elif config.representation == "cmie":
             projected = self._gather(*self.mutual_information.project(speech, text), target)
             terms["contrastive_loss"], terms["critic_loss"] = self.mutual_information(*projected)
-        if consistency_logits is not None:
+        if halves is not None:
+            of_halves = [
+                classification_loss(half.float(), target, config.is_multi_label, weights, here)
+                for half, here in zip(halves, present, strict=True)
+            ]
+            terms["halves_loss"] = torch.stack(of_halves).mean()
+            terms["discrimination_loss"] = self._halves_discrimination_term(halves, target, present)
+        elif consistency_logits is not None:
             terms["discrimination_loss"] = self._discrimination_term(speech, text, consistency_logits, target, present)
         return terms
 
@@ -342,6 +370,17 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         if any(half is not None for half in present):
             weights = present_weights(weights, torch.cat([here[0] * here[1], here[0][i] * text_here[j]]))
         return discrimination_loss(torch.cat(logits).float(), torch.cat(same).float(), weights)
+
+    def _halves_discrimination_term(
+        self, halves: tuple[Tensor, Tensor], labels: Tensor, present: tuple[Tensor | None, Tensor | None]
+    ) -> Tensor:
+        here = [labels.new_ones(len(labels)) if half is None else half.to(labels.dtype) for half in present]
+        text_logits, text_labels, text_here = self._gather(halves[1], labels, here[1])
+        discriminator = cast(HalvesDiscriminator, self.emotion_discriminator)
+        logits = discriminator(halves[0].unsqueeze(1), text_logits)  # (batch, texts)
+        same = same_labels(labels.unsqueeze(1), text_labels, self.config.is_multi_label)
+        weights = present_weights(torch.full_like(logits, 1 / logits.numel()), here[0].unsqueeze(1) * text_here)
+        return discrimination_loss(logits.float(), same.float(), weights)
 
     def _gather(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         if self.gather_across_processes and is_distributed():

@@ -69,6 +69,7 @@ class DRKFClassifierOutput(ModelOutput):
             `emotion_discrimination`.
         consistency: the probability that they do, (batch,), where `consistency_prior` of the pairs do; None where
             the configuration has no `consistency_calibration`.
+        speech_logits, text_logits: of the voice and of the words alone, (batch, classes), where ED reads the halves.
         loss_terms: each unweighted term of Eq. 21 by name, detached.
         pooler_output and what follows it: see [`DRKFModelOutput`].
     """
@@ -77,6 +78,8 @@ class DRKFClassifierOutput(ModelOutput):
     logits: Tensor | None = None
     consistency_logits: Tensor | None = None
     consistency: Tensor | None = None
+    speech_logits: Tensor | None = None
+    text_logits: Tensor | None = None
     loss_terms: dict[str, Tensor] | None = None
     pooler_output: Tensor | None = None
     speech_summary: Tensor | None = None

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.runs import train
@@ -13,6 +14,7 @@ from transformers import AutoModelForAudioClassification, AutoProcessor
 from modeling_drkf.experiments.datasets import (
     CachedFeatures,
     ModalityDropout,
+    RedrawnTexts,
     blank_features,
     blank_rows,
     pad_features,
@@ -30,9 +32,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_at_most_one_modality_is_blanked_and_as_often_as_asked_for():
+@pytest.mark.parametrize("text_share", [0.5, 0.8])
+def test_at_most_one_modality_is_blanked_and_as_often_as_asked_for(text_share: float):
     rows = [{"audio": "a.wav", "text": "words", "label": 1}] * 2000
-    dropout = ModalityDropout(rows, {"speech": {"audio": "silence"}, "text": {"text": ""}}, 0.4)
+    blanks = {"speech": {"audio": "silence"}, "text": {"text": ""}}
+    dropout = ModalityDropout(rows, blanks, 0.4, text_share=text_share)
     epochs = []
     for epoch in range(2):
         dropout.set_epoch(epoch)
@@ -41,13 +45,32 @@ def test_at_most_one_modality_is_blanked_and_as_often_as_asked_for():
     assert epochs[0] != epochs[1]
     kinds = [(row["audio"] == "silence", row["text"] == "") for row in drawn]
     assert (True, True) not in kinds
-    for blanked in ((True, False), (False, True)):
-        assert kinds.count(blanked) / len(kinds) == pytest.approx(0.2, abs=0.02)
+    for blanked, share in (((True, False), 1 - text_share), ((False, True), text_share)):
+        assert kinds.count(blanked) / len(kinds) == pytest.approx(0.4 * share, abs=0.02)
     for row in drawn:
         assert (row["speech_present"], row["text_present"]) == (row["audio"] != "silence", row["text"] != "")
     assert {row["label"] for row in drawn} == {1}
     assert [dropout[index] for index in range(2000)] == epochs[1]  # whatever was drawn before
     assert rows[0] == {"audio": "a.wav", "text": "words", "label": 1}
+
+
+def test_texts_are_redrawn_among_clips_of_the_same_label():
+    rows = [{"audio": index, "text": f"{index}", "label": index % 3} for index in range(30)]
+    drawn = RedrawnTexts(rows, np.arange(30) % 3, seed=0)
+    epochs = []
+    for epoch in range(40):
+        drawn.set_epoch(epoch)
+        epochs.append([drawn[index] for index in range(30)])
+    assert [drawn[index] for index in range(30)] == epochs[-1]  # whatever was drawn before
+    for index in range(30):
+        texts = {int(epoch[index]["text"]) for epoch in epochs}
+        assert {text % 3 for text in texts} == {index % 3}
+        assert len(texts) > 5
+        assert {epoch[index]["audio"] for epoch in epochs} == {index}
+    label_sets = np.array([[1, 0], [1, 1], [1, 0], [0, 1]])
+    by_set = RedrawnTexts(rows[:4], label_sets, seed=1)
+    assert [by_set[1]["text"], by_set[3]["text"]] == ["1", "3"]
+    assert by_set[0]["text"] in ("0", "2")
 
 
 @pytest.mark.parametrize("missing", ["speech", "text"])

@@ -11,9 +11,10 @@ from sklearn.metrics import roc_auc_score
 from transformers import Trainer
 from transformers.utils import logging
 
+from .datasets import with_text_of
+
 logger = logging.get_logger(__name__)
 
-TEXT_HALF = ("text", "input_ids", "text_states", "attention_mask")
 MISMATCHED_PAIRS = 4  # texts of another emotion for each clip; one where clips are many
 MANY_CLIPS = 1000
 NO_PENALTY = 1e6
@@ -33,9 +34,7 @@ class OtherTexts(torch.utils.data.Dataset):
         return len(self.speech)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        other = self.samples[int(self.text[index])]
-        half = {name: other[name] for name in TEXT_HALF if name in other}
-        return {**self.samples[int(self.speech[index])], **half}
+        return with_text_of(self.samples[int(self.speech[index])], self.samples[int(self.text[index])])
 
 
 def mismatched_pairs(labels: np.ndarray, seed: int, pairs: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -91,7 +91,7 @@ def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor
 
 
 class ModalityDropout(torch.utils.data.Dataset):
-    """Blanks one modality of a sample with a given probability, speech or text at even odds, never both.
+    """Blanks one modality of a sample with a given probability, never both.
 
     Each sample says in `speech_present` and `text_present` what is left: Eq. 19 leaves blanked halves out.
 
@@ -100,6 +100,7 @@ class ModalityDropout(torch.utils.data.Dataset):
     Args:
         rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
         blanks: [`blank_rows`], [`blank_features`] or `blank_states`, accordingly.
+        text_share: of the blanked modalities, how many are the text.
     """
 
     def __init__(
@@ -108,9 +109,10 @@ class ModalityDropout(torch.utils.data.Dataset):
         blanks: Mapping[str, Mapping[str, Any]],
         probability: float,
         seed: int = 0,
+        text_share: float = 0.5,
     ):
         self.rows, self.blanks, self.probability, self.seed = rows, blanks, probability, seed
-        self.epoch = 0
+        self.text_share, self.epoch = text_share, 0
 
     def set_epoch(self, epoch: int) -> None:
         """The trainer tells at the start of each epoch."""
@@ -123,14 +125,51 @@ class ModalityDropout(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         drawn = np.random.default_rng((self.seed, self.epoch, index)).random()
-        present = {
-            "speech": drawn >= self.probability / 2,
-            "text": not self.probability / 2 <= drawn < self.probability,
-        }
+        first = self.probability * (1 - self.text_share)
+        present = {"speech": drawn >= first, "text": not first <= drawn < self.probability}
         sample = {**self.rows[index], **{f"{name}_present": torch.tensor(there) for name, there in present.items()}}
         for name in (name for name, there in present.items() if not there):
             sample |= self.blanks[name]
         return sample
+
+
+TEXT_HALF = ("text", "input_ids", "text_states", "attention_mask")
+
+
+def with_text_of(sample: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A sample with the text of another one."""
+    return {**sample, **{name: other[name] for name in TEXT_HALF if name in other}}
+
+
+class RedrawnTexts(torch.utils.data.Dataset):
+    """Gives each clip the text of a sample of the same label, for corpora whose pairs are constructed.
+
+    It is drawn anew for each epoch, from the seed, the epoch and the sample alone.
+
+    Args:
+        rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
+        labels: class ids (samples,), or label sets (samples, classes).
+    """
+
+    def __init__(self, rows: Any, labels: np.ndarray, seed: int = 0):
+        self.rows, self.seed, self.epoch = rows, seed, 0
+        _, kinds = np.unique(labels.reshape(len(labels), -1), axis=0, return_inverse=True)
+        self.kinds = kinds.reshape(-1)
+        self.alike = [np.flatnonzero(self.kinds == kind) for kind in range(self.kinds.max() + 1)]
+
+    def set_epoch(self, epoch: int) -> None:
+        """The trainer tells at the start of each epoch."""
+        self.epoch = epoch
+        if hasattr(self.rows, "set_epoch"):
+            self.rows.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        alike = self.alike[self.kinds[index]]
+        drawn = np.random.default_rng((self.seed, self.epoch, index, 2)).integers(len(alike))
+        return with_text_of(self.rows[index], self.rows[int(alike[drawn])])
 
 
 class SingleModalityCollator:

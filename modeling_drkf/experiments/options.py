@@ -105,8 +105,15 @@ class ModelArguments:
     modality_dropout: float | None = field(
         default=None,
         metadata={
-            "help": "Probability of blanking one modality of a training sample, speech or text at even odds: prepares "
-            "the checkpoint for clips without words, and words without a clip. None: DRKFConfig's, which is 0."
+            "help": "Probability of blanking one modality of a training sample: prepares the checkpoint for clips "
+            "without words, and words without a clip. None: DRKFConfig's, which is 0."
+        },
+    )
+    dropped_text_share: float = field(
+        default=0.5,
+        metadata={
+            "help": "Of the modalities that --modality_dropout blanks, the share that is the text: above 0.5 where "
+            "the words of a small corpus would be learnt by heart."
         },
     )
     speaker_statistics: float = field(
@@ -144,8 +151,9 @@ class ModelArguments:
             raise OptionError(
                 f"--class_weights takes balanced or a list such as [1, 2.5, 1, 1], not {self.class_weights}"
             )
-        if not 0.0 <= self.speaker_statistics <= 1.0:
-            raise OptionError(f"--speaker_statistics is a share in [0, 1], not {self.speaker_statistics}")
+        for name in ("speaker_statistics", "dropped_text_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise OptionError(f"--{name} is a share in [0, 1], not {getattr(self, name)}")
         if self.modality_dropout and self.modality != "both":
             raise OptionError(f"--modality_dropout has nothing to do where --modality is {self.modality}")
         if self.model_name_or_path is None and not (self.audio_encoder and self.text_encoder):
@@ -194,6 +202,13 @@ class DataArguments:
         metadata={
             "help": "Extract features once: kept in memory, for small corpora and encoders. Where both encoders are "
             "frozen their states are kept, on disk, for all runs."
+        },
+    )
+    redraw_texts: bool = field(
+        default=False,
+        metadata={
+            "help": "Give each training clip, anew in each epoch, the text of a training clip with the same label: "
+            "for corpora whose pairs of voice and words are constructed."
         },
     )
     protocol: Literal["auto", "official", "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out"] = (

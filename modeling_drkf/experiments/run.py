@@ -28,7 +28,7 @@ from ..training.trainer import DRKFTrainer
 from .building import build_model_and_processor
 from .consistency import calibrate, score_consistency
 from .cross_validation import cross_validate, fingerprint, require_unfinished
-from .datasets import Inputs, ModalityDropout, SingleModalityCollator, feature_inputs, row_inputs
+from .datasets import Inputs, ModalityDropout, RedrawnTexts, SingleModalityCollator, feature_inputs, row_inputs
 from .encoder_states import SpeakerStatistics, measure_usual, state_inputs
 from .lock import locked
 from .options import DataArguments, ModelArguments, chosen_options
@@ -187,8 +187,11 @@ class Run:
         seed, dataset = self.training_arguments.seed, self.inputs.parts["train"]
         if self.model_arguments.speaker_statistics:
             dataset = self._told_speakers("train", self.model_arguments.speaker_statistics)
+        if self.data_arguments.redraw_texts:
+            dataset = RedrawnTexts(dataset, self._labels("train"), seed)
         if dropout := self.model.config.modality_dropout:
-            dataset = ModalityDropout(dataset, self.inputs.blanks, dropout, seed)
+            share = self.model_arguments.dropped_text_share
+            dataset = ModalityDropout(dataset, self.inputs.blanks, dropout, seed, share)
         return dataset
 
     def _told_speakers(self, part: str, share: float = 1.0) -> SpeakerStatistics:
@@ -234,11 +237,14 @@ class Run:
 
     def _labelled(self, split: str) -> tuple[Any, np.ndarray, int]:
         """Samples of a part, their labels (class ids or label sets), and the seed."""
+        return self.inputs.parts[split], self._labels(split), self.training_arguments.seed
+
+    def _labels(self, split: str) -> np.ndarray:
         part = self.parts[split]
         labels = np.asarray(part["label" if "label" in part.column_names else "labels"][:])
         if labels.ndim == 2 and not self.model.config.is_multi_label:
             labels = labels.argmax(axis=1)
-        return self.inputs.parts[split], labels, self.training_arguments.seed
+        return labels
 
     def _report(self) -> None:
         save_folds([self.fold], self.folder / "fold.json")

@@ -26,7 +26,12 @@ class AblationRow:
 
 
 def _row(name: str, title: str, representation: str, fusion: str, discrimination: bool, *paper: float) -> AblationRow:
-    switches = {"representation": representation, "fusion": fusion, "emotion_discrimination": discrimination}
+    switches = {
+        "representation": representation,
+        "fusion": fusion,
+        "emotion_discrimination": discrimination,
+        "discriminator": "fused",
+    }
     return AblationRow(
         name, title, switches, {c: paper[2 * i : 2 * i + 2] for i, c in enumerate(TABLE_4_COLUMNS)}  # type: ignore[misc]
     )  # fmt: skip
