@@ -44,12 +44,12 @@ VECTOR_ONLY = FusionFlags()
 
 def eager_attention_forward(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    scaling: float, dropout: float = 0.0, **kwargs,
+    scaling: float, **kwargs,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     weights = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None:
         weights = weights + attention_mask
-    weights = nn.functional.dropout(weights.softmax(-1), p=dropout, training=module.training)
+    weights = weights.softmax(-1)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
@@ -81,13 +81,23 @@ class FusionAttention(nn.Module):
             self,
             self._heads(self.query(hidden)),
             self._heads(self.key(context)),
-            self._heads(self.value(context)),
+            self._drop_keys(self._heads(self.value(context))),
             attention_mask,
-            dropout=self.dropout if self.training else 0.0,
             scaling=self.scaling,
             **({"output_attentions": True} if output_attentions else {}),
         )
         return self.output(attended.flatten(-2)), weights if output_attentions else None
+
+    def _drop_keys(self, value: Tensor) -> Tensor:
+        """Dropout of the attention: each head leaves out keys, the same ones for all of a sample's queries.
+
+        Broadcast along the queries as in Tensor2Tensor: unlike dropout of single weights, it leaves the softmax whole,
+        so that every attention implementation keeps its fused kernel. For CLS, the only query of the last layer of
+        FE_s, both are the same.
+        """
+        if not (self.training and self.dropout):
+            return value
+        return value * nn.functional.dropout(value.new_ones(*value.shape[:3], 1), self.dropout)
 
     def cls_attention(self, hidden: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """Attention of the first position, whatever the implementation: mean over heads, (batch, length)."""

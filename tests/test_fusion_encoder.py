@@ -15,6 +15,7 @@ from modeling_drkf import DRKFConfig
 from modeling_drkf.kf_emotion_heads import EmotionHead
 from modeling_drkf.kf_fusion_encoder import (
     CrossAttentionFusion,
+    FusionAttention,
     FusionEmbeddings,
     FusionFlags,
     FusionLayer,
@@ -251,6 +252,26 @@ def test_dropout_acts_in_training_only(kind: str) -> None:
         module = encoder(kind, fusion_dropout=dropout)
         evaluated, trained = module(speech, text).vector, module.train()(speech, text).vector
         assert torch.equal(evaluated, trained) == (dropout == 0)
+
+
+def test_a_dropped_key_is_dropped_for_every_query_of_its_head() -> None:
+    attention = FusionAttention(DRKFConfig(hidden_size=D, num_fusion_heads=HEADS, fusion_dropout=0.5)).double().train()
+    for layer in (attention.query, attention.key):
+        nn.init.zeros_(layer.weight)  # each query attends to all keys alike
+    for layer in (attention.value, attention.output):
+        nn.init.eye_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    keys = 16
+    hidden = (2.0 ** torch.arange(keys))[None, :, None].expand(3, keys, D).double()  # a sum tells which were kept
+    torch.manual_seed(0)
+    attended, _ = attention(hidden, hidden, None)
+    assert torch.equal(attended, attended[:, :1].expand_as(attended))
+    by_head = attended[:, 0].unflatten(-1, (HEADS, -1))
+    assert torch.equal(by_head, by_head[..., :1].expand_as(by_head))
+    kept = (by_head[..., 0] * keys * 0.5).flatten().tolist()
+    assert len(set(kept)) == 3 * HEADS
+    assert [bin(int(number)).count("1") for number in kept] == pytest.approx([8] * len(kept), abs=6)
+    assert kept == [int(number) for number in kept]
 
 
 def test_paper_sizes() -> None:
