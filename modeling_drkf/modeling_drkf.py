@@ -22,6 +22,7 @@ from .configuration_drkf import DRKFConfig
 from .gathering_drkf import batch_offset, gather_rows, is_distributed
 from .kf_emotion_heads import EmotionHead, HalvesDiscriminator
 from .kf_fusion_encoder import FUSION_ENCODERS
+from .kf_shuffled_pairs import fuse_pairs
 from .losses_drkf import (
     classification_loss,
     composite_loss,
@@ -363,8 +364,9 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         logits, same = [matched_logits], [torch.ones_like(matched_logits)]
         if len(i):
             texts = Modality(sequence, mask.bool(), sequence[:, 0])
-            shuffled = self.drkf.fusion_encoder(speech.select(i), texts.select(j))
-            logits.append(cast(Tensor, self._discriminate(shuffled.vector)))
+            recompute = not self.is_activation_checkpointing
+            shuffled = fuse_pairs(self.drkf.fusion_encoder, speech, texts, j.view(len(labels), -1), recompute)
+            logits.append(cast(Tensor, self._discriminate(shuffled)))
             same.append(same_labels(labels[i], text_labels[j], self.config.is_multi_label))
         weights = pairs.weights
         if any(half is not None for half in present):

@@ -45,6 +45,15 @@ class Modality(NamedTuple):
         sequence, mask, summary = (tensor.index_select(0, index) for tensor in self[:3])
         return Modality(sequence, mask, summary)
 
+    def repeated(self, sample: int, times: int) -> "Modality":
+        """One sample, several times, without copies."""
+        sequence, mask, summary = (tensor[sample].expand(times, *tensor.shape[1:]) for tensor in self[:3])
+        return Modality(sequence, mask, summary)
+
+    def cut(self, length: int | None) -> "Modality":
+        """The first positions of each sample."""
+        return Modality(self.sequence[:, :length], self.mask[:, :length], self.summary)
+
 
 class SpeechStates(NamedTuple):
     """What the speech encoder says of a batch; of a frozen encoder it can be kept.
