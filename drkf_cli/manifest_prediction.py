@@ -120,7 +120,7 @@ def _answers(pipe: Any, entries: Sequence[Entry], job: Job) -> list[dict[str, An
     good = [entry for entry in entries if entry.error is None]
     inputs = [_input(entry.cells, job) for entry in good]
     names = [f"line {entry.line}" for entry in good]
-    answers = pipe(inputs, names, errors="return", **job.options) if inputs else []
+    answers = pipe(inputs, names, errors="return", num_workers=1, **job.options) if inputs else []
     answered = {entry.line: answer for entry, answer in zip(good, answers, strict=True)}
     return [answered.get(entry.line, {"error": entry.error}) for entry in entries]
 

@@ -18,7 +18,7 @@ from .recognition_inputs_drkf import InputReader, Item, Unit
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribers
 
-BUCKETED_BATCHES = 4  # how many batches of clips are read ahead, so that clips of like length share one
+BUCKETED_BATCHES = 16  # how many batches of clips are read ahead, so that clips of like length share one
 
 
 class EmotionRecognizer:

@@ -174,12 +174,12 @@ def test_every_kind_of_audio_gives_the_same_answer(pipe, checkpoint):
         assert_same(pipe(audio), alone)
 
 
-@pytest.mark.parametrize(("batch_size", "read_ahead"), [(1, 1), (2, 8)])
+@pytest.mark.parametrize(("batch_size", "read_ahead"), [(1, 1), (2, 32)])
 def test_a_generator_is_read_as_answers_are_asked_for(pipe, batch_size, read_ahead):
     given = []
 
     def clips():
-        for i in range(20):
+        for i in range(40):
             given.append(i)
             yield clip(0.1, i)
 
@@ -187,7 +187,7 @@ def test_a_generator_is_read_as_answers_are_asked_for(pipe, batch_size, read_ahe
     assert given == []
     first = next(answers)
     assert len(given) == read_ahead
-    assert_same([first, *answers], [pipe(clip(0.1, i)) for i in range(20)])
+    assert_same([first, *answers], [pipe(clip(0.1, i)) for i in range(40)])
 
 
 def test_a_missing_modality_is_an_empty_text_or_silence(pipe):
