@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from modeling_drkf import DRKFForEmotionClassification
 
@@ -32,6 +33,7 @@ from . import reference
 from .workload import PRESETS, build_model, grouped_batches, random_batches, utterances
 
 Batch = dict[str, Tensor]
+SAMPLES_A_FRAME = 320
 
 
 def encoders_loss(model: DRKFForEmotionClassification, batch: Batch) -> Tensor:
@@ -62,18 +64,18 @@ def measure_training(options: argparse.Namespace) -> dict[str, list[float]]:
     model, rows = _prepare(options)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
-    seconds: dict[str, list[float]] = {variant: [] for variant in TRAINING}
+    seconds: dict[str, list[float]] = {variant: [] for variant in options.variants}
     for _ in range(options.rounds + 1):
-        for variant, loss_of in TRAINING.items():
-            batches = batches_of(variant, rows, options.batch_size)
-            start = _now(options.device)
+        for variant in seconds:
+            loss_of, batches = TRAINING[variant], batches_of(variant, rows, options.batch_size)
+            start = _now(options)
             for batch in batches:
                 with _autocast(options):
                     loss = loss_of(model, batch)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
-            seconds[variant].append(_now(options.device) - start)
+            seconds[variant].append(_now(options) - start)
     return {variant: rounds[1:] for variant, rounds in seconds.items()}
 
 
@@ -81,15 +83,15 @@ def measure_inference(options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of a pass over all utterances, by variant, a figure a round."""
     model, rows = _prepare(options)
     model.eval()
-    seconds: dict[str, list[float]] = {variant: [] for variant in INFERENCE}
+    seconds: dict[str, list[float]] = {variant: [] for variant in options.variants}
     for _ in range(options.rounds + 1):
-        for variant, answer in INFERENCE.items():
-            batches = batches_of(variant, rows, options.batch_size)
-            start = _now(options.device)
+        for variant in seconds:
+            answer, batches = INFERENCE[variant], batches_of(variant, rows, options.batch_size)
+            start = _now(options)
             with torch.inference_mode(), _autocast(options):
                 for batch in batches:
                     answer(model, batch)
-            seconds[variant].append(_now(options.device) - start)
+            seconds[variant].append(_now(options) - start)
     return {variant: rounds[1:] for variant, rounds in seconds.items()}
 
 
@@ -115,7 +117,7 @@ def peak_memory(options: argparse.Namespace) -> float:
 def measure_memory(options: argparse.Namespace, arguments: list[str]) -> dict[str, float]:
     """Peak MiB by variant, each in a process of its own."""
     peaks = {}
-    for variant in TRAINING:
+    for variant in options.variants:
         command = [sys.executable, "-m", "benchmarks.speed", *arguments, "--variant", variant]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         peaks[variant] = float(done.stdout.split()[-1])
@@ -142,6 +144,21 @@ def measure_start_up(options: argparse.Namespace) -> dict[str, list[float]]:
     return seconds
 
 
+def package_rates(options: argparse.Namespace, seconds: float) -> dict[str, float]:
+    """What the package's pass over all utterances does a second; what is computed again counts again."""
+    model, rows = _prepare(options)
+    model.train()
+    positions = sum(len(row["input_values"]) // SAMPLES_A_FRAME + len(row["input_ids"]) for row in rows)
+    rates = {"frames and tokens/s": positions / seconds}
+    if options.peak_tflops:
+        with FlopCounterMode(display=False) as counter, _autocast(options):
+            for batch in batches_of("package", rows, options.batch_size):
+                model(**batch).loss.backward()
+        rates["TFLOP/s"] = counter.get_total_flops() / seconds / 1e12
+        rates["of the device's peak"] = rates["TFLOP/s"] / options.peak_tflops
+    return rates
+
+
 def _prepare(options: argparse.Namespace) -> tuple[DRKFForEmotionClassification, list[Batch]]:
     torch.set_num_threads(options.threads)
     model = build_model(PRESETS[options.preset], discrimination_pairs=options.discrimination_pairs)
@@ -154,9 +171,12 @@ def _autocast(options: argparse.Namespace) -> Any:
     return torch.autocast(options.device, torch.bfloat16) if options.bf16 else nullcontext()
 
 
-def _now(device: str) -> float:
-    if device == "cuda":
+def _now(options: argparse.Namespace) -> float:
+    """Of one thread its own seconds, which other work on the machine does not lengthen."""
+    if options.device == "cuda":
         torch.cuda.synchronize()
+    elif options.threads == 1:
+        return time.process_time()
     return time.perf_counter()
 
 
@@ -178,6 +198,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
+    parser.add_argument("--variants", nargs="+", choices=TRAINING, default=list(TRAINING), help="which to time")
+    parser.add_argument("--peak-tflops", type=float, help="of the device; also count operations")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--variant", choices=TRAINING, help=argparse.SUPPRESS)
     return parser
@@ -195,18 +217,23 @@ def main() -> None:
         measures = {"training": measure_training, "inference": measure_inference, "start-up": measure_start_up}
         unit, per_round = "s", measures[options.what](options)
     medians = {name: statistics.median(rounds) for name, rounds in per_round.items()}
-    floor = medians.get("encoders alone", medians.get("import transformers"))
+    floor = medians.get("encoders alone", medians.get("import transformers", float("nan")))
     for name, value in medians.items():
         speed = (
             f"  {options.utterances / value:8.2f} utterances/s" if options.what in ("training", "inference") else ""
         )
         print(f"{name:24} {value:10.3f} {unit}{speed}  {value / floor:6.2f} x the floor")
-    if "reference" in medians:
+    has_rates = options.what == "training" and "package" in medians
+    rates = package_rates(options, medians["package"]) if has_rates else {}
+    for name, value in rates.items():
+        print(f"package: {value:.4g} {name}")
+    if "reference" in medians and "package" in medians:
         print(f"reference / package: {medians['reference'] / medians['package']:.2f}")
     if options.json:
         setting = {name: value for name, value in vars(options).items() if name not in ("json", "variant")}
         machine = {"processor": platform.processor(), "torch": torch.__version__}
-        record = {"setting": setting, "machine": machine, "unit": unit, "medians": medians, "rounds": per_round}
+        record = {"setting": setting, "machine": machine, "unit": unit, "medians": medians, "rates": rates}
+        record["rounds"] = per_round
         options.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
