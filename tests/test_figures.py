@@ -10,8 +10,9 @@ import pytest
 
 from processing.evaluation.calibration import brier_score, calibration
 from processing.figures.embeddings import EXPLANATION, plot_embeddings, tsne
-from processing.figures.loss_curves import _curves, plot_loss_curves
-from processing.figures.predictions import plot_class_scores, plot_confusion_matrix, plot_reliability
+from processing.figures.loss_curves import _columns, _curves, _spreads, plot_loss_curves
+from processing.figures.predictions import plot_class_scores, plot_confusion_matrix, plot_reliability, wilson
+from processing.figures.style import is_wide, wide_fonts
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -60,7 +61,21 @@ def test_loss_curves_have_a_panel_per_term(tmp_path: Path) -> None:
     texts = svg_texts(plot_loss_curves(LOG_HISTORY, tmp_path / "curves.svg"))
     titles = [text for text in texts if text in ("loss", "reconstruction loss", "unweighted accuracy")]
     assert titles == ["loss", "reconstruction loss", "unweighted accuracy"]
-    assert (texts.count("training"), texts.count("validation"), texts.count("epoch")) == (2, 2, 1)
+    assert (texts.count("training"), texts.count("validation"), texts.count("epoch")) == (1, 1, 3)
+
+
+def test_panels_fill_their_rows() -> None:
+    assert [_columns(panels) for panels in range(1, 13)] == [1, 2, 3, 4, 3, 3, 4, 4, 3, 4, 4, 4]
+
+
+def test_what_never_occurs_has_no_panel_and_what_spans_decades_a_logarithmic_axis() -> None:
+    history = [
+        {"loss": 10.0 ** (3 - epoch), "cross_loss": 0.0, "flat_loss": 1.0, "epoch": epoch} for epoch in range(4)
+    ]
+    curves = _curves(history)
+    assert list(curves) == ["loss", "flat_loss"]
+    assert (_spreads(curves["loss"]), _spreads(curves["flat_loss"])) == (True, False)
+    assert not _spreads({"training": [(0, 1.0), (1, 1000.0)], "validation": [(1, 0.0)]})
 
 
 def test_curves_hold_the_logged_values() -> None:
@@ -187,7 +202,7 @@ def test_embeddings_are_drawn_by_emotion(tmp_path: Path) -> None:
     texts = svg_texts(plot_embeddings(vectors, classes, ["ang", "neu", "sad", "joy"], tmp_path / "tsne.svg", "test"))
     assert {EXPLANATION, "ang (10)", "neu (10)", "sad (10)", "the same for every utterance"} <= set(texts)
     assert not any("joy" in text for text in texts)
-    silhouettes = [float(text.split()[1]) for text in texts if re.fullmatch(r"silhouette -?\d\.\d\d", text)]
+    silhouettes = [float(text.split()[2]) for text in texts if text.startswith("emotions apart: ")]
     assert len(silhouettes) == 2
     assert silhouettes[0] > 0.8 > 0.2 > silhouettes[1]
 
@@ -201,6 +216,22 @@ def test_utterances_of_several_emotions_are_grey(tmp_path: Path) -> None:
     assert {"several or none (4)", "ang (8)", "neu (9)", "sad (9)"} <= set(texts)
 
 
-def test_four_utterances_are_too_few_for_a_picture(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="5 utterances or more"):
-        plot_embeddings({"fused": np.eye(4)}, [0, 1, 0, 1], ["a", "b"], tmp_path / "tsne.png", "test")
+def test_29_utterances_are_too_few_for_a_picture(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="30 utterances or more"):
+        plot_embeddings({"fused": np.eye(29)}, [0] * 29, ["a", "b"], tmp_path / "tsne.png", "test")
+
+
+def test_the_interval_of_a_share_counted_by_hand() -> None:
+    """Wilson's for 8 of 10 at 95 %: 0.490 to 0.943."""
+    centre, half = wilson(np.array([0.8, 1.0]), np.array([10, 1]))
+    assert (centre - half)[0] == pytest.approx(0.490, abs=5e-4)
+    assert (centre + half)[0] == pytest.approx(0.943, abs=5e-4)
+    assert (centre + half)[1] == pytest.approx(1.0)
+
+
+def test_chinese_names_have_a_font_or_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert not is_wide("Café")
+    assert is_wide("快乐")
+    plot_confusion_matrix([[1, 0], [0, 1]], ["快乐", "b"], tmp_path / "matrix.png")
+    warned = [record.message for record in caplog.records if "Install fonts-noto-cjk" in record.message]
+    assert len(warned) == (0 if wide_fonts() else 1)

@@ -95,6 +95,15 @@ def test_subtitles_say_what_is_felt_and_the_words(tmp_path: Path):
         write_results([], tmp_path / "out.xls", LABELS)
 
 
+def test_windows_that_overlap_are_cues_that_do_not():
+    spans = [(0.0, 10.0), (5.0, 15.0), (10.0, 20.0), (20.0, 21.0)]
+    timeline = {"timeline": [answer(0.9) | {"start": start, "end": end} for start, end in spans]}
+    cues = parse_segments(timeline_srt(timeline))
+    assert [(cue["start"], cue["end"]) for cue in cues] == [(0.0, 7.5), (7.5, 12.5), (12.5, 20.0), (20.0, 21.0)]
+    nested = {"timeline": [answer(0.9) | {"start": start, "end": end} for start, end in [(0.0, 9.0), (2.0, 4.0)]]}
+    assert [(cue["start"], cue["end"]) for cue in parse_segments(timeline_srt(nested))] == [(0.0, 9.0), (2.0, 4.0)]
+
+
 def test_columns_of_any_type_survive_parquet(tmp_path: Path):
     rows = [{"mixed": 1, "list": [1, 2], "none": None}, {"mixed": "one", "list": None, "none": None}]
     write_table(rows, tmp_path / "o.parquet", dict.fromkeys(("mixed", "list", "none"), object))

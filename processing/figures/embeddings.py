@@ -13,10 +13,10 @@ from .style import PALETTE, new_figure, save, set_title, short_names
 
 MARKERS = "os^DvPX*"
 SEVERAL = "several or none"
-EXPLANATION = "t-SNE by true emotion; silhouette of the full vectors: 1 apart, 0 mixed"
-FEWEST_UTTERANCES = 5
+EXPLANATION = "A point is an utterance in the colour of its true emotion, near those that the model finds alike"
+FEWEST_UTTERANCES = 30
 PCA_WIDTH = 50  # as van der Maaten and Hinton (2008) reduce their data before t-SNE
-PANELS = {"fused": "fused (CLS of FE)", "speech": "speech alone", "text": "text alone"}
+PANELS = {"fused": "voice and words together", "speech": "voice alone", "text": "words alone"}
 
 
 def plot_embeddings(
@@ -36,7 +36,7 @@ def plot_embeddings(
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: fewer than five utterances, or as many embeddings as there are not labels.
+        ValueError: fewer than `FEWEST_UTTERANCES`, or as many embeddings as there are not labels.
     """
     classes = _one_class(np.asarray(references))
     for name, points in embeddings.items():
@@ -99,7 +99,7 @@ def _silhouette(points: np.ndarray, classes: np.ndarray) -> str:
     points, classes = points[classes >= 0], classes[classes >= 0]
     if not 1 < len(np.unique(classes)) < len(classes) or np.ptp(points, axis=0).max() < 1e-6:
         return ""
-    return f"\nsilhouette {silhouette_score(points, classes, metric='cosine'):.2f}"
+    return f"\nemotions apart: {silhouette_score(points, classes, metric='cosine'):.2f} (0 mixed, 1 apart)"
 
 
 def _style(index: int) -> dict[str, Any]:

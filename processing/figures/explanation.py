@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..explanation_drkf import Explanation, Word
-from .style import new_figure, save, set_title
+from .style import new_figure, save, set_title, wide_fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,8 @@ ENVELOPE = 2000  # points of a drawn waveform
 
 def plot_explanation(explanation: Explanation, path: str | Path, title: str = "") -> Path:
     """Draw where the model looked: the waveform against seconds and the words, both coloured by their attention, every
-    class' probability, the agreement and the share of each modality. Special tokens stand in grey.
+    class' probability, the agreement and the share of each modality. Special tokens, which are no words, are left
+    out.
 
     Args:
         path: the image to write; its ending chooses the format (.png, .svg, .pdf).
@@ -43,9 +44,9 @@ def plot_explanation(explanation: Explanation, path: str | Path, title: str = ""
     from matplotlib.colors import Normalize
 
     frames = explanation.frame_attention / explanation.frame_attention.mean()
-    words = _even_multiples(explanation.words)
-    scale = Normalize(0, max(2.0, np.quantile(frames, 0.99), *words))
-    rows = _lines(explanation.words)
+    words, attentions = _words(explanation)
+    scale = Normalize(0, max(2.0, np.quantile(frames, 0.99), *attentions))
+    rows = _lines(words)
     scores = explanation.answer["scores"]
     heights = [1.7, 0.3 * len(rows) + 0.1, 0.26 * max(len(scores), 3) + 0.3]
     figure.set_figheight(sum(heights) + 1.8)
@@ -55,7 +56,7 @@ def plot_explanation(explanation: Explanation, path: str | Path, title: str = ""
 
     waves = top.subplots()
     _draw_waveform(waves, explanation, frames, scale)
-    _draw_words(middle.subplots(), rows, words, scale)
+    _draw_words(middle.subplots(), rows, attentions, scale)
     left, right = bottom.subplots(1, 2)
     _draw_bars(left, [(entry["label"], entry["score"]) for entry in scores], "probability", first=FOUND)
     if verdicts := _verdicts(explanation.answer):
@@ -91,9 +92,8 @@ def _draw_words(
     colours = colormaps[COLOURS]
     for line, row in enumerate(rows):
         for column, index, word in row:
-            shade = "#eeeeee" if word.special else colours(scale(words[index]))
-            dark = not word.special and scale(words[index]) > 0.6
-            ink = "#999999" if word.special else "white" if dark else "black"
+            shade = colours(scale(words[index]))
+            ink = "white" if scale(words[index]) > 0.6 else "black"
             width = _width(word.text) + 0.6
             axes.add_patch(Rectangle((column - 0.3, line - 0.42), width, 0.84, facecolor=shade, linewidth=0))
             axes.text(
@@ -112,9 +112,9 @@ def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float]], title: str, first:
     names, values = zip(*bars, strict=True) if bars else ((), ())
     axes.barh(range(len(bars)), values, color=[first, *[BAR] * len(bars)][: len(bars)])
     for index, value in enumerate(values):
-        axes.text(
-            min(value, 0.9) + 0.01, index, f"{value:.2f}", va="center", color="black" if value < 0.9 else "white"
-        )
+        inside = value >= 0.9
+        side, ink = ("right", "white") if inside else ("left", "black")
+        axes.text(value + (-0.01 if inside else 0.01), index, f"{value:.2f}", va="center", ha=side, color=ink)
     axes.set_yticks(range(len(bars)), names)
     axes.set_xlim(0, 1)
     axes.set_ylim(max(len(bars), 1) - 0.5, -0.5)
@@ -132,10 +132,12 @@ def _verdicts(answer: dict[str, Any]) -> list[tuple[str, float]]:
     return [(name, value) for name, value in named.items() if value is not None]
 
 
-def _even_multiples(words: Sequence[Word]) -> list[float]:
-    """Each word's attention a token, as a multiple of the mean over all tokens."""
-    even = sum(word.attention for word in words) / sum(word.tokens for word in words)
-    return [word.attention / word.tokens / even for word in words]
+def _words(explanation: Explanation) -> tuple[list[Word], list[float]]:
+    """What was said, and each word's attention a token, as a multiple of the mean over all tokens."""
+    every = explanation.words
+    even = sum(word.attention for word in every) / sum(word.tokens for word in every)
+    said = [word for word in every if not word.special]
+    return said, [word.attention / word.tokens / even for word in said]
 
 
 def _lines(words: Sequence[Word]) -> list[list[tuple[int, int, Word]]]:
@@ -160,16 +162,4 @@ def _plain(text: str) -> str:
 
 
 def _families() -> list[str]:
-    """A monospaced font, and those of the machine that know Chinese, Japanese and Korean."""
-    from matplotlib import font_manager
-
-    wide = (
-        "Noto Sans Mono CJK SC",
-        "Noto Sans CJK SC",
-        "Noto Sans CJK JP",
-        "WenQuanYi Zen Hei",
-        "Microsoft YaHei",
-        "PingFang SC",
-    )
-    installed = set(font_manager.get_font_names())
-    return ["DejaVu Sans Mono", *(family for family in wide if family in installed)]
+    return ["DejaVu Sans Mono", *wide_fonts()]

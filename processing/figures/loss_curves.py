@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from .style import PALETTE, new_figure, save, set_title
 NOT_CURVES = ("epoch", "step", "learning_rate", "grad_norm", "total_flos", "num_input_tokens_seen")
 NOT_CURVES_BEGINNINGS = ("f1_", "test_")
 NOT_CURVES_ENDINGS = ("runtime", "_per_second")
+LOGARITHMIC_FROM = 100
 TRAINING, VALIDATION = PALETTE[:2]
 
 
@@ -20,6 +22,8 @@ def plot_loss_curves(
     log_history: Sequence[Mapping[str, Any]], path: str | Path, title: str = "", best_epoch: float | None = None
 ) -> Path:
     """Draw every term of a training run against the epoch, one small panel each, training and validation together.
+
+    Terms that are 0 throughout are left out; those that span more than two powers of ten have a logarithmic axis.
 
     Args:
         log_history: `Trainer.state.log_history`. Losses come first, then metrics; each class' F1, test scores and
@@ -35,28 +39,43 @@ def plot_loss_curves(
     if not curves:
         raise OptionError("The log history holds no losses: was the trainer's logging_steps longer than the run?")
     terms = sorted(curves, key=lambda term: (term != "loss", not term.endswith(("_loss", "_divergence"))))
-    columns = min(3, len(terms))
+    columns = _columns(len(terms))
     rows = -(-len(terms) // columns)
 
-    figure = new_figure(4 * columns, 0.6 + 2.6 * rows)
+    figure = new_figure(4 * columns, 0.9 + 2.6 * rows)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
-    for axes, term in zip(grid, terms, strict=False):
+    shown = {}
+    for number, (axes, term) in enumerate(zip(grid, terms, strict=False)):
         for kind, colour, marker in (("training", TRAINING, "."), ("validation", VALIDATION, "o")):
             points = curves[term][kind]
             if points:
-                axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4, label=kind)
+                style = {"color": colour, "marker": marker, "markersize": 4, "label": kind}
+                shown[kind] = axes.plot(*zip(*points, strict=True), **style)[0]
         if best_epoch is not None:
-            axes.axvline(best_epoch, color="#555555", linestyle=":", label="best epoch")
+            shown["best epoch"] = axes.axvline(best_epoch, color="#555555", linestyle=":", label="best epoch")
+        if _spreads(curves[term]):
+            axes.set_yscale("log")
         axes.set_title(term.replace("_", " ").replace("f1", "F1"), fontsize=10)
         axes.grid(alpha=0.3)
+        if number + columns >= len(terms):
+            axes.set_xlabel("epoch")
         axes.tick_params(labelbottom=True)
-        axes.legend(fontsize=8)
     for unused in grid[len(terms) :]:
         unused.remove()
-    figure.supxlabel("epoch")
+    figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=len(shown), frameon=False)
     if title:
         set_title(figure, title)
     return save(figure, path)
+
+
+def _columns(panels: int) -> int:
+    """At most four panels in a row, and the last row as full as can be."""
+    return panels if panels < 4 else max((3, 4), key=lambda columns: (-(-panels % columns), columns))
+
+
+def _spreads(curve: Mapping[str, Sequence[tuple[float, float]]]) -> bool:
+    values = [value for points in curve.values() for _, value in points if math.isfinite(value)]
+    return bool(values) and min(values) > 0 and max(values) > LOGARITHMIC_FROM * min(values)
 
 
 def _curves(log_history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
@@ -70,4 +89,6 @@ def _curves(log_history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, lis
             if term in NOT_CURVES or term.startswith(NOT_CURVES_BEGINNINGS) or term.endswith(NOT_CURVES_ENDINGS):
                 continue
             curves[term]["training" if term == name else "validation"].append((entry["epoch"], value))
-    return dict(curves)
+    return {
+        term: kinds for term, kinds in curves.items() if any(v != 0 for points in kinds.values() for _, v in points)
+    }

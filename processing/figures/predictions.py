@@ -13,6 +13,8 @@ from ..evaluation.calibration import Calibration
 from ..evaluation.rounding import rounded
 from .style import PALETTE, new_figure, save, set_title, short_names
 
+STRAIGHT = 9  # characters that a column is wide enough for
+
 
 def plot_confusion_matrix(
     matrix: Any, label_names: Sequence[str], path: str | Path, title: str = "Confusion matrix"
@@ -42,7 +44,9 @@ def plot_confusion_matrix(
         share = f"{percent[row, column]:.0f}%" if support[row] else "-"
         colour = "white" if percent[row, column] > 55 else "black"
         axes.text(column, row, f"{counts[row, column]}\n{share}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(size), names, rotation=30, ha="right", rotation_mode="anchor")
+    fits = max(len(line) for name in names for line in name.split("\n")) <= STRAIGHT
+    turned: dict[str, Any] = {} if fits else {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(size), names, **turned)
     axes.set_yticks(range(size), [f"{name} ({total})" for name, total in zip(names, support, strict=True)])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (count)")
@@ -77,6 +81,13 @@ def plot_class_scores(per_class: Mapping[str, Mapping[str, float]], path: str | 
     return save(figure, path)
 
 
+def wilson(shares: np.ndarray, counts: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and half width of Wilson's interval of a share among so many decisions, 95 % by default."""
+    scale = 1 / (1 + z**2 / counts)
+    centre = scale * (shares + z**2 / (2 * counts))
+    return centre, scale * z * np.sqrt(shares * (1 - shares) / counts + z**2 / (4 * counts**2))
+
+
 def plot_reliability(bins: Calibration, path: str | Path, title: str, multi_label: bool = False) -> Path:
     """Draw how often decisions were right against the probability that they were given, and how many there were.
 
@@ -93,6 +104,9 @@ def plot_reliability(bins: Calibration, path: str | Path, title: str, multi_labe
     figure = new_figure(5.2, 5.8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.bar(centres[filled], bins.accuracy[filled], 0.92 * width, color=PALETTE[0], label="share in the bin")
+    centre, half = wilson(bins.accuracy[filled], bins.counts[filled])
+    error = {"fmt": "none", "ecolor": "#222222", "capsize": 2, "linewidth": 1, "label": "95 % interval"}
+    upper.errorbar(centres[filled], centre, half, **error)
     upper.plot([0, 1], [0, 1], "--", color="#555555", label="perfect calibration")
     points = {"color": PALETTE[1], "label": "mean probability given", "clip_on": False}
     upper.plot(bins.confidence[filled], bins.accuracy[filled], "o", **points)

@@ -5,7 +5,10 @@ matplotlib is imported where it is used, without pyplot: no global figure, no ch
 
 from __future__ import annotations
 
+import logging
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +22,12 @@ PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#2
 """Paul Tol's "bright" colours, which the colour-blind can tell apart, then black and brown."""
 
 LONGEST_LINE = 16
+WIDE_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Mono CJK SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
+    *("Microsoft YaHei", "SimHei", "PingFang SC", "Heiti SC", "Droid Sans Fallback"),
+)
+
+logger = logging.getLogger(__name__)
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -44,8 +53,39 @@ def set_title(figure: Figure, title: str) -> None:
     )
 
 
+def wide_fonts() -> list[str]:
+    """The fonts of this machine that have Chinese, Japanese and Korean."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return [family for family in WIDE_FONTS if family in installed]
+
+
+def is_wide(text: str) -> bool:
+    return any(unicodedata.east_asian_width(character) in "WF" for character in text)
+
+
+def _write_wide_texts(figure: Figure) -> None:
+    """Texts in Chinese, Japanese or Korean get a font that has it; a warning where the machine has none."""
+    from matplotlib.text import Text
+
+    wide = [text for text in figure.findobj(Text) if is_wide(text.get_text())]  # type: ignore[attr-defined]
+    fonts = wide_fonts() if wide else []
+    for text in wide:
+        text.set_fontfamily([*text.get_fontfamily(), *fonts])
+    if wide and not fonts:
+        logger.warning(
+            f"No font here can write {wide[0].get_text()!r}: the picture has boxes. Install fonts-noto-cjk, or "
+            "another font with Chinese, and draw it again."
+        )
+
+
 def save(figure: Figure, path: str | Path) -> Path:
+    """Writes the figure; its ending chooses the format."""
     path = Path(path)
+    _write_wide_texts(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # said in words above
+        figure.savefig(path, dpi=150)
     return path

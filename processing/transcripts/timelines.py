@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,17 @@ def result_rows(results: Iterable[Result], label_names: Sequence[str], multi_lab
 
 
 def timeline_srt(timeline: Mapping[str, Any], multi_label: bool = False) -> str:
-    """SubRip subtitles: what is felt, how probably, and the words: "angry 0.83 | You came late." """
-    return format_srt(
-        {"start": answer["start"], "end": answer["end"], "text": _cue(answer, multi_label)}
-        for answer in timeline["timeline"]
-        if "error" not in answer
-    )
+    """SubRip subtitles: what is felt, how probably, and the words: "angry 0.83 | You came late."
+
+    Windows that overlap meet in the middle of what they share: players show one cue at a time.
+    """
+    answers = [answer for answer in timeline["timeline"] if "error" not in answer]
+    bounds = [[answer["start"], answer["end"]] for answer in answers]
+    for (here, there), (one, other) in zip(pairwise(bounds), pairwise(answers), strict=True):
+        if one["start"] < other["start"] < one["end"] <= other["end"]:
+            here[1] = there[0] = (other["start"] + one["end"]) / 2
+    cues = zip(answers, bounds, strict=True)
+    return format_srt({"start": s, "end": e, "text": _cue(answer, multi_label)} for answer, (s, e) in cues)
 
 
 def _cue(answer: Mapping[str, Any], multi_label: bool) -> str:
