@@ -8,6 +8,7 @@ import soundfile
 from helpers.corpora import own_cache, write_rows, write_table, write_tone  # noqa: F401
 from helpers.recognisers import write_ctc_recogniser, write_whisper_recogniser
 
+from modeling_drkf.experiments.options import parse_arguments
 from processing.corpora.column_options import parse_columns
 from processing.corpora.prepare import prepare
 from processing.corpora.registry import read_corpus
@@ -35,6 +36,13 @@ def test_columns_are_named_in_one_text_or_in_several():
     for wrong, message in (("audio", "takes name=column"), ("lable=x", r"did you mean 'label'"), ("text=", "text=")):
         with pytest.raises(OptionError, match=message):
             parse_columns(wrong)
+
+
+def test_training_takes_columns():
+    arguments = ["demo.yaml", "--manifest", "clips.csv", "--columns", "audio=path", "label=emotion"]
+    assert parse_arguments(arguments)[1].columns == ["audio=path", "label=emotion"]
+    with pytest.raises(SystemExit):
+        parse_arguments([*arguments, "lable=emotion"])
 
 
 def test_any_table_is_read_by_its_own_columns(clips):

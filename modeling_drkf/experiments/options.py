@@ -12,6 +12,8 @@ from typing import Any, Literal
 from transformers import CONFIG_MAPPING, HfArgumentParser
 from transformers.trainer_pt_utils import AcceleratorConfig
 
+from processing.corpora.column_options import HELP as COLUMNS_HELP
+from processing.corpora.column_options import parse_columns
 from processing.errors_drkf import OptionError
 from processing.evaluation.metrics import FORMULAS
 from processing.suggestions import did_you_mean
@@ -188,6 +190,7 @@ class DataArguments:
         default=None,
         metadata={"help": "Take clips from this folder, whatever root and separators the listed paths have."},
     )
+    columns: list[str] | None = field(default=None, metadata={"help": COLUMNS_HELP})
     label_map: dict | str | None = field(
         default=None, metadata={"help": 'Renames or merges labels: {"excited": "happy"}.'}
     )
@@ -250,6 +253,7 @@ class DataArguments:
     split_seed: int = field(default=0, metadata={"help": "Seed of the random division."})
 
     def __post_init__(self) -> None:
+        parse_columns(self.columns)
         self.label_map = _structure_or_name(self.label_map, "label_map")
         if isinstance(self.label_map, dict):  # YAML and JSON read the labels 0 and 1 as numbers
             self.label_map = {str(source): str(target) for source, target in self.label_map.items()}

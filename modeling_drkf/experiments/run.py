@@ -9,6 +9,7 @@ import numpy as np
 from datasets import concatenate_datasets
 from transformers import set_seed
 
+from processing.corpora.column_options import parse_columns
 from processing.corpora.corpus import Corpus
 from processing.corpora.facts import corpus_name
 from processing.corpora.partition import find_fold, folds_of, parts_of, resolve_protocol
@@ -68,6 +69,8 @@ def run_experiment(
             skip_damaged=data.skip_damaged or (),
             label_map=data.label_map,
             audio_root=data.audio_root,
+            columns=parse_columns(data.columns),
+            words=model.modality != "speech" and not model.modality_dropout,
         )
     if corpus.report.problems and training.process_index == 0:
         print(corpus.report.table())
