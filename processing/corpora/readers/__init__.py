@@ -1,0 +1,1 @@
+"""A file a corpus, or a form in which corpora lie; each declares `CORPUS`."""
