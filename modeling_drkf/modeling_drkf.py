@@ -237,8 +237,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
     ) -> DRKFClassifierOutput:
         """
         Args:
-            input_values, input_ids, audio_attention_mask, attention_mask, output_modality_attention, speech_states,
-                speech_statistics, text_states, speaker_statistics, kwargs: see [`DRKFModel.forward`].
+            input_values, input_ids: see [`DRKFModel.forward`], like all arguments that are not named here.
             labels: class ids (batch,), or soft labels or multi-hot vectors (batch, classes). With labels, the loss is
                 computed; PA and Emodality shuffling run only then.
             speech_present, text_present: false where modality dropout has blanked a half, (batch,); such halves stay

@@ -28,7 +28,7 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
     Args:
         processor: the folder's `DRKFProcessor`.
         session: an `onnxruntime.InferenceSession` of the folder's graph.
-        options: defaults of the options of [`RecognitionOptions`].
+        options: defaults of the options of `RecognitionOptions`.
 
     Example:
 
@@ -65,7 +65,7 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
             folder: what `drkf export onnx` wrote.
             num_threads: of one operator; onnxruntime takes every core if not given.
             providers: onnxruntime's execution providers, the preferred one first.
-            options: see [`RecognitionOptions`].
+            options: see `RecognitionOptions`.
 
         Raises:
             FileNotFoundError: the folder holds no exported graph.

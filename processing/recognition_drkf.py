@@ -59,9 +59,10 @@ class EmotionRecognizer:
     def __call__(self, inputs: Any, names: Sequence[str] | None = None, **options: Any) -> Any:
         """
         Args:
-            inputs: `{"audio": ..., "text": ...}` (one may be missing or None; other keys: [`parts_of`]), or bare
-                audio: a path, a web address, bytes, or whatever else `AudioStream` reads. A list gives a list of
-                answers; a generator or a dataset gives an iterator that reads ahead no more than a few batches.
+            inputs: `{"audio": ..., "text": ...}` (one may be missing or None; `recognition_inputs_drkf` lists other
+                keys), or bare audio: a path, a web address, bytes, or whatever else `AudioStream` reads. A list gives
+                a list of answers; a generator or a dataset gives an iterator that reads ahead no more than a few
+                batches.
                 `"segments"`, a list of `{"start", "end", "text"}`, asks for a timeline of them.
             names: what messages call the inputs; "input 1", "input 2", ... by default.
             options: see [`RecognitionOptions`].

@@ -1,0 +1,46 @@
+"""What the site takes from elsewhere in the repository: the cards of `model_cards`, each under "Corpora and results",
+the changelog, and the help of the verbs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[2]
+CARDS = {f"cards/{path.stem}.md": path for path in sorted((ROOT / "model_cards").glob("*.md"))}
+CARDS["cards/starter.md"] = ROOT / "model_cards" / "starter" / "README.md"
+
+
+def on_config(config: Any) -> None:
+    section = next(entry for entry in config.nav if "Corpora and results" in entry)
+    section["Corpora and results"] += list(CARDS)
+
+
+def on_files(files: Files, config: Any) -> None:
+    for name, source in {**CARDS, "changelog.md": ROOT / "CHANGELOG.md"}.items():
+        files.append(File.generated(config, name, abs_src_path=str(source)))
+
+
+def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
+    """Appends each verb's help to the page on the command line."""
+    if page.file.src_uri != "api/cli.md":
+        return markdown
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from drkf_cli import app
+
+    sections = [markdown]
+    for verb in _verbs(get_command(app)):
+        shown = CliRunner().invoke(app, [*verb, "--help"], prog_name="drkf", env={"COLUMNS": "100"}).output
+        sections.append(f"## drkf {' '.join(verb)}\n\n```text\n{shown.strip()}\n```\n")
+    return "\n".join(sections)
+
+
+def _verbs(command: Any) -> Iterator[list[str]]:
+    for name, inner in command.commands.items():
+        if hasattr(inner, "commands"):
+            yield from ([name, *rest] for rest in _verbs(inner))
+        elif name != "train":  # train_drkf.py's help has its own block
+            yield [name]
