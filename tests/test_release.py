@@ -1,0 +1,57 @@
+"""What a release is made of holds together: versions, changelog, metadata, templates, hooks."""
+
+import configparser
+import re
+from datetime import date
+from pathlib import Path
+
+import yaml
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def test_every_version_has_its_section_in_the_changelog():
+    sections = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sections[0] == "[Unreleased]"
+    released = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", section) for section in sections[1:]]
+    assert None not in released, sections
+    versions = [Version(match[1]) for match in released if match]
+    assert versions == sorted(set(versions), reverse=True)
+    assert all(date.fromisoformat(match[2]) for match in released if match)
+    current = Version(setup()["metadata"]["version"])
+    assert current.is_devrelease or versions[:1] == [current]
+
+
+def test_the_citation_names_this_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == setup()["metadata"]["version"]
+    paper = citation["preferred-citation"]
+    assert f"doi       = {{{paper['doi']}}}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(paper["authors"]) == 7
+    assert citation["license"] == setup()["metadata"]["license"]
+
+
+def test_the_hooks_run_what_make_quality_runs():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    hooks = {hook["entry"] for hook in config["repos"][0]["hooks"]}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^quality: docs.*\n((?:\t.+\n)+)", makefile, re.MULTILINE)
+    assert recipe
+    commands = re.findall(r"\$\(BIN\)/(.+)", recipe[1] + makefile[makefile.index("\ndocs:") :].split("\n\n")[0])
+    assert hooks == {command.removesuffix(" --strict") for command in commands}
+    assert yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["strict"] is True
+
+
+def test_the_forms_for_issues_are_valid():
+    for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        content = yaml.safe_load(form.read_text(encoding="utf-8"))
+        if form.name != "config.yml":
+            assert {"name", "description", "body"} <= content.keys()
+            assert all(entry["type"] == "textarea" and entry["attributes"]["label"] for entry in content["body"])
