@@ -31,6 +31,7 @@ from modeling_drkf.experiments.options import parse_arguments
 from modeling_drkf.experiments.run import Run, Terminated, run_experiment
 from processing.errors_drkf import DRKFError
 from processing.evaluation.results import SELECTED_ON_TEST, results_table
+from processing.quiet import late_bars
 
 SIGNALLED = 128
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     model, data, training = parse_arguments(arguments, usage=__doc__)
     folder = training.output_dir
+    late_bars()
     try:
         done = run_experiment(model, data, training)
     except DRKFError as error:

@@ -48,13 +48,13 @@ def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import pipeline
-    from transformers.utils import logging
 
     import modeling_drkf  # noqa: F401  (registers the classes)
     from processing.onnx_recognizer import OnnxEmotionRecognizer
     from processing.pipeline_drkf import TASK
+    from processing.quiet import quieten
 
-    logging.disable_progress_bar()  # of loading weights: a second, and no news
+    quieten()
     try:
         if _is_graph(Path(model)):
             return OnnxEmotionRecognizer.from_pretrained(model, **options)

@@ -1,5 +1,6 @@
 """The application that the verbs join: one guard for the errors of all of them, and `--version`."""
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from processing.errors_drkf import DRKFError
+from processing.quiet import VERBOSE
 
 from .errors import printable
 
@@ -15,7 +17,14 @@ CorpusOption = Annotated[str, typer.Option(help="One of `drkf corpora`, or a YAM
 
 
 class Verbs(TyperGroup):
-    """Shows the package's errors as one line; every other exception is a bug and keeps its traceback."""
+    """Shows the package's errors as one line; every other exception is a bug and keeps its traceback.
+
+    `--verbose` may stand anywhere on the line.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = [argument for argument in args if argument != "--verbose"]
+        return super().parse_args(ctx, args if rest == args else ["--verbose", *rest])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -47,5 +56,10 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show what the libraries under a verb remark; DRKF_VERBOSE=1 does, too.")
+    ] = False,
 ) -> None:
     """Options of the command itself."""
+    if verbose:
+        os.environ[VERBOSE] = "1"

@@ -23,6 +23,7 @@ from processing.evaluation.metrics import FORMULAS, PROBLEM_TYPES
 from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
 from processing.evaluation.rounding import rounded
 from processing.evaluation.scoring import score
+from processing.quiet import BAR_DELAY_S
 
 from .checkpoint import open_pipeline
 from .errors import writing
@@ -133,7 +134,9 @@ def evaluate(
     split, rows = choose_rows(corpus, everything, fold, split)
     columns = [name for name in ("audio", "text", "start", "end") if name in rows.column_names]
     inputs = ({name: row[name] for name in columns} | BLANKS[modality] for row in rows)
-    answers = list(tqdm(pipe(inputs, batch_size=batch_size), total=len(rows), desc=split, unit="clip"))
+    answers = list(
+        tqdm(pipe(inputs, batch_size=batch_size), total=len(rows), desc=split, unit="clip", delay=BAR_DELAY_S)
+    )
     references = _references(rows, corpus.label_names, labels, pipe.is_multi_label)
     scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
     probabilities = np.array([[found[name] for name in labels] for found in scores])

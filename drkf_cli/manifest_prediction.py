@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from tqdm import tqdm
 
 from processing.corpora.readers.columns import unread_cuts
 from processing.corpora.report import ProblemKind, Report
@@ -29,6 +28,7 @@ from processing.transcripts.timelines import write_table
 
 from .errors import writing
 from .jobs import Entry, Job
+from .progress import answering
 
 try:
     import fcntl
@@ -84,12 +84,14 @@ def _answer_shards(job: Job, state: PartialState, pipe: Any, columns: Sequence[s
     mine = missing[state.process_index :: state.num_processes]
     parts = {number: entries[number * job.rows_per_shard : (number + 1) * job.rows_per_shard] for number in mine}
     who = f"process {state.process_index + 1} of {state.num_processes}" if state.num_processes > 1 else "rows"
-    with tqdm(total=sum(map(len, parts.values())), desc=who, unit="row") as bar:
+    done = 0
+    with answering(pipe, sum(map(len, parts.values())), "row", who) as bar:
         for number, part in parts.items():
             answers = _answers(pipe, part, job)
             rows = [job.row(answer, pipe) for answer in answers]
             _write_atomically(_shard(job, number), partial(write_table, rows, columns=outcome))
-            bar.update(len(part))
+            done += len(part)
+            bar.update(done - bar.n)  # rows that the model did not see
     state.wait_for_everyone()
     if state.is_main_process:
         failed = _join(job, columns, entries, numbers, outcome)

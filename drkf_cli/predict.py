@@ -20,6 +20,7 @@ from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_ou
 
 from .checkpoint import open_pipeline, require_checkpoint
 from .errors import printable, require_extra, require_file, writing
+from .progress import answering, count_pieces
 
 INTERRUPTED = 130
 TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
@@ -91,7 +92,9 @@ def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> l
             results[index] = {"error": str(error)}
     if inputs:
         names = [f"file {index + 1}" for index in inputs]
-        answers = pipe(list(inputs.values()), names, errors="return", **options)
+        total = count_pieces(list(inputs.values()), options.get("chunk_length_s"), options.get("step_s"))
+        with answering(pipe, total, "clip"):
+            answers = pipe(list(inputs.values()), names, errors="return", **options)
         results |= zip(inputs, answers, strict=True)
     return [{"audio": str(request.audio), **results[index]} for index, request in enumerate(requests)]
 

@@ -315,6 +315,7 @@ class Interrupting:
     def __init__(self, pipe: Any):
         self.pipe, self.calls = pipe, 0
         self.label_names, self.is_multi_label = pipe.label_names, pipe.is_multi_label
+        self.recognizer = pipe.recognizer
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         self.calls += 1

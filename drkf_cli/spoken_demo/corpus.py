@@ -31,6 +31,8 @@ import soundfile
 import soxr
 from tqdm.auto import tqdm
 
+from processing.quiet import BAR_DELAY_S
+
 from .espeak import speak
 
 VERSION = 2
@@ -186,7 +188,7 @@ def make_spoken_demo(folder: Path, seed: int = 0, progress: bool = True) -> Path
         return manifest
     stamp.unlink(missing_ok=True)
     (folder / "audio").mkdir(parents=True, exist_ok=True)
-    for utterance in tqdm(utterances, desc="spoken demo", unit="utterance", disable=not progress):
+    for utterance in tqdm(utterances, desc="spoken demo", unit="utterance", disable=not progress, delay=BAR_DELAY_S):
         style = STYLES[utterance.voice_cue].varied(chance)
         samples, rate = speak(utterance.text, utterance.speaker, **asdict(style))
         soundfile.write(folder / utterance.audio, soxr.resample(samples, rate, SAMPLE_RATE), SAMPLE_RATE)

@@ -116,9 +116,14 @@ def export_onnx(
     for module in ("onnx", "onnxruntime", "onnxscript"):
         require_extra(module, "onnx", f"the export needs {module}")
     require_checkpoint(model, graph=False)
-    from modeling_drkf.release.onnx_export import export_onnx
+    from rich.console import Console
 
-    path = export_onnx(model, output_dir, int8)
+    from modeling_drkf.release.onnx_export import export_onnx
+    from processing.quiet import quieten
+
+    quieten()
+    with Console(stderr=True).status("Exporting the graph, and comparing it with the model"):
+        path = export_onnx(model, output_dir, int8)
     typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB); its contract: {path.with_name('README.md')}")
 
 

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from processing.audio_drkf import AudioError, load_audio
 from processing.errors_drkf import OptionError
 from processing.excerpt_drkf import excerpt
+from processing.quiet import BAR_DELAY_S
 
 from .checks import add_problem
 from .readers.columns import SOFT_LABEL_COLUMN
@@ -82,7 +83,8 @@ Failure = tuple[ProblemKind, str]
 def _convert_all(utterances: Sequence[Utterance], targets: Sequence[Path], progress: bool) -> list[Failure | None]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         results = pool.map(_convert, utterances, targets)
-        return list(tqdm(results, total=len(targets), desc="converting audio", unit="clip", disable=not progress))
+        bar = tqdm(results, "converting audio", len(targets), unit="clip", disable=not progress, delay=BAR_DELAY_S)
+        return list(bar)
 
 
 def _convert(utterance: Utterance, target: Path) -> Failure | None:

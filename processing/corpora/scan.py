@@ -19,6 +19,7 @@ import soundfile
 from tqdm.auto import tqdm
 
 from ..audio_drkf import AudioError, AudioStream
+from ..quiet import BAR_DELAY_S
 from ..waveform_drkf import SILENT_PEAK
 from .report import ProblemKind
 
@@ -105,7 +106,7 @@ def _examine_all(paths: Sequence[str], decode: bool, progress: bool) -> dict[str
     facts: dict[str, AudioFacts] = {}
     with (
         ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 1)) as pool,
-        tqdm(total=len(paths), desc="scanning audio", unit="clip", disable=not progress) as bar,
+        tqdm(total=len(paths), desc="scanning audio", unit="clip", disable=not progress, delay=BAR_DELAY_S) as bar,
     ):
         for chunk, found in zip(chunks, pool.map(lambda chunk: list(map(examine, chunk)), chunks), strict=True):
             facts.update(zip(chunk, found, strict=True))
