@@ -92,6 +92,7 @@ def shortened(command: str) -> list[str]:
     if "train_drkf.py" in words or words[:2] == ["drkf", "ablate"]:
         given = words.pop(words.index("--drkf") + 1) if "--drkf" in words else "{}"
         words = [word for word in words if word != "--drkf"]
+        words += ["--seeds", "0"] if "--seeds" in words else []
         words += [*SHORT, "--drkf", TINY_DRKF if given == "{}" else f"{TINY_DRKF[:-1]}, {given[1:]}"]
     if words[1] in ("doctor", "prepare"):
         words += ["--skip-damaged", "all"]  # the synthetic copy has the release's damage
