@@ -50,7 +50,7 @@ def run_experiment(
     """Trains, evaluates and saves model, processor, metrics, predictions, pictures and card into `output_dir`; with
     `folds` or `seeds`, one folder a run and what they have in common.
 
-    Returns: the run; of several, what `merge_runs` returns.
+    Returns: the run; of several, what [`merge_runs`] returns.
 
     Raises:
         CorpusError: the corpus is damaged. ProtocolError: it has no such division.
