@@ -1,5 +1,5 @@
 """What the site takes from elsewhere in the repository: the cards of `model_cards`, each under "Corpora and results",
-the changelog, and the help of the verbs."""
+the changelog, the help of the verbs, and the table of the corpora."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,9 @@ def on_files(files: Files, config: Any) -> None:
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
-    """Appends each verb's help to the page on the command line."""
+    """Appends each verb's help to the page on the command line, and the corpora to theirs."""
+    if page.file.src_uri == "corpora.md":
+        return markdown + _corpora()
     if page.file.src_uri != "api/cli.md":
         return markdown
     from typer.main import get_command
@@ -36,6 +38,14 @@ def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
         shown = CliRunner().invoke(app, [*verb, "--help"], prog_name="drkf", env={"COLUMNS": "100"}).output
         sections.append(f"## drkf {' '.join(verb)}\n\n```text\n{shown.strip()}\n```\n")
     return "\n".join(sections)
+
+
+def _corpora() -> str:
+    from processing.corpora.facts import describe_corpora
+
+    columns = ("id", "title", "language", "licence", "download", "protocol", "source")
+    rows = [columns, ["---"] * len(columns), *([row[name] for name in columns] for row in describe_corpora())]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows) + "\n"
 
 
 def _verbs(command: Any) -> Iterator[list[str]]:
