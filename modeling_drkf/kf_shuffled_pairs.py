@@ -6,7 +6,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .orl_modality_encoding import Modality
 
-KEPT_PAIRS = 32
+KEPT_TEXTS = 8
 
 
 def fuse_pairs(encoder: nn.Module, speech: Modality, text: Modality, text_index: Tensor, recompute: bool) -> Tensor:
@@ -16,14 +16,14 @@ def fuse_pairs(encoder: nn.Module, speech: Modality, text: Modality, text_index:
 
     Args:
         encoder: FE. text_index: the texts that each sample of speech meets, (batch, texts).
-        recompute: of more than `KEPT_PAIRS` pairs keep no activations, but fuse them again in the backward pass, so
-            that memory does not grow with their number.
+        recompute: where a sample meets more than `KEPT_TEXTS` texts keep no activations, but fuse the pairs again in
+            the backward pass, so that memory does not grow with the square of the batch.
     """
 
     def fuse(speech: Modality, text: Modality) -> Tensor:
         return encoder(speech, text).vector
 
-    recompute = recompute and torch.is_grad_enabled() and text_index.numel() > KEPT_PAIRS
+    recompute = recompute and torch.is_grad_enabled() and text_index.shape[1] > KEPT_TEXTS
     frames, tokens = _valid_lengths(speech.mask), _valid_lengths(text.mask)[text_index].amax(1)
     fused = []
     for i, (num_frames, num_tokens) in enumerate(torch.stack([frames, tokens], dim=1).tolist()):

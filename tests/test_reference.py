@@ -11,13 +11,13 @@ from modeling_drkf import kf_shuffled_pairs
 TOKENS = (5, 9, 3, 7)  # of `tiny_batch`
 
 
-@pytest.mark.parametrize("kept_pairs", [12, 11])
+@pytest.mark.parametrize("kept_texts", [3, 2])
 @pytest.mark.parametrize("labels", [[0, 1, 2, 0], [1, 1, 1, 1]])
 def test_loss_and_gradients_are_those_of_the_straightforward_step(
-    labels: list[int], kept_pairs: int, monkeypatch: pytest.MonkeyPatch
+    labels: list[int], kept_texts: int, monkeypatch: pytest.MonkeyPatch
 ):
     model, batch = perturb(tiny_model()).train(), tiny_batch(labels=labels)
-    monkeypatch.setattr(kf_shuffled_pairs, "KEPT_PAIRS", kept_pairs)
+    monkeypatch.setattr(kf_shuffled_pairs, "KEPT_TEXTS", kept_texts)
     results = []
     for step in (lambda: model(**batch).loss, lambda: training_loss(model, batch)):
         model.zero_grad()
@@ -35,15 +35,15 @@ def test_loss_and_gradients_are_those_of_the_straightforward_step(
 def test_pairs_fused_again_in_the_backward_pass_give_the_same_gradients_under_dropout(monkeypatch: pytest.MonkeyPatch):
     model, batch = tiny_model(dropout=0.2).train(), tiny_batch(labels=[0, 1, 2, 0])
     sizes, results = fused_batch_sizes(model), []
-    for kept_pairs in (12, 11):
-        monkeypatch.setattr(kf_shuffled_pairs, "KEPT_PAIRS", kept_pairs)
+    for kept_texts in (3, 2):
+        monkeypatch.setattr(kf_shuffled_pairs, "KEPT_TEXTS", kept_texts)
         model.zero_grad()
         sizes.clear()
         torch.manual_seed(0)
         np.random.seed(0)  # SpecAugment's
         model(**batch).loss.backward()
         results.append(gradients(model))
-        assert sizes == [4, 4, 3, 3, 3, 3] + [3, 3, 3, 3] * (kept_pairs == 11)
+        assert sizes == [4, 4, 3, 3, 3, 3] + [3, 3, 3, 3] * (kept_texts == 2)
     for name, gradient in results[0].items():
         torch.testing.assert_close(results[1][name], gradient, msg=name)
 
