@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas
 from tqdm import tqdm
 
 FOLDER = Path("study")
@@ -109,9 +110,28 @@ def run_job(job: Job, options: argparse.Namespace) -> None:
             continue
         where = ["--manifest", str(manifest), "--fold_file", str(fold_file), "--fold", fold.name]
         how = ["--seed", str(job.seed), "--output_dir", str(folder), "--pictures", "false", "--disable_tqdm", "true"]
-        Run(corpus, fold, [each.name for each in folds], *parse_arguments([*recipes, *where, *how, *extra])).execute()
+        run = Run(corpus, fold, [each.name for each in folds], *parse_arguments([*recipes, *where, *how, *extra]))
+        run.execute()
+        write_disagreement(run)
         for weights in folder.glob("*.safetensors"):
             weights.unlink()
+
+
+def write_disagreement(run: Any) -> None:
+    """Scores the test clips with a text of another emotion each: `disagreement_predictions.csv`, whose `label` is that
+    of the voice and `text_label` that of the words."""
+    from modeling_drkf.experiments.consistency import OtherTexts, mismatched_pairs
+    from modeling_drkf.experiments.report import evaluate_split
+
+    samples, labels, seed = run.labelled("test")
+    speech, text = mismatched_pairs(labels, seed, pairs=1)
+    pairs: Any = OtherTexts(samples, speech, text)
+    ids = [samples.ids[position] for position in speech]
+    evaluate_split(run.trainer, pairs, ids, "disagreement", run.folder, run.fold.name)
+    path = run.folder / "disagreement_predictions.csv"
+    table = pandas.read_csv(path)
+    table["text_label"] = [run.corpus.label_names[label] for label in labels[text]]
+    table.to_csv(path, index=False)
 
 
 def write_folds(manifest: Path, column: str, path: Path) -> None:

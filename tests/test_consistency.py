@@ -14,6 +14,7 @@ from modeling_drkf.experiments.consistency import (
     mismatched_pairs,
     pair_logits,
 )
+from processing.evaluation.calibration import Calibration
 
 from helpers.trainers import rows, trainer  # isort: skip
 
@@ -65,6 +66,19 @@ def test_scores_of_hand_made_pairs():
     assert scores["brier"] == pytest.approx(((1 - high) ** 2 + 0.25) / 4 + low**2 / 2)
     assert scores["brier_of_prior"] == 0.25
     assert (scores["matched_pairs"], scores["mismatched_pairs"]) == (2, 2)
+    bins = [(row["from"], row["count"], row["share_right"]) for row in scores["reliability"]]
+    assert bins == [(0.1, 2, 0.0), (0.5, 1, 1.0), (0.8, 1, 1.0)]
+    assert [row["mean_probability"] for row in scores["reliability"]] == pytest.approx([low, 0.5, high])
+
+
+def test_reliability_is_that_of_the_prior_whatever_the_shares_of_the_pairs():
+    """One pair that agrees and three that do not, all given 0.45: with a prior of 0.8, four fifths agree."""
+    scores = consistency_scores(np.zeros(4), np.array([True, False, False, False]), [1.0, np.log(0.45 / 0.55)], 0.8)
+    (row,) = scores["reliability"]
+    assert (row["from"], row["count"]) == (0.4, 4)
+    assert row["share_right"] == pytest.approx(0.8)
+    assert Calibration.from_rows(scores["reliability"]).rows() == scores["reliability"]
+    assert Calibration.from_rows(scores["reliability"]).expected_error == pytest.approx(0.35)
 
 
 def test_the_model_gives_a_probability_only_with_a_calibration():

@@ -11,7 +11,13 @@ import pytest
 from processing.evaluation.calibration import brier_score, calibration
 from processing.figures.embeddings import EXPLANATION, plot_embeddings, tsne
 from processing.figures.loss_curves import _columns, _curves, _spreads, plot_loss_curves
-from processing.figures.predictions import plot_class_scores, plot_confusion_matrix, plot_reliability, wilson
+from processing.figures.predictions import (
+    MULTI_LABEL,
+    plot_class_scores,
+    plot_confusion_matrix,
+    plot_reliability,
+    wilson,
+)
 from processing.figures.style import is_wide, wide_fonts
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -154,7 +160,7 @@ def test_reliability_diagram_shows_counts_and_error(tmp_path: Path) -> None:
     texts = svg_texts(plot_reliability(bins, tmp_path / "bins.svg", "meld, test"))
     assert {"3", "1,200", "meld, test", "probability of the predicted class", "predictions"} <= set(texts)
     assert f"expected calibration error {bins.expected_error:.3f}" in texts
-    texts = svg_texts(plot_reliability(bins, tmp_path / "sets.svg", "m3ed", multi_label=True))
+    texts = svg_texts(plot_reliability(bins, tmp_path / "sets.svg", "m3ed", MULTI_LABEL))
     assert {"decisions", "share of classes that were present"} <= set(texts)
 
 

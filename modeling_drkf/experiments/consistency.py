@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 from transformers import Trainer
 from transformers.utils import logging
 
+from processing.evaluation.calibration import binned
+
 from .datasets import with_text_of
 
 logger = logging.get_logger(__name__)
@@ -87,7 +89,8 @@ def fit_calibration(logits: np.ndarray, agrees: np.ndarray, prior: float) -> lis
 
 
 def consistency_scores(logits: np.ndarray, agrees: np.ndarray, fitted: list[float], prior: float) -> dict[str, Any]:
-    """AUC and, beside that of always saying `prior`, Brier score of the calibrated probability."""
+    """AUC and, beside that of always saying `prior`, Brier score of the calibrated probability; and how often pairs of
+    each probability agree, where `prior` of the pairs do."""
     probabilities = expit(fitted[0] * logits + fitted[1])
     weights = np.where(agrees, prior / agrees.sum(), (1 - prior) / (~agrees).sum())
     return {
@@ -97,6 +100,7 @@ def consistency_scores(logits: np.ndarray, agrees: np.ndarray, fitted: list[floa
         "prior": prior,
         "matched_pairs": int(agrees.sum()),
         "mismatched_pairs": int((~agrees).sum()),
+        "reliability": binned(probabilities, agrees, weights).rows(),
     }
 
 

@@ -220,7 +220,7 @@ class Run:
         if self.model_arguments.lora is not None:
             merge_lora(self.model)
         if self.model.config.emotion_discrimination and "validation" in self.parts:
-            calibrate(self.trainer, *self._labelled("validation"))
+            calibrate(self.trainer, *self.labelled("validation"))
         self.trainer.save_model(_internal_call=True)  # published by the report, with its card
         self.trainer.save_state()
 
@@ -230,7 +230,7 @@ class Run:
             self.scores[split] = evaluate_split(
                 self.trainer, self.inputs.parts[split], ids, split, self.folder, self.fold.name, selection
             )
-            if found := score_consistency(self.trainer, *self._labelled(split)):
+            if found := score_consistency(self.trainer, *self.labelled(split)):
                 self.scores[split]["consistency"] = found
             if self.model_arguments.speaker_statistics:
                 told, name = self._told_speakers(split), f"{split}{BY_SPEAKER}"
@@ -238,7 +238,7 @@ class Run:
                     self.trainer, told, ids, name, self.folder, self.fold.name, selection
                 )
 
-    def _labelled(self, split: str) -> tuple[Any, np.ndarray, int]:
+    def labelled(self, split: str) -> tuple[Any, np.ndarray, int]:
         """Samples of a part, their labels (class ids or label sets), and the seed."""
         return self.inputs.parts[split], self._labels(split), self.training_arguments.seed
 

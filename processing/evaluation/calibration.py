@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,32 @@ class Calibration:
     counts: np.ndarray
     confidence: np.ndarray
     accuracy: np.ndarray
+
+    def rows(self) -> list[dict[str, float]]:
+        """The bins that hold decisions, as a record: from, to, count, mean_probability, share_right."""
+        return [
+            {
+                "from": float(self.edges[index]),
+                "to": float(self.edges[index + 1]),
+                "count": int(self.counts[index]),
+                "mean_probability": float(self.confidence[index]),
+                "share_right": float(self.accuracy[index]),
+            }
+            for index in np.flatnonzero(self.counts)
+        ]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, float]], num_bins: int = 10) -> Calibration:
+        """What [`rows`] has written."""
+        counts, (confidence, accuracy) = np.zeros(num_bins, dtype=int), np.full((2, num_bins), np.nan)
+        for row in rows:
+            index = round(row["from"] * num_bins)
+            counts[index], confidence[index], accuracy[index] = (
+                row["count"],
+                row["mean_probability"],
+                row["share_right"],
+            )
+        return cls(np.linspace(0, 1, num_bins + 1), counts, confidence, accuracy)
 
     @property
     def expected_error(self) -> float:
@@ -48,11 +75,24 @@ def calibration(probabilities: Any, references: Any, num_bins: int = 10) -> Cali
     if np.ndim(references) == 1:
         top = probabilities.argmax(axis=1)[:, None]
         probabilities, targets = (np.take_along_axis(values, top, axis=1) for values in (probabilities, targets))
-    given, right = probabilities.ravel(), targets.ravel()
+    return binned(probabilities.ravel(), targets.ravel(), num_bins=num_bins)
+
+
+def binned(given: np.ndarray, right: np.ndarray, weights: np.ndarray | None = None, num_bins: int = 10) -> Calibration:
+    """Decisions in bins by the probability that they were given.
+
+    Args:
+        given: probabilities (decisions,). right: 1 or true where the decision was, (decisions,).
+        weights: of the decisions in both means, (decisions,); even, if not given. Counts stay counts.
+    """
+    weights = np.ones(len(given)) if weights is None else weights
     bins = np.minimum((given * num_bins).astype(int), num_bins - 1)
-    counts, given_sums, right_sums = (np.bincount(bins, weights, num_bins) for weights in (None, given, right))
+    counts = np.bincount(bins, minlength=num_bins)
+    total, given_sums, right_sums = (
+        np.bincount(bins, each, num_bins) for each in (weights, weights * given, weights * right)
+    )
     with np.errstate(invalid="ignore"):
-        return Calibration(np.linspace(0, 1, num_bins + 1), counts, given_sums / counts, right_sums / counts)
+        return Calibration(np.linspace(0, 1, num_bins + 1), counts, given_sums / total, right_sums / total)
 
 
 def brier_score(probabilities: Any, references: Any) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,14 +88,27 @@ def wilson(shares: np.ndarray, counts: np.ndarray, z: float = 1.96) -> tuple[np.
     return centre, scale * z * np.sqrt(shares * (1 - shares) / counts + z**2 / (4 * counts**2))
 
 
-def plot_reliability(bins: Calibration, path: str | Path, title: str, multi_label: bool = False) -> Path:
+class Decisions(NamedTuple):
+    """What a reliability diagram is about: its axes' labels."""
+
+    right: str
+    number: str
+    probability: str
+
+
+SINGLE_LABEL = Decisions("share classified right", "predictions", "probability of the predicted class")
+MULTI_LABEL = Decisions("share of classes that were present", "decisions", "probability of a class")
+CONSISTENCY = Decisions("share whose voice and words agree", "pairs", "consistency")
+
+
+def plot_reliability(bins: Calibration, path: str | Path, title: str, decisions: Decisions = SINGLE_LABEL) -> Path:
     """Draw how often decisions were right against the probability that they were given, and how many there were.
 
     Bars on the diagonal are well calibrated; below it the model is overconfident, above it too modest. The expected
     calibration error stands in the title.
 
     Args:
-        bins: what `calibration` returns. multi_label: whether its decisions were one a class.
+        bins: what `calibration` returns. decisions: what they were about.
         path, ImportError: as in [`plot_confusion_matrix`].
     """
     width = bins.edges[1] - bins.edges[0]
@@ -111,12 +124,12 @@ def plot_reliability(bins: Calibration, path: str | Path, title: str, multi_labe
     points = {"color": PALETTE[1], "label": "mean probability given", "clip_on": False}
     upper.plot(bins.confidence[filled], bins.accuracy[filled], "o", **points)
     upper.set_ylim(0, 1.02)
-    upper.set_ylabel("share of classes that were present" if multi_label else "share classified right")
+    upper.set_ylabel(decisions.right)
     upper.legend(loc="upper left", fontsize=8)
     bars = lower.bar(centres, bins.counts, 0.92 * width, color="#999999")
     lower.bar_label(bars, [f"{count:,}" if count else "" for count in bins.counts], fontsize=7)
-    lower.set_ylabel("decisions" if multi_label else "predictions")
-    lower.set_xlabel("probability of a class" if multi_label else "probability of the predicted class")
+    lower.set_ylabel(decisions.number)
+    lower.set_xlabel(decisions.probability)
     lower.set_xlim(0, 1)
     lower.set_xticks(bins.edges[::2])
     lower.margins(y=0.25)

@@ -10,13 +10,20 @@ from typing import Any
 from transformers.utils import logging
 
 from ..errors_drkf import FileError
-from ..evaluation.calibration import calibration
+from ..evaluation.calibration import Calibration, calibration
 from ..evaluation.metrics import emotion_metrics
 from ..evaluation.records import SELECTED_ON_TEST, Predictions, read_embeddings
 from ..evaluation.rounding import rounded
 from .embeddings import FEWEST_UTTERANCES, plot_embeddings
 from .loss_curves import plot_loss_curves
-from .predictions import plot_class_scores, plot_confusion_matrix, plot_reliability
+from .predictions import (
+    CONSISTENCY,
+    MULTI_LABEL,
+    SINGLE_LABEL,
+    plot_class_scores,
+    plot_confusion_matrix,
+    plot_reliability,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -26,7 +33,7 @@ SHOWN = {"unweighted_accuracy": "UA", "weighted_accuracy": "WA", "micro_f1": "mi
 
 def draw_run(folder: Path, splits: Sequence[str] = SPLITS, ending: str = "png") -> list[Path]:
     """Draws the loss curves, and for each split that was scored: the confusion matrix (multi-label: the scores of each
-    class), the reliability diagram and the embeddings (Figure 4).
+    class), the reliability diagrams of classes and of `consistency`, and the embeddings (Figure 4).
 
     Reads `metrics.json`, `trainer_state.json`, `<split>_predictions.csv` and `<split>_embeddings.npz`.
 
@@ -58,6 +65,10 @@ def draw_run(folder: Path, splits: Sequence[str] = SPLITS, ending: str = "png") 
         predictions = Predictions.read(folder / f"{split}_predictions.csv", record["multi_label"])
         title = f"{run}\n{split}, {len(predictions.utterance_ids):,} utterances"
         pictures += _draw_predictions(predictions, folder / split, title, ending)
+        if pairs := (record[split].get("consistency") or {}).get("reliability"):
+            path = folder / f"{split}_consistency.{ending}"
+            titled = f"{run}\n{split}, own and mismatched pairs of voice and words"
+            pictures.append(plot_reliability(Calibration.from_rows(pairs), path, titled, CONSISTENCY))
         embeddings = folder / f"{split}_embeddings.npz"
         if not embeddings.is_file():
             continue
@@ -120,7 +131,8 @@ def _draw_predictions(predictions: Predictions, path: Path, title: str, ending: 
     else:
         classes = plot_class_scores(metrics["per_class"], f"{path}_class_scores.{ending}", titled)
     bins = calibration(predictions.probabilities, references)
-    return [classes, plot_reliability(bins, f"{path}_reliability.{ending}", title, references.ndim == 2)]
+    decisions = MULTI_LABEL if references.ndim == 2 else SINGLE_LABEL
+    return [classes, plot_reliability(bins, f"{path}_reliability.{ending}", title, decisions)]
 
 
 def _stamp(selection: str) -> str:
