@@ -3,7 +3,7 @@
 Every metric here is a function of counts summed over utterances. A point estimate sums each utterance once, a
 bootstrap resample sums it as often as it was drawn, so both run through the same formulas.
 
-The file imports nothing local: `evaluate.load("<absolute path>/metrics_drkf.py")` works without the Hub.
+The file imports nothing local: `evaluate.load("<absolute path>/metrics.py")` works without the Hub.
 """
 
 from __future__ import annotations
