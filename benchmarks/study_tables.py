@@ -17,14 +17,20 @@ import numpy as np
 import pandas
 
 from benchmarks.study import CORPORA, FOLDER, ROWS, collect
+from benchmarks.study_pairs import disagreement, separation
 
 RESAMPLES = 2000
 YARDSTICKS = ("words", "voice", "late", "voice_by_speaker", "late_by_speaker")
 DIFFERENCES = (
     *(("row6", other) for other in ("row1", "speech", "text", "late")),
     *(("row6_by_speaker", other) for other in ("row1_by_speaker", "speech_by_speaker", "late_by_speaker")),
-    *(("row1", other) for other in ("speech", "late")),
-    *(("row1_by_speaker", other) for other in ("speech_by_speaker", "late_by_speaker")),
+    *((row, other) for row in ("row1", "starter") for other in ("speech", "text", "voice", "late")),
+    *(
+        (f"{row}_by_speaker", f"{other}_by_speaker")
+        for row in ("row1", "starter")
+        for other in ("speech", "voice", "late")
+    ),
+    ("starter", "row1"),
 )
 
 
@@ -43,11 +49,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, other in DIFFERENCES:
             if name in table.right and other in table.right:
                 differences.append({"corpus": corpus, "row": name, "less": other, **table.difference(name, other)})
-    pandas.DataFrame(rows).to_csv(output / "rows.csv", index=False)
-    pandas.DataFrame(differences).to_csv(output / "differences.csv", index=False)
-    print(pandas.DataFrame(rows).to_string(index=False))
-    print(pandas.DataFrame(differences).to_string(index=False))
+    tables = {
+        "rows": rows,
+        "folds": [line for corpus in CORPORA for line in fold_by_fold(corpus)],
+        "differences": differences,
+        "disagreement": [line for corpus in CORPORA for line in disagreement(corpus)],
+        "separation": [line for corpus in CORPORA for line in separation(corpus)],
+    }
+    for name, lines in tables.items():
+        table = pandas.DataFrame(lines)
+        table.to_csv(output / f"{name}.csv", index=False)
+        print(f"\n{name}\n{table.to_string(index=False)}")
     return 0
+
+
+def fold_by_fold(corpus: str) -> list[dict[str, object]]:
+    """Unweighted accuracy of each row on each fold, the mean over its seeds."""
+    runs = pandas.read_csv(FOLDER / "runs.csv", dtype={"fold": str})
+    runs = runs[runs.corpus == corpus]
+    found = runs.pivot_table("unweighted_accuracy", ["row", "standardised_by"], "fold")
+    return [{"corpus": corpus, **line} for line in found.round(3).reset_index().to_dict("records")]
 
 
 class Table:

@@ -1,0 +1,69 @@
+"""What the study says beside accuracy: pairs that disagree, and how far the emotions stand apart.
+
+`study_tables` writes it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+from sklearn.metrics import silhouette_score
+
+from benchmarks.study import FOLDER, ROWS
+from processing.evaluation.records import read_embeddings
+
+OF_CONSISTENCY = ("auc", "brier", "brier_of_prior")
+
+
+def runs_of(corpus: str, row: str) -> list[Path]:
+    """Folders of the finished runs."""
+    return sorted(path.parent for path in (FOLDER / "runs" / corpus / row).glob("*/metrics.json"))
+
+
+def disagreement(corpus: str) -> list[dict[str, Any]]:
+    """A line a row: test clips with a text of another emotion, and what `consistency` says of all test pairs.
+
+    `on_voice` and `on_words` are unweighted accuracies by the label of either half, means over folds and seeds;
+    `voice_dominates` is the share of these pairs with more attention on the voice.
+    """
+    lines = []
+    for row in ROWS:
+        found = [_disagreement(folder) for folder in runs_of(corpus, row)]
+        if found:
+            lines.append({"corpus": corpus, "row": row, "runs": len(found), **_means(found)})
+    return lines
+
+
+def _disagreement(folder: Path) -> dict[str, float]:
+    table = pandas.read_csv(folder / "disagreement_predictions.csv")
+    facts = {
+        f"on_{half}": float((table.prediction == table[column]).groupby(table[column]).mean().mean())
+        for half, column in (("voice", "label"), ("words", "text_label"))
+    }
+    known = table.dominant_modality.notna()
+    facts["voice_dominates"] = float((table.dominant_modality[known] == "speech").mean()) if known.any() else np.nan
+    of_pairs = json.loads((folder / "metrics.json").read_text())["test"].get("consistency") or {}
+    return facts | {f"consistency_{name}": of_pairs.get(name, np.nan) for name in OF_CONSISTENCY}
+
+
+def separation(corpus: str) -> list[dict[str, Any]]:
+    """A line a row: mean silhouette of the emotions of test clips, cosine distance, means over folds and seeds; of
+    the fused vectors and of both halves (Figure 4)."""
+    lines = []
+    for row in ROWS:
+        found = [_separation(folder) for folder in runs_of(corpus, row)]
+        if found:
+            lines.append({"corpus": corpus, "row": row, "runs": len(found), **_means(found)})
+    return lines
+
+
+def _separation(folder: Path) -> dict[str, float]:
+    table = pandas.read_csv(folder / "test_predictions.csv")
+    vectors = read_embeddings(folder / "test_embeddings.npz", list(table.utterance_id))
+    return {name: float(silhouette_score(points, table.label, metric="cosine")) for name, points in vectors.items()}
+
+
+def _means(found: list[dict[str, float]]) -> dict[str, float]:
+    return {name: round(float(np.mean([each[name] for each in found])), 4) for name in found[0]}
