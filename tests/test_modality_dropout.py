@@ -54,6 +54,23 @@ def test_at_most_one_modality_is_blanked_and_as_often_as_asked_for(text_share: f
     assert rows[0] == {"audio": "a.wav", "text": "words", "label": 1}
 
 
+def test_a_row_without_words_keeps_its_voice():
+    rows = [{"audio": "a.wav", "text": ""}, {"audio": "b.wav", "text": "words"}]
+    blanks = {"speech": {"audio": "silence"}, "text": {"text": ""}}
+    dropout = ModalityDropout(rows, blanks, 0.9, worded=[False, True])
+    heard = set()
+    for epoch in range(20):
+        dropout.set_epoch(epoch)
+        silent = dropout[0]
+        assert (silent["audio"], bool(silent["speech_present"]), bool(silent["text_present"])) == (
+            "a.wav",
+            True,
+            False,
+        )
+        heard.add((dropout[1]["audio"], dropout[1]["text"]))
+    assert heard >= {("silence", "words"), ("b.wav", "")}
+
+
 def test_texts_are_redrawn_among_clips_of_the_same_label():
     rows = [{"audio": index, "text": f"{index}", "label": index % 3} for index in range(30)]
     drawn = RedrawnTexts(rows, np.arange(30) % 3, seed=0)

@@ -101,6 +101,7 @@ class ModalityDropout(torch.utils.data.Dataset):
         rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
         blanks: [`blank_rows`], [`blank_features`] or `blank_states`, accordingly.
         text_share: of the blanked modalities, how many are the text.
+        worded: whether each row has words at all; those without keep their voice and count as blanked.
     """
 
     def __init__(
@@ -110,9 +111,10 @@ class ModalityDropout(torch.utils.data.Dataset):
         probability: float,
         seed: int = 0,
         text_share: float = 0.5,
+        worded: Sequence[bool] | None = None,
     ):
         self.rows, self.blanks, self.probability, self.seed = rows, blanks, probability, seed
-        self.text_share, self.epoch = text_share, 0
+        self.text_share, self.worded, self.epoch = text_share, worded, 0
 
     def set_epoch(self, epoch: int) -> None:
         """The trainer tells at the start of each epoch."""
@@ -127,6 +129,8 @@ class ModalityDropout(torch.utils.data.Dataset):
         drawn = np.random.default_rng((self.seed, self.epoch, index)).random()
         first = self.probability * (1 - self.text_share)
         present = {"speech": drawn >= first, "text": not first <= drawn < self.probability}
+        if self.worded is not None and not self.worded[index]:
+            present = {"speech": True, "text": False}
         sample = {**self.rows[index], **{f"{name}_present": torch.tensor(there) for name, there in present.items()}}
         for name in (name for name, there in present.items() if not there):
             sample |= self.blanks[name]

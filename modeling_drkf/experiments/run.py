@@ -194,7 +194,8 @@ class Run:
             dataset = RedrawnTexts(dataset, self._labels("train"), seed)
         if dropout := self.model.config.modality_dropout:
             share = self.model_arguments.dropped_text_share
-            dataset = ModalityDropout(dataset, self.inputs.blanks, dropout, seed, share)
+            worded = None if self.data_arguments.redraw_texts else [bool(t) for t in self.parts["train"]["text"]]
+            dataset = ModalityDropout(dataset, self.inputs.blanks, dropout, seed, share, worded)
         return dataset
 
     def _told_speakers(self, part: str, share: float = 1.0) -> SpeakerStatistics:
