@@ -139,7 +139,7 @@ def run_predict(
 
         name = printable(Path(good[0]["audio"]).name)
         with writing(picture):
-            plot_timeline(good[0], pipe.label_names, picture, name, pipe.is_multi_label)
+            plot_timeline(good[0], pipe.label_names, picture, name, pipe.is_multi_label, good[0]["audio"])
     return int(any("error" in answer for answer in [*results, *_answers(good)]))
 
 

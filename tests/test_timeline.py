@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from helpers.tiny import tiny_processor
 from pyarrow import parquet
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from processing.explanation_drkf import Explanation, Word, merge_words
-from processing.figures.timeline import _spans, clock, plot_timeline
+from processing.figures.timeline import _spans, clock, envelope, plot_timeline
 from processing.transcripts.segments import parse_segments
 from processing.transcripts.timelines import answer_columns, timeline_srt, write_results, write_table
 
@@ -144,6 +145,24 @@ def test_the_picture_fills_a_band_as_high_as_its_probability(tmp_path: Path):
     assert share_of(grey, pixels(silent)) < 0.01
     with pytest.raises(ValueError, match="the timeline is empty"):
         plot_timeline({"audio_seconds": 1.0, "timeline": []}, LABELS, tmp_path / "t.png")
+
+
+def test_the_sound_is_drawn_where_it_is_loud(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    sound = np.zeros(8 * 22_050, dtype=np.float32)
+    sound[2 * 22_050 : 4 * 22_050] = 0.5
+    sound[-1] = -0.25
+    soundfile.write(tmp_path / "talk.wav", sound, 22_050, subtype="FLOAT")
+    times, peaks = envelope(tmp_path / "talk.wav", 8.0)
+    assert (len(times), times[0], peaks[-1]) == (1500, 0.0, 0.25)
+    loud = times[peaks == 0.5]
+    assert (loud.min(), loud.max()) == pytest.approx((2.0, 4.0), abs=0.01)
+    assert len(loud) == pytest.approx(375, abs=1)
+    one = {"audio_seconds": 8.0, "timeline": [answer(0.9, start=0.0, end=8.0)]}
+    drawn = pixels(plot_timeline(one, LABELS, tmp_path / "t.png", audio=tmp_path / "talk.wav"))
+    assert (
+        share_of("#888888", drawn) > 0.01 > share_of("#888888", pixels(plot_timeline(one, LABELS, tmp_path / "u.png")))
+    )
 
 
 def test_a_voice_that_goes_on_beneath_another_is_drawn_again():

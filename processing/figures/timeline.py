@@ -7,6 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..audio_drkf import AudioStream
 from ..errors_drkf import OptionError
 from ..transcripts.timelines import predicted_labels
 from .style import new_figure, save, set_title
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#997700", "#33bbee", "#aa3377", "#ee7733")  # the names tell them apart
 NEUTRAL, PALE = "#444444", 0.3
+SOUND = "#888888"
+POINTS = 1500  # of a drawn sound
 TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # seconds
 MOST_TICKS = 11
 
@@ -26,18 +31,20 @@ def plot_timeline(
     path: str | Path,
     title: str = "Timeline",
     multi_label: bool = False,
+    audio: str | Path | None = None,
 ) -> Path:
-    """Draw a long recording: a band per emotion, whose height is the probability, in full colour where
-    it is recognised; below, the score of how far voice and words agree. What was left out stays empty.
+    """Draw a long recording: its sound; a band per emotion, whose height is the probability, in full colour where it
+    is recognised; below, the score of how far voice and words agree. What was left out stays empty.
 
     Args:
         timeline: `audio_seconds`, and `timeline` with answers in order of time. Of answers that overlap, the
             one that began last is drawn.
         path: the image to write; its ending chooses the format (.png, .svg, .pdf).
+        audio: the recording, to draw its sound on top.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: the timeline holds no answer.
+        ValueError: the timeline holds no answer, or the recording cannot be read.
     """
     answers = [answer for answer in timeline["timeline"] if "error" not in answer]
     if not answers:
@@ -50,9 +57,12 @@ def plot_timeline(
     if any(answer["consistency"] is not None for answer in answers):
         agreement = [answer["consistency"] or 0.0 for answer in answers]
         bands.append(("voice and\nwords agree", [(value, value > 0.5) for value in agreement]))
-    figure = new_figure(10, 1.1 + 0.62 * len(bands))
-    grid = figure.subplots(len(bands), 1, sharex=True, squeeze=False)[:, 0]
-    for index, (axes, (name, heights)) in enumerate(zip(grid, bands, strict=True)):
+    rows = len(bands) + (audio is not None)
+    figure = new_figure(10, 1.1 + 0.62 * rows)
+    grid = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    if audio is not None:
+        _draw_sound(grid[0], *envelope(audio, timeline["audio_seconds"]))
+    for index, (axes, (name, heights)) in enumerate(zip(grid[-len(bands) :], bands, strict=True)):
         _draw_band(axes, name, spans, heights, COLOURS[index % len(COLOURS)] if index < len(label_names) else NEUTRAL)
     duration = max(timeline["audio_seconds"], spans[-1][1])
     grid[-1].set_xlim(0, duration)
@@ -61,6 +71,23 @@ def plot_timeline(
     grid[-1].set_xlabel(f"time ({unit}). Height: probability; full colour: the emotion that is recognised")
     set_title(figure, title)
     return save(figure, path)
+
+
+def envelope(audio: str | Path, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """The greatest amplitude in each of `POINTS` even pieces of a recording, and when each begins (seconds)."""
+    peaks = np.zeros(POINTS)
+    with AudioStream(audio, 16_000) as stream:
+        stream.target_rate = stream.rate
+        piece = max(1.0, seconds * stream.rate / POINTS)  # samples
+        position = 0
+        for block in stream:
+            first, last = int(position / piece), int((position + len(block) - 1) / piece)
+            starts = np.maximum(np.ceil(np.arange(first, last + 1) * piece).astype(int) - position, 0)
+            inside = starts < len(block)
+            at = np.minimum(np.arange(first, last + 1)[inside], POINTS - 1)
+            np.maximum.at(peaks, at, np.maximum.reduceat(np.abs(block), starts[inside]))
+            position += len(block)
+        return np.arange(POINTS) * piece / stream.rate, peaks
 
 
 def clock(seconds: float, hours: bool = False, decimals: int = 0) -> str:
@@ -89,6 +116,15 @@ def _spans(answers: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, int
 
 def _score(answer: Mapping[str, Any], label: str) -> float:
     return next((entry["score"] for entry in answer["scores"] if entry["label"] == label), 0.0)
+
+
+def _draw_sound(axes: Axes, times: np.ndarray, peaks: np.ndarray) -> None:
+    axes.fill_between(times, -peaks, peaks, color=SOUND, linewidth=0)
+    height = max(float(peaks.max()), 1e-6) * 1.05
+    axes.set_ylim(-height, height)
+    axes.set_ylabel("sound", rotation=0, ha="right", va="center")
+    axes.set_yticks([])
+    axes.spines[["top", "left", "right"]].set_visible(False)
 
 
 def _draw_band(
