@@ -41,11 +41,12 @@ def pooled_in_time(frames: Tensor, mask: Tensor, size: int) -> tuple[Tensor, Ten
     """
     if size == 1:
         return frames, mask
-    missing = (frames.shape[1] + size - 1) // size * size - frames.shape[1]
-    weights = nn.functional.pad(mask.to(frames.dtype), (0, missing)).unflatten(1, (-1, size))
+    windows = (frames.shape[1] + size - 1) // size
+    missing = windows * size - frames.shape[1]
+    weights = nn.functional.pad(mask.to(frames.dtype), (0, missing)).unflatten(1, (windows, size))
     sums = nn.functional.pad(frames * mask.unsqueeze(-1).to(frames.dtype), (0, 0, 0, missing))
     counts = weights.sum(2)
-    return sums.unflatten(1, (-1, size)).sum(2) / counts.clamp(min=1).unsqueeze(-1), counts > 0
+    return sums.unflatten(1, (windows, size)).sum(2) / counts.clamp(min=1).unsqueeze(-1), counts > 0
 
 
 def usual_statistics(clips: Tensor) -> Tensor:

@@ -13,8 +13,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoModelForAudioClassification, PreTrainedTokenizerFast, Wav2Vec2FeatureExtractor
 
 from drkf_cli.checkpoint import EXAMPLE_CLIP, EXAMPLE_TEXT, open_pipeline, packaged, starter_folder
+from modeling_drkf.release.onnx_export import export_onnx
 from modeling_drkf.release.shrink import halve_weights, kept_tokens, prune_vocabulary
 from processing import DRKFProcessor
+from processing.onnx_recognizer import OnnxEmotionRecognizer
 
 PIECES = [
     "[PAD]",
@@ -128,3 +130,15 @@ def test_real_voices_of_the_training_are_known_again(starter, shared_data: Path)
     answers = starter([str(path) for path, _ in clips], batch_size=8)
     right = [answer["scores"][0]["label"] == label for answer, (_, label) in zip(answers, clips, strict=True)]
     assert sum(right) >= 14
+
+
+@pytest.mark.slow
+def test_it_becomes_a_graph_that_gives_the_same_answer(starter, tmp_path: Path):
+    """Its frames are pooled by sixteen: a clip of fewer is one window there, too."""
+    export_onnx(packaged("starter"), tmp_path / "graph")
+    graph = OnnxEmotionRecognizer.from_pretrained(tmp_path / "graph")
+    for clip in (str(starter_folder() / EXAMPLE_CLIP), {"array": [0.1, -0.1] * 600, "sampling_rate": 16_000}):
+        expected, found = (recognise({"audio": clip, "text": EXAMPLE_TEXT}) for recognise in (starter, graph))
+        scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in (expected, found)]
+        assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+        assert found["consistency"] == pytest.approx(expected["consistency"], abs=1e-4)
