@@ -11,7 +11,9 @@ from helpers.tiny import perturb, tiny_model
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModelForAudioClassification, PreTrainedTokenizerFast, Wav2Vec2FeatureExtractor
+from typer.testing import CliRunner
 
+from drkf_cli import app
 from drkf_cli.checkpoint import EXAMPLE_CLIP, EXAMPLE_TEXT, open_pipeline, packaged, starter_folder
 from modeling_drkf.release.onnx_export import export_onnx
 from modeling_drkf.release.shrink import halve_weights, kept_tokens, prune_vocabulary
@@ -130,6 +132,12 @@ def test_real_voices_of_the_training_are_known_again(starter, shared_data: Path)
     answers = starter([str(path) for path, _ in clips], batch_size=8)
     right = [answer["scores"][0]["label"] == label for answer, (_, label) in zip(answers, clips, strict=True)]
     assert sum(right) >= 14
+
+
+def test_exports_know_it_by_name(tmp_path: Path):
+    done = CliRunner().invoke(app, ["export", "space", "starter", str(tmp_path / "space")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "space" / "model" / "model.safetensors").stat().st_size > 25e6
 
 
 @pytest.mark.slow

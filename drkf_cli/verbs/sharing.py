@@ -7,7 +7,7 @@ import typer
 
 from processing.errors_drkf import FileError, OptionError
 
-from ..checkpoint import STARTER, ModelOption, open_pipeline, require_checkpoint
+from ..checkpoint import STARTER, ModelOption, open_pipeline, packaged, require_checkpoint
 from ..command import app, export
 from ..errors import require_extra
 
@@ -92,7 +92,12 @@ def web_app(
 
 @export.command("space")
 def export_space(
-    model: Annotated[str, typer.Argument(help="A DRKF checkpoint: a folder, which is copied, or a Hub id.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A DRKF checkpoint: a folder, which is copied, a Hub id, or `starter`.", callback=packaged
+        ),
+    ],
     output_dir: Annotated[Path, typer.Argument(help="Where the Space goes; must not exist yet.")],
     examples: Annotated[
         Path | None, typer.Option(help="A CSV file with the columns audio and text: clips to choose from.")
@@ -108,7 +113,9 @@ def export_space(
 
 @export.command("onnx")
 def export_onnx(
-    model: Annotated[str, typer.Argument(help="A DRKF checkpoint: a folder or a Hub id.")],
+    model: Annotated[
+        str, typer.Argument(help="A DRKF checkpoint: a folder, a Hub id, or `starter`.", callback=packaged)
+    ],
     output_dir: Annotated[Path, typer.Argument(help="Where the graph, the processor and the contract go.")],
     int8: Annotated[bool, typer.Option("--int8", help="Quantise linear layers to 8 bits.")] = False,
 ) -> None:
