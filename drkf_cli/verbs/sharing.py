@@ -117,7 +117,7 @@ def export_onnx(
         str, typer.Argument(help="A DRKF checkpoint: a folder, a Hub id, or `starter`.", callback=packaged)
     ],
     output_dir: Annotated[Path, typer.Argument(help="Where the graph, the processor and the contract go.")],
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise linear layers to 8 bits.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit linear layers: smaller, and faster with VNNI.")] = False,
 ) -> None:
     """Write one ONNX graph with its processor; it runs without torch, alone or in batches of any lengths."""
     for module in ("onnx", "onnxruntime", "onnxscript"):
