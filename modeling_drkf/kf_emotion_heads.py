@@ -26,7 +26,7 @@ class HalvesDiscriminator(nn.Module):
     """ED that reads which classes two linear probes find in each half alone; outside Table 4.
 
     The logit is p^T W q + b for the class probabilities p of the voice and q of the words. No pair can be learnt by
-    heart, all M^2 pairs cost no fusion, and as the probes read detached vectors they shape nothing else.
+    heart, and all M^2 pairs cost no fusion. The probes learn from the labels, and with them the encoders; FE does not.
     """
 
     def __init__(self, config: DRKFConfig):
@@ -41,8 +41,8 @@ class HalvesDiscriminator(nn.Module):
 
     def classify(self, speech: Modality, text: Modality) -> tuple[Tensor, Tensor]:
         """Logits of the voice alone, of S_cls, and of the words alone, of the mean of T_seq: (batch, classes) each."""
-        vectors = speech.summary.detach(), masked_mean(text.sequence, text.mask).detach()
-        return self.speech_probe(self.dropout(vectors[0])), self.text_probe(self.dropout(vectors[1]))
+        words = masked_mean(text.sequence, text.mask)
+        return self.speech_probe(self.dropout(speech.summary)), self.text_probe(self.dropout(words))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return logits.float().sigmoid() if self.multi_label else logits.float().softmax(-1)
