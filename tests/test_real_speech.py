@@ -11,6 +11,11 @@ from pathlib import Path
 import pandas
 import pytest
 from helpers.tones import script
+from sklearn.metrics import roc_auc_score
+from transformers import pipeline
+
+from drkf_cli.demo import SENTENCE
+from processing.pipeline_drkf import TASK
 
 pytestmark = pytest.mark.slow
 RECIPE = "cpu_study.yaml"
@@ -51,6 +56,7 @@ def test_an_unheard_speaker_is_recognised_beyond_chance(shared_data: Path, tmp_p
 
 
 def test_the_demo_holds_its_promises(tmp_path: Path):
+    """Together more than either half; each half alone answers; a contradiction is told from an agreement."""
     run(Path(sys.executable).with_name("drkf"), "demo", "--output-dir", tmp_path, timeout=900)
     scores = {
         modality: json.loads((tmp_path / modality / "metrics.json").read_text())["test"]["unweighted_accuracy"]
@@ -58,6 +64,18 @@ def test_the_demo_holds_its_promises(tmp_path: Path):
     }
     assert scores["both"] >= 0.85
     assert scores["both"] - max(scores["speech"], scores["text"]) >= 0.10
+    columns = ["utterance_id", "audio", "text", "voice_cue", "text_cue", "consistent"]
+    clips = pandas.read_csv(tmp_path / "corpus" / "manifest.csv", usecols=columns)
+    tested = pandas.read_csv(tmp_path / "both" / "test_predictions.csv").merge(clips, on="utterance_id")
+    plain = tested[~tested.consistent | (tested.voice_cue == tested.text_cue)]
+    assert roc_auc_score(plain.consistent, plain.consistency) >= 0.85
+    agreeing, contradicting = (plain[plain.consistent == truth].iloc[0] for truth in (True, False))
+    assert agreeing.consistency > 0.5
+    assert agreeing.consistency > contradicting.consistency
+    inputs = [{"audio": tmp_path / "corpus" / agreeing.audio}, {"text": agreeing.text}, {"text": SENTENCE}]
+    answers = pipeline(TASK, model=str(tmp_path / "both"))(inputs)
+    labels = [answer["scores"][0]["label"] for answer in answers]
+    assert labels == [agreeing.label, agreeing.label, "angry"]
 
 
 def test_ctrl_c_ends_the_demo_without_a_traceback(tmp_path: Path):
