@@ -60,7 +60,15 @@ def test_every_format_reads_the_same(folder, suffix):
 
 @pytest.mark.parametrize(
     ("encoding", "warned"),
-    [("utf-8", False), ("utf-8-sig", False), ("utf-16", True), ("utf-16-le", True), ("cp1252", True)],
+    [
+        ("utf-8", False),
+        ("utf-8-sig", False),
+        ("utf-16", True),
+        ("utf-16-le", True),
+        ("utf-32", True),
+        ("utf-32-be", True),
+        ("cp1252", True),
+    ],
 )
 def test_every_encoding_reads_the_same(folder, encoding, warned):
     corpus = read_manifest(write_table(folder / "manifest.csv", ROWS, encoding=encoding), progress=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..encodings import marked_encoding
 from ..suggestions import did_you_mean
 from .report import ProblemKind, Report, plural
 from .splits import standard_split
@@ -21,7 +21,7 @@ NumberedRow = tuple[int, dict[str, Any]]
 
 
 def read_text(path: Path, report: Report) -> str | None:
-    """The file's text. UTF-8 and UTF-16 are recognised; other lines are read as CP1252, with a warning.
+    """The file's text. UTF-8, UTF-16 and UTF-32 are recognised; other lines are read as CP1252, with a warning.
 
     Returns None, and records the problem, when the file is missing or unreadable.
     """
@@ -33,7 +33,7 @@ def read_text(path: Path, report: Report) -> str | None:
     except OSError as error:
         report.add(ProblemKind.UNREADABLE_FILE, error.strerror or str(error), file=path)
         return None
-    encoding = _utf16_variant(raw) or "utf-8-sig"
+    encoding = _wide_encoding(raw) or "utf-8-sig"
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError:
@@ -41,8 +41,9 @@ def read_text(path: Path, report: Report) -> str | None:
         detail = f"{plural(len(foreign), 'line')} not in UTF-8, read as CP1252 (first: line {foreign[0]})"
         report.add(ProblemKind.WRONG_ENCODING, detail, file=path, row=foreign[0])
     else:
-        if encoding.startswith("utf-16"):
-            report.add(ProblemKind.WRONG_ENCODING, "the file is UTF-16", file=path, remedy="save the file as UTF-8")
+        if encoding != "utf-8-sig":
+            detail = f"the file is {encoding[:6].upper()}"
+            report.add(ProblemKind.WRONG_ENCODING, detail, file=path, remedy="save the file as UTF-8")
     return text
 
 
@@ -95,12 +96,18 @@ def tables_in(folder: Path, report: Report) -> dict[Path, str | None]:
     return {}
 
 
-def _utf16_variant(raw: bytes) -> str | None:
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
+def _wide_encoding(raw: bytes) -> str | None:
+    """UTF-16 or UTF-32, by their mark, or by the zeros that they have where letters are of the first 256."""
+    if marked := marked_encoding(raw):
+        return marked
     head = raw[:1000]
-    for encoding, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[0::2])):
-        if len(raw) % 2 == 0 and zeros and zeros.count(0) > 0.9 * len(zeros):
+    for encoding, width, zeros in (
+        ("utf-32-le", 4, head[1::4] + head[2::4] + head[3::4]),
+        ("utf-32-be", 4, head[0::4] + head[1::4] + head[2::4]),
+        ("utf-16-le", 2, head[1::2]),
+        ("utf-16-be", 2, head[0::2]),
+    ):
+        if len(raw) % width == 0 and zeros and zeros.count(0) > 0.9 * len(zeros):
             return encoding
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import os
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..encodings import marked_encoding
 from .cues import ARROW, SegmentError, parse_cues
 
 Segment = dict[str, Any]
@@ -17,12 +17,6 @@ Segment = dict[str, Any]
 `text` (str, "" for no words)."""
 
 ASS_HEAD = "[script info]"
-BYTE_ORDER_MARKS = {  # the longer ones first
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 
 
 def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
@@ -36,7 +30,7 @@ def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
     except OSError as error:
         raise SegmentError(f"{os.fspath(path)}: {error.strerror or error}") from error
     try:
-        text = raw.decode(next((BYTE_ORDER_MARKS[m] for m in BYTE_ORDER_MARKS if raw.startswith(m)), "utf-8-sig"))
+        text = raw.decode(marked_encoding(raw) or "utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise SegmentError(f"{os.fspath(path)}, line {line}: not UTF-8; save the file as UTF-8") from error
