@@ -20,8 +20,8 @@ from .waveform_drkf import AudioError, Downmix, agreed_rate, checked_rate, rate_
 
 AudioSource: TypeAlias = Any
 """A path (str or path-like), encoded bytes, a binary file object, a 1-D or 2-D array, tensor or list of floats,
-`{"array", "sampling_rate"}`, `(rate, array)`, `{"path", "bytes"}` (the rows of `datasets.Audio(decode=False)`), or an
-[`Excerpt`] of any of them."""
+`{"array", "sampling_rate"}` (and `cancels`, where it was made of channels), `(rate, array)`, `{"path", "bytes"}` (the
+rows of `datasets.Audio(decode=False)`), or an [`Excerpt`] of any of them."""
 
 LOUDEST = 1e12  # samples are of [-1, 1], or integers as floats; squares of larger ones overflow in extractors
 
@@ -61,7 +61,7 @@ class AudioStream:
     Attributes:
         seconds: length that the file or the array has, of an excerpt its own; None if a file does not tell.
         seconds_read: length of what has been read so far.
-        cancels: whether channels cancel each other, as far as they have been read.
+        cancels: whether channels cancel each other, as far as they have been read, or did when the array was made.
 
     Raises:
         AudioError: missing, unreadable, truncated, empty or too long audio, NaN, infinite or absurdly large samples,
@@ -84,7 +84,7 @@ class AudioStream:
         self.seconds_read = 0.0
         self._file: SoundFile | None = None
         self._channels: np.ndarray | None = None
-        self._downmix = Downmix()
+        self._downmix, self._cancelled = Downmix(), False
         self._excerpt = source if isinstance(source, Excerpt) else None
         try:
             self._open(source.audio if isinstance(source, Excerpt) else source, sampling_rate)
@@ -108,7 +108,7 @@ class AudioStream:
 
     @property
     def cancels(self) -> bool:
-        return self._downmix.channel is not None
+        return self._cancelled or self._downmix.channel is not None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Non-empty blocks (samples,), float32, at `target_rate`; at least one."""
@@ -145,7 +145,7 @@ class AudioStream:
             source = {**source, "array": source["raw"]}
         if isinstance(source, Mapping) and source.get("array") is not None:
             own_rate = sampling_rate if source.get("sampling_rate") is None else source["sampling_rate"]
-            self._channels = to_channels(source["array"])
+            self._channels, self._cancelled = to_channels(source["array"]), bool(source.get("cancels"))
         elif isinstance(source, Mapping):
             source = _encoded_source(source)
         elif hasattr(source, "read"):

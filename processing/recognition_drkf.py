@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .audio_drkf import load_audio
+from .audio_drkf import AudioStream
 from .errors_drkf import FileError, InputError, OptionError
 from .recognition_inputs_drkf import InputReader, Item, Unit
 from .recognition_options_drkf import RecognitionOptions
@@ -100,13 +100,15 @@ class EmotionRecognizer:
         return RecognitionOptions.checked({"speaker": self.speaker(options.speaker)}, options)
 
     def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
-        """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate"}`, at the model's rate.
+        """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate", "cancels"}`, mono, at the
+        model's rate.
 
         Raises:
             AudioError: it cannot be used, or is longer than `max_seconds`.
         """
         rate = self.processor.feature_extractor.sampling_rate
-        return {"array": load_audio(audio, rate, name="the clip", max_seconds=max_seconds), "sampling_rate": rate}
+        with AudioStream(audio, rate, name="the clip", max_seconds=max_seconds) as stream:
+            return {"array": stream.read(), "sampling_rate": rate, "cancels": stream.cancels}
 
     def units(self, value: Any, **options: Any) -> list[Unit]:
         """What the model answers of one input: a clip, or the pieces of a recording."""

@@ -25,6 +25,7 @@ from drkf_cli import app
 from drkf_cli.web.attention import _slices
 from drkf_cli.web.clips import read_examples
 from drkf_cli.web.limits import Limits
+from drkf_cli.web.rendering import render_answer
 
 pytest.importorskip("gradio", reason="the web page needs the extra `app`")
 
@@ -221,6 +222,21 @@ def close(value: Any) -> Any:
 def test_the_api_answers(address, clips, expected):
     event, data = result(address, call(address, uploaded(address, clips / "good.wav")))
     assert (event, data) == ("complete", [close(expected)])
+
+
+@pytest.mark.parametrize(
+    ("gains", "warning"),
+    [
+        ((1, -1), "the channels cancel each other: the loudest alone was heard"),
+        ((0, 0), "silence: the recording says nothing, and the answer rests on no voice"),
+    ],
+)
+def test_the_page_says_where_there_is_little_to_hear(address, clips, tmp_path, gains, warning):
+    noise, rate = soundfile.read(clips / "good.wav")
+    soundfile.write(tmp_path / "clip.wav", noise[:, None] * gains, rate)
+    event, (answer,) = result(address, call(address, uploaded(address, tmp_path / "clip.wav")))
+    assert (event, answer["warning"]) == ("complete", warning)
+    assert f'<p class="warning">Note: {warning}</p>' in render_answer(answer)
 
 
 @pytest.mark.parametrize(
