@@ -1,6 +1,7 @@
 """What a file is, and whether it is whole: judged by its bytes, where decoders would pass over it."""
 
 import re
+import struct
 from typing import Any
 
 from .waveform_drkf import AudioError
@@ -27,6 +28,10 @@ WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 OGG_FIRST_PAGE = re.compile(rb"OggS\0[\x02\x06]\0{8}")
 OGG_LATER_PAGE = re.compile(rb"OggS\0[\x00\x01\x04\x05]")
 OGG_SIZES = 27  # from the start of a page to the sizes of its segments, whose number is the byte before
+CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ ]{4}")
+TAGS = (b"TAG", b"ID3")
+CHUNKS = 1000  # that are looked at
+UNHEARD_SHARE = 0.05  # of a WAV's sound, from which on it is refused
 FLAC_BEGINNING = re.compile(rb"fLaC[\x00\x80]\0\0\x22")
 
 
@@ -73,11 +78,14 @@ def refuse_damage(data: Any, kind: str) -> None:
             raise AudioError("truncated: the file ends within a page; fetch it again")
     elif kind == "FLAC" and len(FLAC_BEGINNING.findall(data)) > 1:
         raise AudioError(several("FLAC"))
-    elif kind in ("WAV", "WAVEX") and (unannounced := _unannounced(data)):
-        raise AudioError(
-            f"the header announces no sound, but {unannounced} bytes follow: the recorder was stopped before it wrote "
-            "the length; repair it: ffmpeg -i IN OUT.wav"
-        )
+    elif kind in ("WAV", "WAVEX"):
+        announced, unannounced = _unannounced(data)
+        if unannounced > UNHEARD_SHARE * (announced + unannounced):
+            what = f"{announced} bytes of sound" if announced else "no sound"
+            raise AudioError(
+                f"the header announces {what}, but {unannounced} more bytes follow: the recorder was stopped before "
+                "it wrote the length; repair it: ffmpeg -ignore_length 1 -i IN OUT.wav"
+            )
 
 
 def several(kind: str) -> str:
@@ -92,10 +100,18 @@ def _ends_within_page(data: Any) -> bool:
     return sizes_at + count + sum(sizes) > len(data)
 
 
-def _unannounced(data: Any) -> int:
-    """How many bytes follow a data chunk of no length, if they are no chunk."""
-    chunk = data.find(b"data", 12)
-    if chunk < 0 or any(data[chunk + 4 : chunk + 8]):
-        return 0
-    rest = len(data) - (chunk + 8)
-    return 0 if bytes(data[chunk + 8 : chunk + 12]).isalnum() else rest
+def _unannounced(data: Any) -> tuple[int, int]:
+    """Of a WAV: bytes that its data chunk announces, and those that follow and are no chunks, tags or zeros."""
+    announced, position, size_of = 0, 12, struct.Struct(">I" if bytes(data[:4]) == b"RIFX" else "<I")
+    for _ in range(CHUNKS):
+        if position + 8 > len(data):
+            break
+        name, size = bytes(data[position : position + 4]), size_of.unpack_from(data, position + 4)[0]
+        is_data = name == b"data"
+        is_other = CHUNK_NAME.fullmatch(name) and position + 8 + size <= len(data)
+        if not (is_data or is_other):
+            break
+        announced = size if is_data else announced
+        position += 8 + size + size % 2
+    rest = bytes(data[position:])
+    return announced, 0 if rest.startswith(TAGS) or not rest.strip(b"\0") else len(rest)

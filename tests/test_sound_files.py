@@ -60,8 +60,13 @@ REFUSED = {
     "half.wav": (WAV[: len(WAV) // 2], "truncated"),
     "killed.wav": (
         HEADER[:4] + b"\0" * 4 + HEADER[8:] + b"data" + b"\0" * 4 + b"\1" * 6400,
-        "the header announces no sound, but 6400 bytes follow: the recorder was stopped",
+        "the header announces no sound, but 6400 more bytes follow: the recorder was stopped",
     ),
+    "flushed.wav": (
+        WAV[: len(HEADER) + 4] + (8000).to_bytes(4, "little") + WAV[len(HEADER) + 8 :],
+        "the header announces 8000 bytes of sound, but 24000 more bytes follow",
+    ),
+    "several.wav": (WAV * 2, "cannot be decoded"),
     "nothing.mp3": (b"", "the file is empty (0 bytes)"),
     "page.mp3": (b"\n<!DOCTYPE html><html>", "cannot be decoded (it is a web page)"),
     "pointer.wav": (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer to a Git LFS file"),
@@ -96,6 +101,13 @@ def test_what_is_no_whole_recording_is_refused_alike_everywhere(tmp_path, name, 
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"])
 def test_the_promised_formats_are_heard_whole(kind):
     assert len(load_audio(encoded(tone(), kind), RATE)) == RATE
+
+
+@pytest.mark.parametrize(
+    "rest", [b"\0" * 4096, b"LIST\x04\0\0\0INFO", b"id3 \x10\x27\0\0" + b"\7" * 10_000, b"TAG" + b"\7" * 9000, b"\7"]
+)
+def test_what_follows_the_sound_of_a_wav_without_being_sound_does_no_harm(rest):
+    np.testing.assert_array_equal(load_audio(WAV + rest, RATE), load_audio(WAV, RATE))
 
 
 def test_wav_that_holds_nothing_but_a_note_is_empty():
