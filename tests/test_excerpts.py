@@ -159,6 +159,22 @@ def test_the_doctor_checks_the_bounds(folder):
     assert kept.dataset["all"]["text"][:] == ["good", "short"]
 
 
+def test_the_doctor_hears_silence_in_a_part_of_a_recording(tmp_path):
+    tone = 0.1 * np.sin(np.arange(RATE))
+    samples = np.concatenate([tone, np.zeros(2 * RATE), tone, np.zeros(RATE)])
+    soundfile.write(tmp_path / "long.wav", samples, RATE)
+    spans = [(0, 1), (1.2, 2.8), (2.8, 3.2), (1, 3), (4, ""), (0, 5)]
+    rows = [
+        {"audio": "long.wav", "text": "so", "label": str(i % 2), "start": s, "end": e}
+        for i, (s, e) in enumerate(spans)
+    ]
+    write_table(tmp_path / "clips.csv", rows)
+    for _ in ("decoded", "remembered"):
+        report = examine("manifest", tmp_path / "clips.csv", progress=False).report
+        assert kinds_at(report.problems) == {("silent_audio", row) for row in (3, 5, 6)}
+    assert "that part of the recording is silent" in report.table()
+
+
 @pytest.mark.parametrize(
     ("columns", "named"),
     [

@@ -121,6 +121,8 @@ def _cut(found: AudioFacts, utterance: Utterance) -> AudioFacts:
     digest = found.digest and f"{found.digest} {start}-{end}"
     if found.kind in (ProblemKind.SILENT_AUDIO, ProblemKind.CANCELLING_AUDIO):
         return replace(found, duration=end - start, digest=digest)
+    if any(first <= start and end <= last for first, last in found.silences):
+        return replace(classify(end - start, digest, peak=0.0), detail="that part of the recording is silent")
     return classify(end - start, digest)
 
 

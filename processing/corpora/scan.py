@@ -35,12 +35,14 @@ Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
     """What a file holds. `kind` and `detail` name a problem; `duration` is in seconds, None if unknown; `digest` tells
-    its sound from other sound, None where only the header was read."""
+    its sound from other sound, None where only the header was read; `silences`, (start, end) in seconds, are those of
+    `SHORT_SECONDS` and more."""
 
     duration: float | None = None
     kind: ProblemKind | None = None
     detail: str = ""
     digest: str | None = None
+    silences: tuple[tuple[float, float], ...] = ()
 
 
 def cache_folder() -> Path:
@@ -131,14 +133,36 @@ def _decoded(stream: AudioStream) -> AudioFacts:
     if stream.seconds == 0:
         return classify(0.0)
     stream.target_rate = stream.rate
-    digest, peak = hashlib.blake2b(digest_size=16), 0.0
+    digest, peak, silences = hashlib.blake2b(digest_size=16), 0.0, _Silences(stream.rate)
     for block in stream:
         digest.update(block.data)
-        peak = max(peak, float(np.abs(block).max()))
-    found = classify(stream.seconds_read, digest.hexdigest(), peak)
+        loudness = np.abs(block)
+        peak = max(peak, float(loudness.max()))
+        silences.add(loudness)
+    found = replace(classify(stream.seconds_read, digest.hexdigest(), peak), silences=silences.spans())
     if stream.cancels and found.kind not in (ProblemKind.EMPTY_AUDIO, ProblemKind.SILENT_AUDIO):
         return replace(found, kind=ProblemKind.CANCELLING_AUDIO, detail="its channels cancel each other in their mean")
     return found
+
+
+class _Silences:
+    """Where a recording, given block by block, is silent for `SHORT_SECONDS` and more."""
+
+    def __init__(self, rate: float):
+        self.rate, self.samples, self.last_sound = rate, 0, -1
+        self.found: list[tuple[int, int]] = []
+
+    def add(self, loudness: np.ndarray) -> None:
+        sounds = np.concatenate([[self.last_sound], self.samples + np.flatnonzero(loudness >= SILENT_PEAK)])
+        gaps = np.flatnonzero(np.diff(sounds) > SHORT_SECONDS * self.rate)
+        self.found += [(int(sounds[gap]) + 1, int(sounds[gap + 1])) for gap in gaps]
+        self.samples, self.last_sound = self.samples + len(loudness), int(sounds[-1])
+
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """(start, end) of each, in seconds."""
+        is_last = self.samples - self.last_sound > SHORT_SECONDS * self.rate
+        found = [*self.found, *([(self.last_sound + 1, self.samples)] if is_last else [])]
+        return tuple((start / self.rate, end / self.rate) for start, end in found)
 
 
 def _lacks_last_sample(path: str) -> bool:
@@ -196,8 +220,9 @@ def _load_cache(cache: Path) -> dict[str, tuple[Stamp, AudioFacts]]:
     known = {}
     for path, entry in entries:
         with contextlib.suppress(ValueError, TypeError):
-            (size, changed), (duration, kind, detail, digest) = entry
-            known[path] = (size, changed), AudioFacts(duration, kind and ProblemKind(kind), detail, digest)
+            (size, changed), (duration, kind, detail, digest, silences) = entry
+            spans = tuple((float(start), float(end)) for start, end in silences)
+            known[path] = (size, changed), AudioFacts(duration, kind and ProblemKind(kind), detail, digest, spans)
     return known
 
 
