@@ -35,7 +35,7 @@ from processing.quiet import BAR_DELAY_S
 
 from .espeak import speak
 
-VERSION = 2
+VERSION = 3
 SAMPLE_RATE = 16_000  # Hz
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 
@@ -120,6 +120,11 @@ FEELING_FRAMES = {
         "The {topic} left me {cue}.",
         "I was {cue} because of the {topic}.",
         "Of course I am {cue} about the {topic}.",
+        "You can see how {cue} I am since the {topic}.",
+        "You made me {cue} with this {topic}.",
+        "Everybody finds me {cue} at the {topic}.",
+        "We were all {cue} when the {topic} came.",
+        "Nobody is as {cue} as I am before a {topic}.",
     ),
     "validation": ("About the {topic} I feel {cue}.", "After the {topic} I was {cue}."),
     "test": ("Because of the {topic} I am {cue}.", "I am {cue} after that {topic}."),
@@ -131,6 +136,11 @@ NEWS_FRAMES = {
         "The {topic} was {cue} again.",
         "So that was the {cue} {topic}.",
         "I remember that {cue} {topic}.",
+        "You know what a {cue} {topic} it was.",
+        "Everybody finds the {topic} {cue}.",
+        "We had a {cue} {topic} this year.",
+        "My {topic} turned out {cue}.",
+        "Nobody told me how {cue} the {topic} is.",
     ),
     "validation": ("I hear that was the {cue} {topic}.", "Again the {topic} is {cue}."),
     "test": ("They say that {topic} was {cue} again.", "I remember the {topic} was {cue}."),
