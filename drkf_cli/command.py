@@ -9,9 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from processing.errors_drkf import DRKFError
+from processing.printable import printable
 from processing.quiet import VERBOSE
-
-from .errors import printable
 
 CorpusOption = Annotated[str, typer.Option(help="One of `drkf corpora`, or a YAML file that declares a corpus.")]
 

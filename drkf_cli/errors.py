@@ -1,4 +1,4 @@
-"""Checks that the commands share, and text that a terminal can show."""
+"""Checks that the commands share."""
 
 import json
 from collections.abc import Iterator
@@ -34,14 +34,6 @@ def writing(path: Path, advice: str = "choose another place, or free some space"
         yield
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from error
-
-
-def printable(text: object) -> str:
-    """`text` with control characters, which terminals obey, written as escapes; line breaks stay."""
-    return "".join(
-        character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
-        for character in str(text)
-    )
 
 
 def parse_label_map(text: str | None) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from rich.table import Table
 
 from processing.errors_drkf import FileError, OptionError
 from processing.evaluation.rounding import rounded
+from processing.printable import printable, printable_json
 from processing.transcripts.segments import SegmentError, read_segments
 from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
 
 from .checkpoint import open_pipeline, require_checkpoint
-from .errors import printable, require_extra, require_file, writing
+from .errors import require_extra, require_file, writing
 from .progress import answering, count_pieces
 
 INTERRUPTED = 130
@@ -121,7 +121,7 @@ def run_predict(
     results = answer_requests(pipe, requests, **options)
     good = [result for result in results if "error" not in result]
     if as_json:
-        print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
+        print(printable_json(results[0] if len(results) == 1 else results))
     else:
         for result in results:
             if "error" in result:

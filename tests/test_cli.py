@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from drkf_cli.command import Verbs
 from processing.errors_drkf import OptionError
+from processing.printable import printable_json
 
 
 def drkf(*arguments: object) -> tuple[int, str, str]:
@@ -223,6 +224,14 @@ def test_file_names_do_not_control_the_terminal(checkpoint: Path, tmp_path: Path
         for files in ([tmp_path / name], [tmp_path / name, checkpoint / "clip.wav"]):
             _, out, err = drkf("predict", *files, "--model", checkpoint)
             assert not {"\x1b", "\x07"} & set(out + err)
+
+
+def test_printed_json_holds_every_character_and_none_that_a_terminal_obeys():
+    value = {"text": "ho\x1b[2J \x9b2J \u202e\ud800 é 日本 \U0001f600\n"}
+    written = printable_json(value)
+    assert json.loads(written) == value
+    assert all(character.isprintable() or character == "\n" for character in written)
+    assert "é 日本 \U0001f600" in written
 
 
 def test_the_version_is_that_of_the_package():

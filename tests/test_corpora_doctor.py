@@ -174,3 +174,17 @@ def test_prepare_takes_the_sound_out_of_videos(tmp_path):
     info = soundfile.info(read_manifest(manifest, progress=False).dataset["train"][0]["audio"])
     assert (info.samplerate, info.channels) == (16_000, 1)
     assert info.duration == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_strangers_wrote_into_a_corpus_does_not_control_the_terminal(tmp_path):
+    write_tone(tmp_path / "a.wav")
+    rows = [("a.wav", "hi", "jo\x1b[31my", "s\x9b5m"), ("b\x1b[2J.wav", "ho", "sad", "t")]
+    names = ("audio", "text", "label", "speaker")
+    table = write_table(tmp_path / "clips.csv", [dict(zip(names, row, strict=True)) for row in rows])
+    found = examine("manifest", table, progress=False)
+    console = rich.console.Console(file=io.StringIO(), width=200)
+    console.print(found)
+    shown = console.file.getvalue()
+    assert "jo\\x1b[31my" in shown
+    assert "b\\x1b[2J.wav" in shown
+    assert not {"\x1b", "\x9b"} & set(shown + found.to_json())

@@ -8,6 +8,7 @@ import typer
 
 from processing.corpora.column_options import HELP, parse_columns
 from processing.evaluation.rounding import rounded
+from processing.printable import printable, printable_json
 from processing.transcripts.timelines import PICTURES, check_output
 
 from ..checkpoint import (
@@ -20,7 +21,7 @@ from ..checkpoint import (
     starter_folder,
 )
 from ..command import CorpusOption, app
-from ..errors import parse_label_map, printable, require_extra, require_file, writing
+from ..errors import parse_label_map, require_extra, require_file, writing
 
 
 class Modality(StrEnum):
@@ -187,7 +188,6 @@ def show_attention(
     if output is not None:
         require_extra("matplotlib", "plots", "--output needs matplotlib")
         check_output(output, PICTURES)
-    import json
 
     from processing.explanation_drkf import explain
     from processing.figures.explanation import LIMIT, plot_explanation
@@ -200,7 +200,7 @@ def show_attention(
     if warning := explanation.answer.get("warning"):
         typer.echo(f"note: {printable(warning)}", err=True)
     if as_json:
-        typer.echo(json.dumps({"audio": str(audio), **explanation.to_dict()}, indent=2, ensure_ascii=False))
+        typer.echo(printable_json({"audio": str(audio), **explanation.to_dict()}))
     else:
         said = [word for word in explanation.words if not word.special]
         strongest = sorted(said, key=lambda word: -word.attention / word.tokens)[:3]

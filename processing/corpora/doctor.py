@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ..printable import printable, printable_json
 from .corpus import Survey
 from .leaks import Overlap, find_overlaps
 from .published import values_of
@@ -82,7 +82,7 @@ class Examination:
         }
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
+        return printable_json(self.to_dict())
 
     def __rich__(self) -> Group:
         verdict = Text("usable", "bold green") if self.usable else Text("not usable as it is", "bold red")
@@ -90,7 +90,7 @@ class Examination:
         figures = ", ".join(f"{name} {value:g}" for name, value in self.duration_statistics().items())
         parts: list[Any] = [Text.assemble((self.title, "bold"), ": ", verdict), *tables]
         parts += [Text(f"durations (s): {figures}"), *([self._overlap_table()] if self.overlaps else [])]
-        parts.append(Text(self.report.table()))
+        parts.append(Text(printable(self.report.table())))
         return Group(*parts)
 
     def _overlap_table(self) -> Table:
@@ -162,5 +162,5 @@ def _table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[st
     for position, column in enumerate(columns):
         table.add_column(column, justify="right" if position else "left")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
