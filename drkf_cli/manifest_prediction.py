@@ -53,8 +53,7 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
         FileError: the output cannot be written.
     """
     columns, entries = read_entries(job.manifest, job.columns)
-    if job.output.exists() and not job.shards.exists():
-        raise FileError(f"{job.output} exists; remove it, or name another --output")
+    _refuse_finished(job)
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=SLOWEST_PROCESS)
     pipe = open_pipeline(state.device)
     outcome = job.outcome(pipe)
@@ -66,10 +65,16 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
         if state.is_main_process:
             if cuts := unread_cuts(columns):
                 print(f"note: {', '.join(cuts)}: not read; start and end (seconds) cut the audio", file=sys.stderr)
+            _refuse_finished(job)  # another run may have ended while the model was loaded
             _open_shards(job, len(entries))
             held.enter_context(_alone(job))
         state.wait_for_everyone()
         _answer_shards(job, state, pipe, columns, entries)
+
+
+def _refuse_finished(job: Job) -> None:
+    if job.output.exists() and not job.shards.exists():
+        raise FileError(f"{job.output} exists; remove it, or name another --output")
 
 
 def _answer_shards(job: Job, state: PartialState, pipe: Any, columns: Sequence[str], entries: Sequence[Entry]) -> None:

@@ -15,6 +15,7 @@ from processing.collator import DRKFDataCollator
 from processing.corpora.doctor import examine
 from processing.corpora.prepare import prepare
 from processing.corpora.readers.manifest import read_manifest
+from processing.errors_drkf import FileError
 from processing.excerpt_drkf import Excerpt
 from processing.pipeline_drkf import MultimodalEmotionRecognitionPipeline
 from processing.waveform_drkf import AudioError
@@ -129,6 +130,18 @@ def test_predict_and_evaluate_answer_each_piece(folder, recording, pipe, tmp_pat
     assert len({round(answer["probability_calm"], 7) for answer in answers}) == 4
     _, predictions = evaluate(pipe, read_manifest(folder / "clips.csv", progress=False))
     np.testing.assert_allclose(predictions.probabilities[:, 0], [scores["calm"] for scores in expected], atol=1e-5)
+
+
+def test_an_output_that_another_run_finished_meanwhile_is_kept(folder, pipe):
+    output = folder / "o.csv"
+
+    def open_slowly(device):
+        output.write_text("answers")
+        return pipe
+
+    with pytest.raises(FileError, match=r"o\.csv exists"):
+        predict_manifest(Job(folder / "clips.csv", output, "tiny", 2, {}), open_slowly)
+    assert output.read_text() == "answers"
 
 
 def test_prepare_writes_the_pieces(folder, recording, tmp_path):
