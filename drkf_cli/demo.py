@@ -96,16 +96,22 @@ def _show_two_clips(console: Console, pipe: Any, checkpoint: Path, manifest: Pat
         f"{rounded(roc_auc_score([agrees[i] for i in plain], [scores[i] for i in plain]))}."
     )
     chosen = {
-        "consistent": next(clips[i] for i in plain if agrees[i]),
-        "contradictory": next(clips[i] for i in plain if not agrees[i]),
+        kind: clips[_median([i for i in plain if agrees[i] is truth], scores)]
+        for kind, truth in (("consistent", True), ("contradictory", False))
     }
     answers = pipe([{"audio": manifest.parent / clip["audio"], "text": clip["text"]} for clip in chosen.values()])
     titles = [
         f'{kind}\n"{clip["text"]}"\nvoice: {clip["voice_cue"]}\nwords: {clip["text_cue"]}\ntrue: {clip["label"]}'
         for kind, clip in chosen.items()
     ]
+    console.print("The clip with the middle score of either kind:")
     console.print(answers_table(answers, titles, pipe.label_names))
     return chosen["consistent"]
+
+
+def _median(positions: list[int], scores: list[float]) -> int:
+    """The clip in the middle of its kind."""
+    return sorted(positions, key=lambda i: scores[i])[len(positions) // 2]
 
 
 def _show_halves(console: Console, pipe: Any, audio: Path, row: dict[str, str]) -> None:
