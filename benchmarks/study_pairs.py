@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,7 @@ def disagreement(corpus: str) -> list[dict[str, Any]]:
     `on_voice` and `on_words` are unweighted accuracies by the label of either half, means over folds and seeds;
     `voice_dominates` is the share of these pairs with more attention on the voice.
     """
-    lines = []
-    for row in ROWS:
-        found = [_disagreement(folder) for folder in runs_of(corpus, row)]
-        if found:
-            lines.append({"corpus": corpus, "row": row, "runs": len(found), **_means(found)})
-    return lines
+    return _lines(corpus, _disagreement)
 
 
 def _disagreement(folder: Path) -> dict[str, float]:
@@ -51,12 +47,7 @@ def _disagreement(folder: Path) -> dict[str, float]:
 def separation(corpus: str) -> list[dict[str, Any]]:
     """A line a row: mean silhouette of the emotions of test clips, cosine distance, means over folds and seeds; of
     the fused vectors and of both halves (Figure 4)."""
-    lines = []
-    for row in ROWS:
-        found = [_separation(folder) for folder in runs_of(corpus, row)]
-        if found:
-            lines.append({"corpus": corpus, "row": row, "runs": len(found), **_means(found)})
-    return lines
+    return _lines(corpus, _separation)
 
 
 def _separation(folder: Path) -> dict[str, float]:
@@ -65,5 +56,12 @@ def _separation(folder: Path) -> dict[str, float]:
     return {name: float(silhouette_score(points, table.label, metric="cosine")) for name, points in vectors.items()}
 
 
-def _means(found: list[dict[str, float]]) -> dict[str, float]:
-    return {name: round(float(np.mean([each[name] for each in found])), 4) for name in found[0]}
+def _lines(corpus: str, of_run: Callable[[Path], dict[str, float]]) -> list[dict[str, Any]]:
+    """Means over the finished runs of each row."""
+    lines = []
+    for row in ROWS:
+        found = [of_run(folder) for folder in runs_of(corpus, row)]
+        if found:
+            means = {name: round(float(np.mean([each[name] for each in found])), 4) for name in found[0]}
+            lines.append({"corpus": corpus, "row": row, "runs": len(found), **means})
+    return lines

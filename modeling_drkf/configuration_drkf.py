@@ -24,7 +24,7 @@ SHARE_FIELDS = (
     *("adapter_dropout", "text_adapter_dropout", "augmentation_dropout", "fusion_dropout", "classifier_dropout"),
     *("label_smoothing", "modality_dropout"),
 )
-WEIGHT_FIELDS = (*("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight"),)
+WEIGHT_FIELDS = ("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight")
 
 
 @strict
@@ -104,15 +104,8 @@ class DRKFConfig(PreTrainedConfig):
 
     model_type = "drkf"
     keys_to_ignore_at_inference = [
-        *(
-            "loss_terms",
-            "consistency",
-            "pooler_output",
-            "speech_summary",
-            "text_summary",
-            "speech_logits",
-            "text_logits",
-        ),
+        *("loss_terms", "consistency", "pooler_output"),
+        *("speech_summary", "text_summary", "speech_logits", "text_logits"),
         *("speech_attention", "text_attention", "modality_shares", "hidden_states", "attentions"),
         *("speech_hidden_states", "speech_attentions", "text_hidden_states", "text_attentions"),
     ]

@@ -90,12 +90,32 @@ def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor
     return {modality: {name: value[0] for name, value in half.items()} for modality, half in halves.items()}
 
 
-class ModalityDropout(torch.utils.data.Dataset):
+class DrawnAnew(torch.utils.data.Dataset):
+    """Samples of which something is drawn anew for each epoch.
+
+    It is drawn from the seed, the epoch and the sample alone: a resumed run draws the same.
+
+    Args:
+        rows: the samples, which may be such a dataset themselves.
+    """
+
+    def __init__(self, rows: Any, seed: int):
+        self.rows, self.seed, self.epoch = rows, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The trainer tells at the start of each epoch."""
+        self.epoch = epoch
+        if hasattr(self.rows, "set_epoch"):
+            self.rows.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class ModalityDropout(DrawnAnew):
     """Blanks one modality of a sample with a given probability, never both.
 
     Each sample says in `speech_present` and `text_present` what is left: Eq. 19 leaves blanked halves out.
-
-    It is drawn anew for each epoch, from the seed, the epoch and the sample alone: a resumed run draws the same.
 
     Args:
         rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
@@ -113,17 +133,8 @@ class ModalityDropout(torch.utils.data.Dataset):
         text_share: float = 0.5,
         worded: Sequence[bool] | None = None,
     ):
-        self.rows, self.blanks, self.probability, self.seed = rows, blanks, probability, seed
-        self.text_share, self.worded, self.epoch = text_share, worded, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The trainer tells at the start of each epoch."""
-        self.epoch = epoch
-        if hasattr(self.rows, "set_epoch"):
-            self.rows.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.rows)
+        super().__init__(rows, seed)
+        self.blanks, self.probability, self.text_share, self.worded = blanks, probability, text_share, worded
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         drawn = np.random.default_rng((self.seed, self.epoch, index)).random()
@@ -145,10 +156,8 @@ def with_text_of(sample: Mapping[str, Any], other: Mapping[str, Any]) -> dict[st
     return {**sample, **{name: other[name] for name in TEXT_HALF if name in other}}
 
 
-class RedrawnTexts(torch.utils.data.Dataset):
+class RedrawnTexts(DrawnAnew):
     """Gives each clip the text of a sample of the same label, for corpora whose pairs are constructed.
-
-    It is drawn anew for each epoch, from the seed, the epoch and the sample alone.
 
     Args:
         rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
@@ -156,19 +165,10 @@ class RedrawnTexts(torch.utils.data.Dataset):
     """
 
     def __init__(self, rows: Any, labels: np.ndarray, seed: int = 0):
-        self.rows, self.seed, self.epoch = rows, seed, 0
+        super().__init__(rows, seed)
         _, kinds = np.unique(labels.reshape(len(labels), -1), axis=0, return_inverse=True)
         self.kinds = kinds.reshape(-1)
         self.alike = [np.flatnonzero(self.kinds == kind) for kind in range(self.kinds.max() + 1)]
-
-    def set_epoch(self, epoch: int) -> None:
-        """The trainer tells at the start of each epoch."""
-        self.epoch = epoch
-        if hasattr(self.rows, "set_epoch"):
-            self.rows.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         alike = self.alike[self.kinds[index]]

@@ -20,7 +20,7 @@ from ..modeling_drkf import DRKFForEmotionClassification
 from ..orl_modality_encoding import ModalityEncoding
 from ..orl_speech_statistics import speaker_statistics, usual_statistics
 from .cross_validation import fingerprint
-from .datasets import Inputs, blank_rows, pad_features
+from .datasets import DrawnAnew, Inputs, blank_rows, pad_features
 
 BATCH_SIZE = 16
 HALF_PRECISION = List(Value("float16"))
@@ -155,7 +155,7 @@ def measure_usual(encoding: ModalityEncoding, training: EncoderStates) -> None:
     encoding.text_standardization.usual.copy_(usual_statistics(training.tokens()))  # type: ignore[union-attr, operator]
 
 
-class SpeakerStatistics(torch.utils.data.Dataset):
+class SpeakerStatistics(DrawnAnew):
     """Says of samples what is usual for their speaker, by the speaker's other clips in the same part; without any,
     and for the rest of the samples, what is usual in training.
 
@@ -165,20 +165,14 @@ class SpeakerStatistics(torch.utils.data.Dataset):
     """
 
     def __init__(self, rows: EncoderStates, usual: Tensor, share: float = 1.0, seed: int = 0):
-        self.rows, self.usual, self.share, self.seed, self.epoch = rows, usual.clone(), share, seed, 0
+        super().__init__(rows, seed)
+        self.usual, self.share = usual.clone(), share
         speakers, clips = rows.rows["speaker"][:], rows.statistics()
         self.known: list[Tensor] = []
         for index, speaker in enumerate(speakers):
             others = [other for other, name in enumerate(speakers) if name == speaker and other != index]
             known = speaker is not None and others
             self.known.append(speaker_statistics(clips[others], self.usual) if known else self.usual)
-
-    def set_epoch(self, epoch: int) -> None:
-        """The trainer tells at the start of each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         drawn = np.random.default_rng((self.seed, self.epoch, index, 1)).random() < self.share
