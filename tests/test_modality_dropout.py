@@ -90,6 +90,18 @@ def test_texts_are_redrawn_among_clips_of_the_same_label():
     assert by_set[0]["text"] in ("0", "2")
 
 
+def test_words_are_redrawn_from_rows_that_have_some():
+    rows = [{"audio": index, "text": text} for index, text in enumerate(["", "a", "b", "", ""])]
+    worded = [bool(row["text"]) for row in rows]
+    drawn = RedrawnTexts(rows, np.array([0, 0, 0, 0, 1]), seed=0, worded=worded)
+    dropout = ModalityDropout(drawn, {"speech": {"audio": "silence"}, "text": {"text": ""}}, 0.0, worded=drawn.worded)
+    heard = set()
+    for epoch in range(20):
+        dropout.set_epoch(epoch)
+        heard |= {(index, dropout[index]["text"], bool(dropout[index]["text_present"])) for index in range(5)}
+    assert heard == {(index, text, True) for index in range(4) for text in "ab"} | {(4, "", False)}
+
+
 @pytest.mark.parametrize("missing", ["speech", "text"])
 def test_blank_features_are_what_the_collator_makes_of_blank_rows(corpus: Path, missing: str):
     processor = AutoProcessor.from_pretrained(corpus / "plain")

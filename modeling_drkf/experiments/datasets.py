@@ -157,23 +157,31 @@ def with_text_of(sample: Mapping[str, Any], other: Mapping[str, Any]) -> dict[st
 
 
 class RedrawnTexts(DrawnAnew):
-    """Gives each clip the text of a sample of the same label, for corpora whose pairs are constructed.
+    """Gives each clip the words of a sample of the same label, for corpora whose pairs are constructed.
 
     Args:
         rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
         labels: class ids (samples,), or label sets (samples, classes).
+        worded: whether each row has words to give; all have if not given.
+
+    Attributes:
+        worded: whether each sample gets words; where no sample of its label has any, it gets none.
     """
 
-    def __init__(self, rows: Any, labels: np.ndarray, seed: int = 0):
+    def __init__(self, rows: Any, labels: np.ndarray, seed: int = 0, worded: Sequence[bool] | None = None):
         super().__init__(rows, seed)
         _, kinds = np.unique(labels.reshape(len(labels), -1), axis=0, return_inverse=True)
         self.kinds = kinds.reshape(-1)
-        self.alike = [np.flatnonzero(self.kinds == kind) for kind in range(self.kinds.max() + 1)]
+        gives = np.ones(len(self.kinds), bool) if worded is None else np.asarray(worded)
+        self.givers = [np.flatnonzero((self.kinds == kind) & gives) for kind in range(self.kinds.max() + 1)]
+        self.worded = [len(self.givers[kind]) > 0 for kind in self.kinds]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        alike = self.alike[self.kinds[index]]
-        drawn = np.random.default_rng((self.seed, self.epoch, index, 2)).integers(len(alike))
-        return with_text_of(self.rows[index], self.rows[int(alike[drawn])])
+        if not self.worded[index]:
+            return self.rows[index]
+        givers = self.givers[self.kinds[index]]
+        drawn = np.random.default_rng((self.seed, self.epoch, index, 2)).integers(len(givers))
+        return with_text_of(self.rows[index], self.rows[int(givers[drawn])])
 
 
 class SingleModalityCollator:

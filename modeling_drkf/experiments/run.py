@@ -190,11 +190,12 @@ class Run:
         seed, dataset = self.training_arguments.seed, self.inputs.parts["train"]
         if self.model_arguments.speaker_statistics:
             dataset = self._told_speakers("train", self.model_arguments.speaker_statistics)
+        worded = [bool(text) for text in self.parts["train"]["text"]]
         if self.data_arguments.redraw_texts:
-            dataset = RedrawnTexts(dataset, self._labels("train"), seed)
+            dataset = RedrawnTexts(dataset, self._labels("train"), seed, worded)
+            worded = dataset.worded
         if dropout := self.model.config.modality_dropout:
             share = self.model_arguments.dropped_text_share
-            worded = None if self.data_arguments.redraw_texts else [bool(t) for t in self.parts["train"]["text"]]
             dataset = ModalityDropout(dataset, self.inputs.blanks, dropout, seed, share, worded)
         return dataset
 
