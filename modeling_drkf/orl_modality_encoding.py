@@ -253,8 +253,8 @@ class ModalityEncoding(nn.Module):
 
 
 def _width(encoder_config: PreTrainedConfig) -> int:
-    has_own_adapter = getattr(encoder_config, "add_adapter", False)
-    return encoder_config.output_hidden_size if has_own_adapter else encoder_config.hidden_size
+    widens = getattr(encoder_config, "add_adapter", False) or getattr(encoder_config, "output_layers", 1) > 1
+    return encoder_config.output_hidden_size if widens else encoder_config.hidden_size
 
 
 def _adapter(width: int, hidden_size: int) -> nn.Module:

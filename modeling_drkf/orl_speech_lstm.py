@@ -9,7 +9,10 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.audio_utils import mel_filter_bank
 from transformers.modeling_outputs import BaseModelOutput
 
-POSITIVE_FIELDS = ("sampling_rate", "num_mel_bins", "window_size", "hop_size", "hidden_size", "num_hidden_layers")
+POSITIVE_FIELDS = (
+    *("sampling_rate", "num_mel_bins", "window_size", "hop_size"),
+    *("hidden_size", "num_hidden_layers", "output_layers"),
+)
 SILENCE = 1e-12  # added to the mean square of a clip that its volume is divided by
 
 
@@ -25,9 +28,10 @@ class SpeechLSTMConfig(PreTrainedConfig):
         window_size, hop_size: of the spectrogram, in samples.
         volume: root mean square that every clip is scaled to, dBFS.
         hidden_size, num_hidden_layers: width and number of the LSTM's layers.
+        output_layers: so many of the last layers' states, side by side, are the encoder's output.
 
     Raises:
-        ValueError: a size is below 1.
+        ValueError: a size is below 1, or more layers are read than there are.
     """
 
     model_type = "speech-lstm"
@@ -39,12 +43,20 @@ class SpeechLSTMConfig(PreTrainedConfig):
     volume: float | int = -30.0
     hidden_size: int = 256
     num_hidden_layers: int = 2
+    output_layers: int = 1
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         for name in POSITIVE_FIELDS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.output_layers > self.num_hidden_layers:
+            raise ValueError(f"output_layers is {self.output_layers}, there are {self.num_hidden_layers} layers")
+
+    @property
+    def output_hidden_size(self) -> int:
+        """Width of `last_hidden_state`."""
+        return self.output_layers * self.hidden_size
 
 
 class MelEnergies(nn.Module):
@@ -117,7 +129,7 @@ class SpeechLSTMModel(PreTrainedModel):
             attention_mask: 1 where valid, padded on the right, (batch, samples); all, if not given.
             output_hidden_states: also return each layer's states.
 
-        Returns: `last_hidden_state`, (batch, 1 + samples // hop, hidden_size).
+        Returns: `last_hidden_state`, (batch, 1 + samples // hop, output_hidden_size).
         """
         mask = torch.ones_like(input_values) if attention_mask is None else attention_mask.to(input_values.dtype)
         hidden = self.mel_energies(input_values * mask, mask)
@@ -125,6 +137,7 @@ class SpeechLSTMModel(PreTrainedModel):
         for layer in self.layers:
             hidden = layer(hidden)[0]
             states.append(hidden)
+        hidden = torch.cat(states[-self.config.output_layers :], dim=-1)
         return BaseModelOutput(hidden, tuple(states) if output_hidden_states else None)
 
     def _get_feat_extract_output_lengths(self, samples: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def test_a_clip_sounds_alike_at_every_volume():
 @pytest.mark.parametrize("kept", [1, 2, 3])
 def test_converted_layers_give_what_the_original_network_gives(tmp_path, kept):
     network = original(tmp_path / "pretrained.pt")
-    convert(tmp_path / "pretrained.pt", tmp_path / "encoder", kept)
+    convert(tmp_path / "pretrained.pt", tmp_path / "encoder", kept, output_layers=1)
     encoder = AutoModel.from_pretrained(tmp_path / "encoder")
     short = nn.LSTM(40, 256, kept, batch_first=True)
     short.load_state_dict({name: value for name, value in network.state_dict().items() if int(name[-1]) < kept})
@@ -74,12 +74,26 @@ def test_converted_layers_give_what_the_original_network_gives(tmp_path, kept):
     torch.testing.assert_close(layers[-1], expected, atol=1e-5, rtol=0)
 
 
+def test_the_last_layers_are_read_side_by_side(tmp_path):
+    original(tmp_path / "pretrained.pt", bins=8, width=4)
+    wave = waveform(8000)[None]
+    for output_layers in (None, 2):
+        encoder = convert(tmp_path / "pretrained.pt", tmp_path / "encoder", 3, output_layers).eval()
+        with torch.no_grad():
+            output = encoder(wave, output_hidden_states=True)
+        read = output.hidden_states[-(output_layers or 3) :]
+        torch.testing.assert_close(output.last_hidden_state, torch.cat(read, dim=-1), atol=0, rtol=0)
+        assert encoder.config.output_hidden_size == 4 * len(read)
+    with pytest.raises(ValueError, match="output_layers is 4, there are 2 layers"):
+        SpeechLSTMConfig(num_hidden_layers=2, output_layers=4)
+
+
 def test_the_wheel_is_read_as_it_is_and_other_files_are_refused(tmp_path, capsys):
     original(tmp_path / "pretrained.pt", bins=8, width=4)
     with zipfile.ZipFile(tmp_path / "package.whl", "w") as wheel:
         wheel.write(tmp_path / "pretrained.pt", "resemblyzer/pretrained.pt")
     assert main([str(tmp_path / "package.whl"), str(tmp_path / "encoder")]) == 0
-    assert "2 layers" in capsys.readouterr().out
+    assert "3 layers" in capsys.readouterr().out
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "encoder")
     assert (extractor.sampling_rate, extractor.do_normalize, extractor.return_attention_mask) == (16_000, False, True)
     (tmp_path / "text.pt").write_text("no weights")
@@ -122,7 +136,7 @@ def test_a_saved_model_makes_its_filters_anew(tmp_path):
 def test_a_checkpoint_loads_by_its_own_code_in_a_fresh_process(tmp_path):
     torch.manual_seed(0)
     config = DRKFConfig(
-        audio_config=SpeechLSTMConfig(**SMALL).to_dict(),
+        audio_config=SpeechLSTMConfig(**SMALL, output_layers=2).to_dict(),
         text_config=encoder_config(TEXT_ENCODERS["bert"]).to_dict(),
         hidden_size=16, projection_size=8, num_fusion_layers=1, num_fusion_heads=2, augmentation_sizes=[4],
         speech_pooling=4, speech_statistics=True, standardize_states=True, num_labels=3,

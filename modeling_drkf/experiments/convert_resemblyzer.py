@@ -3,8 +3,8 @@
     pip download --no-deps Resemblyzer==0.1.4
     python -m modeling_drkf.experiments.convert_resemblyzer Resemblyzer-0.1.4-py3-none-any.whl encoders/speech
 
-Two of its three layers are kept unless `--layers` says otherwise: the last one serves speakers alone. Nothing of the
-package is imported, and no code of the file is run.
+All three layers are kept and read side by side, unless options say otherwise. Nothing of the package is imported, and
+no code of the file is run.
 """
 
 import argparse
@@ -27,11 +27,14 @@ WEIGHTS_IN_WHEEL = "resemblyzer/pretrained.pt"
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def convert(source: str | Path, folder: str | Path, num_hidden_layers: int = 2) -> SpeechLSTMModel:
+def convert(
+    source: str | Path, folder: str | Path, num_hidden_layers: int = 3, output_layers: int | None = None
+) -> SpeechLSTMModel:
     """Writes model and feature extractor.
 
     Args:
         source: the wheel, or the `pretrained.pt` in it. num_hidden_layers: so many layers from the first are kept.
+        output_layers: so many of them, from the last, are read; all, if not given.
 
     Raises:
         FileError: the file is not what it should be.
@@ -42,7 +45,12 @@ def convert(source: str | Path, folder: str | Path, num_hidden_layers: int = 2) 
         raise FileError(f"{source} has {layers} LSTM layers, {num_hidden_layers} were requested")
     hidden, bins = weights["lstm.weight_ih_l0"].shape
     model = SpeechLSTMModel(
-        SpeechLSTMConfig(num_mel_bins=bins, hidden_size=hidden // 4, num_hidden_layers=num_hidden_layers)
+        SpeechLSTMConfig(
+            num_mel_bins=bins,
+            hidden_size=hidden // 4,
+            num_hidden_layers=num_hidden_layers,
+            output_layers=output_layers or num_hidden_layers,
+        )
     )
     model.load_state_dict(
         {
@@ -76,10 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="Resemblyzer's wheel, or the pretrained.pt in it")
     parser.add_argument("folder", help="where to write model and feature extractor")
-    parser.add_argument("--layers", type=int, default=2, help="so many layers from the first are kept (default: 2)")
+    parser.add_argument("--layers", type=int, default=3, help="so many layers from the first are kept (default: 3)")
+    parser.add_argument("--output-layers", type=int, help="so many of these, from the last, are read (default: all)")
     options = parser.parse_args(arguments)
     try:
-        model = convert(options.source, options.folder, options.layers)
+        model = convert(options.source, options.folder, options.layers, options.output_layers)
     except FileError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
