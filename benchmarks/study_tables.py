@@ -22,15 +22,14 @@ from benchmarks.study_pairs import disagreement, separation
 RESAMPLES = 2000
 YARDSTICKS = ("words", "voice", "late", "voice_by_speaker", "late_by_speaker")
 DIFFERENCES = (
-    *(("row6", other) for other in ("row1", "speech", "text", "late")),
-    *(("row6_by_speaker", other) for other in ("row1_by_speaker", "speech_by_speaker", "late_by_speaker")),
-    *((row, other) for row in ("row1", "starter") for other in ("speech", "text", "voice", "late")),
+    *((row, other) for row in ("row6", "row1", "starter") for other in ("speech", "text", "halves", "voice", "late")),
     *(
         (f"{row}_by_speaker", f"{other}_by_speaker")
-        for row in ("row1", "starter")
-        for other in ("speech", "voice", "late")
+        for row in ("row6", "row1", "starter")
+        for other in ("speech", "halves", "voice", "late")
     ),
-    ("starter", "row1"),
+    *((row, "row1") for row in ("row2", "row3", "row4", "row5", "row6", "starter")),
+    ("row6_by_speaker", "row1_by_speaker"),
 )
 
 
@@ -79,24 +78,28 @@ class Table:
         self.runs: dict[str, int] = {}
         self.by_seed: dict[str, list[np.ndarray]] = {}
         self.facts: pandas.DataFrame | None = None
-        for row in ROWS:
-            for suffix in ("", "_by_speaker"):
-                seeds = self._seeds(FOLDER / "runs" / corpus / row, f"test{suffix}_predictions.csv")
+        for suffix in ("", "_by_speaker"):
+            scored = {row: self._scored(row, corpus, f"test{suffix}_predictions.csv") for row in ROWS}
+            both = scored["speech"].keys() & scored["text"].keys()
+            scored["halves"] = {seed: late_fusion(scored["speech"][seed], scored["text"][seed]) for seed in both}
+            for row, seeds in scored.items():
                 if seeds:
-                    self.by_seed[row + suffix], self.runs[row + suffix] = seeds, len(seeds)
-                    self.right[row + suffix] = np.mean(seeds, axis=0)
+                    name = row + suffix
+                    self.by_seed[name] = [self._right(table) for table in seeds.values()]
+                    self.runs[name], self.right[name] = len(seeds), np.mean(self.by_seed[name], axis=0)
         for name in YARDSTICKS:
             path = FOLDER / "yardsticks" / corpus / f"{name}.csv"
             if path.exists():
                 self.right[name], self.runs[name] = self._right(pandas.read_csv(path)), 1
         self.weights = self._weights()
 
-    def _seeds(self, folder: Path, name: str) -> list[np.ndarray]:
+    def _scored(self, row: str, corpus: str, name: str) -> dict[str, pandas.DataFrame]:
+        """The predictions of each seed that has all folds."""
         found: dict[str, list[pandas.DataFrame]] = {}
-        for path in sorted(folder.glob(f"*/{name}")):
+        for path in sorted((FOLDER / "runs" / corpus / row).glob(f"*/{name}")):
             found.setdefault(path.parent.name.rpartition("-seed")[2], []).append(pandas.read_csv(path))
-        expected = len(json.loads((FOLDER / "folds" / f"{folder.parent.name}.json").read_text())["folds"])
-        return [self._right(pandas.concat(tables)) for tables in found.values() if len(tables) == expected]
+        expected = len(json.loads((FOLDER / "folds" / f"{corpus}.json").read_text())["folds"])
+        return {seed: pandas.concat(tables) for seed, tables in found.items() if len(tables) == expected}
 
     def _right(self, table: pandas.DataFrame) -> np.ndarray:
         table = table.set_index("utterance_id").sort_index()
@@ -154,6 +157,15 @@ class Table:
             "low": round(float(low), 4),
             "high": round(float(high), 4),
         }
+
+
+def late_fusion(voice: pandas.DataFrame, words: pandas.DataFrame) -> pandas.DataFrame:
+    """The predictions of both halves: the emotion with the greatest product of their probabilities."""
+    words = words.set_index("utterance_id").loc[list(voice.utterance_id)]
+    voice = voice.set_index("utterance_id")
+    columns = [name for name in voice.columns if name.startswith("probability_")]
+    product = np.log(voice[columns]) + np.log(words[columns])
+    return voice.assign(prediction=product.idxmax(axis=1).str.removeprefix("probability_")).reset_index()
 
 
 def speaker_of(utterance_id: str) -> str:

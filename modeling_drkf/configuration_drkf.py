@@ -21,7 +21,7 @@ POSITIVE_FIELDS = (
     "speech_pooling",
 )
 SHARE_FIELDS = (
-    *("adapter_dropout", "text_adapter_dropout", "augmentation_dropout", "fusion_dropout", "classifier_dropout"),
+    *("adapter_dropout", "augmentation_dropout", "fusion_dropout", "classifier_dropout"),
     *("label_smoothing", "modality_dropout"),
 )
 WEIGHT_FIELDS = ("reconstruction_weight", "contrastive_weight", "classification_weight", "discrimination_weight")
@@ -42,7 +42,6 @@ class DRKFConfig(PreTrainedConfig):
         hidden_size (`int`, defaults to 1024): width d to which both encoders are adapted.
         projection_size (`int`, defaults to 1024): width of g's output (Eq. 13).
         adapter_dropout (`float`, defaults to 0.0): dropout of what the adapters read.
-        text_adapter_dropout (`float`, *optional*): dropout of what the text's adapter reads, where it differs.
         speech_pooling (`int`, defaults to 1):
             So many frames of the speech encoder are averaged to one before the fusion.
         speech_statistics (`bool`, defaults to `False`):
@@ -119,7 +118,6 @@ class DRKFConfig(PreTrainedConfig):
     hidden_size: int = 1024
     projection_size: int = 1024
     adapter_dropout: float | int = 0.0
-    text_adapter_dropout: float | int | None = None
     speech_pooling: int = 1
     speech_statistics: bool = False
     standardize_states: bool = False

@@ -116,9 +116,7 @@ class ModalityEncoding(nn.Module):
         self.pooling = config.speech_pooling
         self.speech_adapter = _adapter(speech_width, config.hidden_size)
         self.text_adapter = _adapter(text_width, config.hidden_size)
-        of_text = config.text_adapter_dropout
-        self.speech_dropout = nn.Dropout(config.adapter_dropout)
-        self.text_dropout = nn.Dropout(config.adapter_dropout if of_text is None else of_text)
+        self.dropout = nn.Dropout(config.adapter_dropout)
         self.statistics_adapter = self.speech_standardization = self.text_standardization = None
         if config.speech_statistics:
             self.statistics_adapter = nn.Linear(STATISTICS * speech_width, config.hidden_size)
@@ -177,13 +175,13 @@ class ModalityEncoding(nn.Module):
         if self.speech_standardization is not None:
             frames = self.speech_standardization.frames(frames, usual)
             statistics = None if statistics is None else self.speech_standardization(statistics, usual)
-        speech = self.speech_adapter(self.speech_dropout(frames))  # (batch, frames, d)
+        speech = self.speech_adapter(self.dropout(frames))  # (batch, frames, d)
         summary = masked_mean(speech, mask)
         if self.statistics_adapter is not None:
             if statistics is None:
                 raise ValueError("speech_states of this model need speech_statistics beside them")
             there = mask.any(1, keepdim=True)
-            summary = self.statistics_adapter(self.speech_dropout(statistics.flatten(1))) * there.to(speech.dtype)
+            summary = self.statistics_adapter(self.dropout(statistics.flatten(1))) * there.to(speech.dtype)
             speech = torch.cat([summary.unsqueeze(1), speech], dim=1)
             mask = torch.cat([there, mask], dim=1)
         return Modality(speech, mask, summary, *recorded)
@@ -192,7 +190,7 @@ class ModalityEncoding(nn.Module):
         tokens, mask, *recorded = states
         if self.text_standardization is not None:
             tokens = self.text_standardization(tokens)
-        text = self.text_adapter(self.text_dropout(tokens))  # (batch, tokens, d)
+        text = self.text_adapter(self.dropout(tokens))  # (batch, tokens, d)
         return Modality(text, mask, text[:, 0] * mask[:, :1].to(text.dtype), *recorded)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
