@@ -285,6 +285,8 @@ def test_licences_combine():
     }
     assert strictest(["apache-2.0", "mit", None]) is None
     assert strictest(["apache-2.0", "mit"]) == "apache-2.0"
+    assert strictest(["apache-2.0", "cc-by-nc-4.0", "mit"]) == "cc-by-nc-4.0"
+    assert strictest(["cc-by-sa-4.0", "cc-by-nc-4.0", None]) == "other"
     assert encoder_licence("bert (trained from scratch)") == "apache-2.0"
     assert encoder_licence("some/encoder") is None
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from helpers.corpora import make_iemocap, make_m3ed, make_meld, own_cache  # noqa: F401
 from helpers.tones import write_recipe, write_tones
+from huggingface_hub import ModelCard
+from typer.testing import CliRunner
 
+from drkf_cli import app
 from processing.corpora.partition import find_fold, folds_of, parts_of
 from processing.corpora.protocols import ProtocolError
 from processing.corpora.registry import read_corpus
@@ -35,6 +38,33 @@ def test_a_corpus_trains_and_is_scored(tmp_path: Path, own_cache: Path, name: st
     expected = "micro_f1" if name == "m3ed" else "unweighted_accuracy"
     assert (record["selection"], record["selection_metric"]) == ("validation", expected)
     assert 0 <= record["test"][expected] <= 1
+
+
+OWN = """\
+title: My tones
+licence: CC BY-NC 4.0
+license: cc-by-nc-4.0
+language: pl
+traps: [Nobody speaks.]
+clips: '(?P<speaker>[a-z]+)_(?P<label>calm|tense)_(?P<take>[0-9])'
+text: It is {label}.
+id: '{speaker}-{label}-{take}'
+"""
+
+
+def test_what_a_declaration_tells_stands_on_the_cards(tmp_path: Path):
+    write_tones(tmp_path)
+    (tmp_path / "mine.yaml").write_text(OWN)
+    recipe, out = write_recipe(tmp_path, num_train_epochs=1, pictures=False), tmp_path / "out"
+    command = [str(recipe), "--corpus", str(tmp_path / "mine.yaml"), "--data_dir", str(tmp_path)]
+    assert main([*command, "--output_dir", str(out)]) == 0
+    card = ModelCard.load(out / "README.md")
+    assert (card.data.license, card.data.language) == ("cc-by-nc-4.0", "pl")
+    for said in ("# DRKF on My tones\n", "\n- My tones\n- Nobody speaks.\n", "| corpus | My tones | CC BY-NC 4.0 |"):
+        assert said in card.text
+    done = CliRunner().invoke(app, ["results", str(out), "--output-dir", str(tmp_path / "merged")])
+    assert done.exit_code == 0, done.output
+    assert "# DRKF on My tones: cross-validation" in (tmp_path / "merged" / "README.md").read_text()
 
 
 def test_the_validation_part_comes_from_the_training_sessions(tmp_path: Path, own_cache: Path):  # noqa: F811

@@ -14,7 +14,7 @@ from processing.corpora.corpus import Corpus
 from processing.corpora.facts import corpus_name
 from processing.corpora.partition import find_fold, folds_of, parts_of, resolve_protocol
 from processing.corpora.protocols import Fold, ProtocolError, save_folds
-from processing.corpora.registry import read_corpus
+from processing.corpora.registry import is_declaration, read_corpus
 from processing.errors_drkf import OptionError
 from processing.evaluation.metrics import scalar_names
 from processing.suggestions import did_you_mean
@@ -274,6 +274,7 @@ class Run:
         data, training = self.data_arguments, self.training_arguments
         return {
             "corpus": self.corpus_name,
+            "corpus_facts": self.corpus.facts if is_declaration(data.corpus) else {},
             "modality": self.model_arguments.modality,
             "label_names": self.corpus.label_names,
             "protocol": "fold_file" if data.fold_file else resolve_protocol(self.corpus, data.protocol),

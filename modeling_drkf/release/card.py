@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import Trainer
 
-from processing.corpora.facts import CARDS, corpus_facts
+from processing.corpora.facts import CARDS, recorded_facts
 from processing.evaluation.metrics import FORMULAS
 from processing.evaluation.rounding import rounded
 
@@ -56,7 +56,7 @@ def model_card(
         encoders: what the speech and the text encoder were made from, under `audio` and `text`.
     """
     config: DRKFConfig = trainer.accelerator.unwrap_model(trainer.model).config  # type: ignore[assignment]
-    args, facts = trainer.args, corpus_facts(record["corpus"])
+    args, facts = trainer.args, recorded_facts(record)
     title = f"DRKF on {facts.get('title', record['corpus'])}"
     scalars = [name for name in FORMULAS if any(name in metrics for metrics in splits.values())]
     licences = {kind: encoder_licence(encoders[kind]) for kind in ("audio", "text")}
@@ -125,7 +125,7 @@ def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Se
             [{fold, seed, folder, metric: value, ...}].
         folder: where the run folders `<fold>-seed<seed>` lie; those that exist are linked. pictures: files in it.
     """
-    facts = corpus_facts(results["corpus"])
+    facts = recorded_facts(results)
     paper: Mapping[str, float] = facts.get("paper", {})
     names = [name for name in FORMULAS if name in results["metrics"]]
     rows = [["", "mean ± std", "95 % interval", *(["paper"] if paper else [])]]
@@ -235,7 +235,8 @@ def _data(corpus: str, facts: Mapping[str, Any], excluded: Mapping[str, int]) ->
     lines = [f"{rule.replace('_', ' ')}: {number} utterances left out" for rule, number in excluded.items()]
     if not facts:
         return _list([f"`{corpus}`, a corpus of the trainer's own; whoever publishes this card describes it", *lines])
-    return _list([f"{facts['title']}: {facts['source']}", facts["speakers"], *facts["traps"], *lines])
+    told = [": ".join(filter(None, [facts["title"], facts.get("source")])), *filter(None, [facts.get("speakers")])]
+    return _list([*told, *facts.get("traps", []), *lines])
 
 
 def _licences(encoders: Mapping[str, str], licences: Mapping[str, Any], corpus: str, facts: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ ENCODERS = {
 }
 FROM_SCRATCH = "trained from scratch"
 RESTRICTING = ("cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0", "other", "odbl")
+PERMISSIVE = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "bsd-2-clause", "bsd-3-clause", "unlicense")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -60,9 +61,12 @@ def _licence_on_the_hub(name: str) -> str | None:
 
 def strictest(licences: Iterable[str | None]) -> str | None:
     """What the metadata may state for weights made from parts with these licences: one that restricts them, even
-    beside parts whose licence is not known; None if none does and some are not known."""
+    beside parts whose licence is not known, and "other" for several such; None if none does and some are not known."""
     parts = list(licences)
     for name in RESTRICTING:
         if name in parts:
             return name
+    others = {name for name in parts if name is not None and name not in PERMISSIVE}
+    if others:
+        return others.pop() if len(others) == 1 else "other"
     return None if None in parts else CODE_LICENCE.lower()

@@ -33,7 +33,7 @@ class Corpus:
     where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), `start` and `end`
     (seconds) where clips are parts of recordings, and the extra columns that were requested. What the source does not
     state is None. `sounds` has, for each clip whose sound occurs more than once, what these have in common.
-    `protocol` is what the corpus declares "auto" to stand for.
+    `protocol` is what the corpus declares "auto" to stand for, `facts` what it tells of itself.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Corpus:
     report: Report
     sounds: dict[str, str] = field(default_factory=dict)
     protocol: str = "auto"
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -110,7 +111,7 @@ class Survey:
         occurrences = Counter(sounds.values())
         repeated = {name: sound for name, sound in sounds.items() if sound and occurrences[sound] > 1}
         dataset = DatasetDict({split: self._dataset(rows) for split, rows in by_split.items()})
-        found = (self.label_names, self.problem_type, self.report, repeated, self.spec.protocol)
+        found = (self.label_names, self.problem_type, self.report, repeated, self.spec.protocol, self.spec.facts)
         return Corpus(self.spec.name, dataset, *found)
 
     def _dataset(self, rows: Sequence[Utterance]) -> Dataset:

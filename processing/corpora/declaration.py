@@ -19,7 +19,7 @@ import yaml
 
 from ..errors_drkf import OptionError
 from ..suggestions import did_you_mean
-from .declaration_keys import COUNTED, FIELDS, KNOWN, PROTOCOLS, TABLE_KEYS
+from .declaration_keys import COUNTED, FACTS, FIELDS, KNOWN, PROTOCOLS, TABLE_KEYS
 from .utterance import CorpusSpec
 
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -81,12 +81,11 @@ def load_declaration(path: str | Path, name: str | None = None) -> CorpusSpec:
     check = _Check(found if isinstance(found, dict) else {})
     declaration, labels, left_out = check.declaration(), *check.labels()
     published, source = check.published()
+    facts = check.facts()
     if not isinstance(found, dict):
         check.errors.insert(0, "a mapping of keys is expected")
     if check.errors:
         raise OptionError(f"corpus {path}: {'; '.join(check.errors)}")
-    facts = {key: found[key] for key in ("language", "licence", "license", "download", "citation", "speakers", "traps")
-             if key in found}  # fmt: skip
     return CorpusSpec(
         name=name or path.stem,
         title=found["title"],
@@ -112,6 +111,14 @@ class _Check:
             self.errors.append("title is missing")
         if found.get("protocol", "auto") not in PROTOCOLS:
             self.errors.append(f"protocol is {found['protocol']!r}; it must be one of {', '.join(PROTOCOLS)}")
+
+    def facts(self) -> dict[str, Any]:
+        """What the model card of a training tells of the corpus; `source` is whom to cite."""
+        known = {key: self.found[key] for key in FACTS if key in self.found}
+        for key, value in known.items():
+            if not isinstance(value, list if key == "traps" else str):
+                self.errors.append(f"{key} must be {'a list' if key == 'traps' else 'text'}")
+        return {"source" if key == "citation" else key: value for key, value in known.items()}
 
     def declaration(self) -> Declaration:
         found = self.found

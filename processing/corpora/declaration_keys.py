@@ -32,6 +32,7 @@ KEYS = {
     "unknown": "field -> regular expression of its written value that states nothing",
     "published": "class, split, session, speaker or total -> number of utterances, and their source",
 }
+FACTS = ("title", "language", "licence", "license", "download", "citation", "speakers", "traps")
 KNOWN = (*KEYS, *FIELDS)
 TABLE_KEYS = {
     "files": "a regular expression for the end of the files' paths; its named groups are fields",

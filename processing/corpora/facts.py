@@ -1,6 +1,7 @@
 """What is known about a corpus, out of its card in `model_cards/`, and what to call one that has none."""
 
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,13 @@ def corpus_facts(corpus: str) -> dict[str, Any]:
 def _declared_facts(corpus: str) -> dict[str, Any]:
     from .registry import CORPORA  # reads every declaration
 
-    spec = CORPORA.get(corpus)
-    return {"title": spec.title, "source": spec.facts.get("citation"), **spec.facts} if spec and spec.facts else {}
+    return dict(CORPORA[corpus].facts) if corpus in CORPORA else {}
+
+
+def recorded_facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record of a run, or of several, holds on a corpus that a file of the user's own declares; else
+    `corpus_facts`."""
+    return record.get("corpus_facts") or corpus_facts(record["corpus"])
 
 
 def describe_corpora() -> list[dict[str, str]]:

@@ -23,12 +23,17 @@ CORPORA: dict[str, CorpusSpec] = {
 CORPORA |= {path.stem: load_declaration(path) for path in sorted(DECLARED.glob("*.yaml"))}
 
 
+def is_declaration(name: str) -> bool:
+    """Whether `name` is that of a YAML file, not of a corpus."""
+    return name.lower().endswith(DECLARATIONS)
+
+
 def find_corpus(name: str) -> CorpusSpec:
     """The corpus of that name, or the one that the YAML file `name` declares.
 
     Raises `OptionError` for a name that is not in `CORPORA`, and for a file that is no such declaration.
     """
-    if name.lower().endswith(DECLARATIONS):
+    if is_declaration(name):
         return load_declaration(name)
     if name not in CORPORA:
         raise OptionError(

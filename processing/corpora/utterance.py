@@ -70,8 +70,8 @@ class CorpusSpec:
         published: "split", "session", "class" or "total" -> its values -> utterances as its authors count them.
         published_source: where they count them.
         protocol: what the protocol "auto" stands for.
-        facts: what else is known: `language`, `licence`, `license` (as the Hub spells it), `download`, `citation`,
-            `speakers`, `traps`.
+        facts: what its declaration tells: `title`, `language`, `licence`, `license` (as the Hub spells it),
+            `download`, `source` (whom to cite), `speakers`, `traps`.
     """
 
     name: str

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 from rich.text import Text
+from tqdm.auto import tqdm
 
-from ..corpora.facts import corpus_facts
+from ..corpora.facts import recorded_facts
 from ..errors_drkf import DRKFError
+from ..quiet import BAR_DELAY_S
 from .metrics import FORMULAS, bootstrap_scores, percentile_interval
 from .records import SELECTED_ON_TEST, Predictions
 from .rounding import rounded
@@ -69,7 +71,8 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
     seeds = sorted({record["seed"] for record in records})
     folds = list(dict.fromkeys(map(_fold, records)))
     present = {(_fold(record), record["seed"]) for record in records}
-    samples = [_bootstrap(run, record, number) for number, (record, run) in enumerate(paired)]
+    numbered = tqdm(enumerate(paired), "resampling", len(paired), unit="run", delay=BAR_DELAY_S)
+    samples = [_bootstrap(run, record, number) for number, (record, run) in numbered]
     metrics = {}
     for name in names:
         table = np.full((len(folds), len(seeds)), np.nan)
@@ -87,6 +90,7 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
         seed: {r["initial_weights"] for r in records if r["seed"] == seed} for seed in seeds
     }
     return {
+        "corpus_facts": records[0].get("corpus_facts", {}),
         **{key: records[0][key] for key in ("corpus", "protocol", "selection", "label_names", "excluded")},
         "folds": folds,
         "missing": [
@@ -102,9 +106,7 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
             | {name: record["test"][name] for name in names}
             for record, run in zip(records, runs, strict=True)
         ],
-        "paper": {
-            name: percent / 100 for name, percent in corpus_facts(records[0]["corpus"]).get("paper", {}).items()
-        },
+        "paper": {name: percent / 100 for name, percent in recorded_facts(records[0]).get("paper", {}).items()},
         "same_initial_weights": all(len(fingerprints) == 1 for fingerprints in weights.values()),
     }
 
