@@ -80,6 +80,8 @@ def test_what_never_occurs_has_no_panel_and_what_spans_decades_a_logarithmic_axi
     ]
     curves = _curves(history)
     assert list(curves) == ["loss", "flat_loss"]
+    alone = [entry | {"only_loss": entry["loss"]} for entry in history]
+    assert list(_curves(alone)) == ["loss", "flat_loss"]
     assert (_spreads(curves["loss"]), _spreads(curves["flat_loss"])) == (True, False)
     assert not _spreads({"training": [(0, 1.0), (1, 1000.0)], "validation": [(1, 0.0)]})
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from processing.explanation_drkf import Explanation, Word, merge_words
-from processing.figures.timeline import _spans, clock, envelope, plot_timeline
+from processing.figures.timeline import _slice_means, _spans, clock, envelope, plot_timeline
 from processing.transcripts.segments import parse_segments
 from processing.transcripts.timelines import answer_columns, timeline_srt, write_results, write_table
 
@@ -189,6 +189,16 @@ def test_pictures_of_seconds_and_of_an_hour_are_drawn(tmp_path: Path, count: int
     labels = {"00:05"} if duration < 60 else {"0:00:00", "0:10:00", "1:00:00"}
     for shown in (*labels, "angry", "calm", "talk"):
         assert f"<!-- {shown} -->" in svg
+
+
+def test_a_strip_holds_means_over_time_and_leaves_gaps():
+    """Up to 150 s a second at 0.2 and one at 0.6 in turn, then 50 s of nothing, then 0.9."""
+    spans = [(float(second), second + 1.0, second % 2) for second in range(150)] + [(200.0, 300.0, 2)]
+    means = _slice_means(spans, [0.2, 0.6, 0.9], 600.0)  # slices of 2 s
+    assert means[:75] == pytest.approx(0.4)
+    assert np.isnan(means[75:100]).all()
+    assert means[100:150] == pytest.approx(0.9)
+    assert np.isnan(means[150:]).all()
 
 
 def test_tokens_become_words_and_keep_their_attention():

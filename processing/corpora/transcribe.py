@@ -9,6 +9,7 @@ from pathlib import Path
 import soundfile
 from tqdm.auto import tqdm
 
+from ..quiet import BAR_DELAY_S
 from ..transcription_drkf import Transcribers
 from .utterance import Utterance
 
@@ -36,7 +37,7 @@ def fill_in_words(
     heard = dict(_read(notes))
     transcribe = Transcribers().get(transcriber, language) if silent else None
     with notes.open("a", encoding="utf-8") as file:
-        for utterance, path in tqdm(silent, desc="transcribing", unit="clip", disable=not progress):
+        for utterance, path in tqdm(silent, desc="transcribing", unit="clip", disable=not progress, delay=BAR_DELAY_S):
             key = (path.name, path.stat().st_mtime_ns, transcriber, language)
             if key not in heard and transcribe is not None:
                 heard[key] = transcribe(*soundfile.read(path, dtype="float32"))

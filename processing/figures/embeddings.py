@@ -65,10 +65,19 @@ def plot_embeddings(
                 handles[index] = axes.scatter(*chosen.T, alpha=0.8, linewidths=0, **style)
     if handles:
         figure.legend(
-            handles=[handles[i] for i in sorted(handles)], loc="outside lower center", ncols=6, frameon=False
+            handles=[handles[i] for i in sorted(handles)],
+            loc="outside lower center",
+            ncols=_columns(len(handles), len(embeddings)),
+            frameon=False,
         )
     set_title(figure, f"{title}\n{EXPLANATION}")
     return save(figure, path)
+
+
+def _columns(entries: int, panels: int) -> int:
+    """Of a legend below so many panels: as few rows as fit, all of about the same length."""
+    rows = -(-entries // (3 * panels))
+    return -(-entries // rows)
 
 
 def tsne(points: np.ndarray, seed: int = 0) -> np.ndarray | None:

@@ -23,7 +23,8 @@ def plot_loss_curves(
 ) -> Path:
     """Draw every term of a training run against the epoch, one small panel each, training and validation together.
 
-    Terms that are 0 throughout are left out; those that span more than two powers of ten have a logarithmic axis.
+    Terms that are 0 throughout, and one that is the whole loss, are left out; those that span more than two powers of
+    ten have a logarithmic axis.
 
     Args:
         log_history: `Trainer.state.log_history`. Losses come first, then metrics; each class' F1, test scores and
@@ -68,6 +69,11 @@ def plot_loss_curves(
     return save(figure, path)
 
 
+def has_curves(log_history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether there is anything to draw."""
+    return bool(_curves(log_history))
+
+
 def _columns(panels: int) -> int:
     """At most four panels in a row, and the last row as full as can be."""
     return panels if panels < 4 else max((3, 4), key=lambda columns: (-(-panels % columns), columns))
@@ -90,5 +96,8 @@ def _curves(log_history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, lis
                 continue
             curves[term]["training" if term == name else "validation"].append((entry["epoch"], value))
     return {
-        term: kinds for term, kinds in curves.items() if any(v != 0 for points in kinds.values() for _, v in points)
+        term: kinds
+        for term, kinds in curves.items()
+        if any(v != 0 for points in kinds.values() for _, v in points)
+        and (term == "loss" or kinds != curves.get("loss"))
     }

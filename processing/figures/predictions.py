@@ -114,7 +114,7 @@ def plot_reliability(bins: Calibration, path: str | Path, title: str, decisions:
     width = bins.edges[1] - bins.edges[0]
     centres = bins.edges[:-1] + width / 2
     filled = bins.counts > 0
-    figure = new_figure(5.2, 5.8)
+    figure = new_figure(5.2, 6.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.bar(centres[filled], bins.accuracy[filled], 0.92 * width, color=PALETTE[0], label="share in the bin")
     centre, half = wilson(bins.accuracy[filled], bins.counts[filled])
@@ -125,7 +125,6 @@ def plot_reliability(bins: Calibration, path: str | Path, title: str, decisions:
     upper.plot(bins.confidence[filled], bins.accuracy[filled], "o", **points)
     upper.set_ylim(0, 1.02)
     upper.set_ylabel(decisions.right)
-    upper.legend(loc="upper left", fontsize=8)
     bars = lower.bar(centres, bins.counts, 0.92 * width, color="#999999")
     lower.bar_label(bars, [f"{count:,}" if count else "" for count in bins.counts], fontsize=7)
     lower.set_ylabel(decisions.number)
@@ -136,5 +135,6 @@ def plot_reliability(bins: Calibration, path: str | Path, title: str, decisions:
     for axes in (upper, lower):
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     set_title(figure, f"{title}\nexpected calibration error {rounded(bins.expected_error)}")
     return save(figure, path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from ..errors_drkf import FileError
@@ -14,8 +16,9 @@ from ..evaluation.calibration import Calibration, calibration
 from ..evaluation.metrics import emotion_metrics
 from ..evaluation.records import SELECTED_ON_TEST, Predictions, read_embeddings
 from ..evaluation.rounding import rounded
+from ..quiet import BAR_DELAY_S
 from .embeddings import FEWEST_UTTERANCES, plot_embeddings
-from .loss_curves import plot_loss_curves
+from .loss_curves import has_curves, plot_loss_curves
 from .predictions import (
     CONSISTENCY,
     MULTI_LABEL,
@@ -24,6 +27,8 @@ from .predictions import (
     plot_confusion_matrix,
     plot_reliability,
 )
+
+Drawing: TypeAlias = Callable[[], Path]
 
 logger = logging.get_logger(__name__)
 
@@ -53,22 +58,22 @@ def draw_run(folder: Path, splits: Sequence[str] = SPLITS, ending: str = "png") 
     scored = [split for split in splits if (folder / f"{split}_predictions.csv").is_file()]
     if not scored:
         raise FileError(f"{folder} has no predictions for {' or '.join(splits)}.")
-    pictures = []
+    drawings: list[Drawing] = []
     state = json.loads((folder / "trainer_state.json").read_text())
     best = [entry["epoch"] for entry in state["log_history"] if entry["step"] == state["best_global_step"]]
-    try:
+    if has_curves(state["log_history"]):
         path = folder / f"loss_curves.{ending}"
-        pictures.append(plot_loss_curves(state["log_history"], path, run, best[0] if best else None))
-    except ValueError as error:
-        logger.warning(f"No loss curves. {error}")
+        drawings.append(partial(plot_loss_curves, state["log_history"], path, run, best[0] if best else None))
+    else:
+        logger.warning("No loss curves: the log history holds no losses; was logging_steps longer than the run?")
     for split in scored:
         predictions = Predictions.read(folder / f"{split}_predictions.csv", record["multi_label"])
         title = f"{run}\n{split}, {len(predictions.utterance_ids):,} utterances"
-        pictures += _draw_predictions(predictions, folder / split, title, ending)
+        drawings += _predictions(predictions, folder / split, title, ending)
         if pairs := (record[split].get("consistency") or {}).get("reliability"):
             path = folder / f"{split}_consistency.{ending}"
             titled = f"{run}\n{split}, own and mismatched pairs of voice and words"
-            pictures.append(plot_reliability(Calibration.from_rows(pairs), path, titled, CONSISTENCY))
+            drawings.append(partial(plot_reliability, Calibration.from_rows(pairs), path, titled, CONSISTENCY))
         embeddings = folder / f"{split}_embeddings.npz"
         if not embeddings.is_file():
             continue
@@ -77,8 +82,9 @@ def draw_run(folder: Path, splits: Sequence[str] = SPLITS, ending: str = "png") 
             continue
         vectors = read_embeddings(embeddings, predictions.utterance_ids)
         path = folder / f"{split}_embeddings.{ending}"
-        pictures.append(plot_embeddings(vectors, predictions.references, predictions.label_names, path, title))
-    return pictures
+        labelled = (vectors, predictions.references, predictions.label_names)
+        drawings.append(partial(plot_embeddings, *labelled, path, title))
+    return _drawn(drawings)
 
 
 def draw_pooled(
@@ -111,7 +117,7 @@ def draw_pooled(
     counted = f"{_count(len(folds), 'fold')} and {_count(len(seeds), 'seed')} pooled"
     utterances = f"{len(pooled.utterance_ids):,} predictions of {len(set(pooled.utterance_ids)):,} utterances"
     title = f"{records[0]['corpus']}, {counted}\n{split}, {utterances}{_stamp(pooled.selection)}"
-    return _draw_predictions(pooled, folder / f"pooled_{split}", title, ending)
+    return _drawn(_predictions(pooled, folder / f"pooled_{split}", title, ending))
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -119,7 +125,11 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("*-seed*/metrics.json"))
 
 
-def _draw_predictions(predictions: Predictions, path: Path, title: str, ending: str) -> list[Path]:
+def _drawn(drawings: Sequence[Drawing]) -> list[Path]:
+    return [draw() for draw in tqdm(drawings, "drawing", unit="picture", delay=BAR_DELAY_S)]
+
+
+def _predictions(predictions: Predictions, path: Path, title: str, ending: str) -> list[Drawing]:
     """`path` is that of the pictures, up to their kinds."""
     labels, references = predictions.label_names, predictions.references
     metrics: dict[str, Any] = emotion_metrics(predictions.predictions, references, labels)
@@ -127,12 +137,12 @@ def _draw_predictions(predictions: Predictions, path: Path, title: str, ending: 
     titled = f"{title}\n{scores}"
     if "confusion_matrix" in metrics:
         matrix = metrics["confusion_matrix"]
-        classes = plot_confusion_matrix(matrix, labels, f"{path}_confusion_matrix.{ending}", titled)
+        classes = partial(plot_confusion_matrix, matrix, labels, f"{path}_confusion_matrix.{ending}", titled)
     else:
-        classes = plot_class_scores(metrics["per_class"], f"{path}_class_scores.{ending}", titled)
+        classes = partial(plot_class_scores, metrics["per_class"], f"{path}_class_scores.{ending}", titled)
     bins = calibration(predictions.probabilities, references)
     decisions = MULTI_LABEL if references.ndim == 2 else SINGLE_LABEL
-    return [classes, plot_reliability(bins, f"{path}_reliability.{ending}", title, decisions)]
+    return [classes, partial(plot_reliability, bins, f"{path}_reliability.{ending}", title, decisions)]
 
 
 def _stamp(selection: str) -> str:

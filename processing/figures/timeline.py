@@ -23,6 +23,8 @@ SOUND = "#888888"
 POINTS = 1500  # of a drawn sound
 TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # seconds
 MOST_TICKS = 11
+MOST_BARS = 250  # spans that stay apart on paper; more are drawn as strips of `SLICES` shades
+SLICES = 300
 
 
 def plot_timeline(
@@ -34,7 +36,8 @@ def plot_timeline(
     audio: str | Path | None = None,
 ) -> Path:
     """Draw a long recording: its sound; a band per emotion, whose height is the probability, in full colour where it
-    is recognised; below, the score of how far voice and words agree. What was left out stays empty.
+    is recognised; below, the score of how far voice and words agree. What was left out stays empty. Where there are
+    more answers than can be told apart, a band is a strip whose shade is the mean probability.
 
     Args:
         timeline: `audio_seconds`, and `timeline` with answers in order of time. Of answers that overlap, the
@@ -57,18 +60,29 @@ def plot_timeline(
     if any(answer["consistency"] is not None for answer in answers):
         agreement = [answer["consistency"] or 0.0 for answer in answers]
         bands.append(("voice and\nwords agree", [(value, value > 0.5) for value in agreement]))
-    rows = len(bands) + (audio is not None)
-    figure = new_figure(10, 1.1 + 0.62 * rows)
+    duration = max(timeline["audio_seconds"], spans[-1][1])
+    rows, is_dense = len(bands) + (audio is not None), len(spans) > MOST_BARS
+    figure = new_figure(10, 1.1 + (0.4 if is_dense else 0.62) * rows)
     grid = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     if audio is not None:
         _draw_sound(grid[0], *envelope(audio, timeline["audio_seconds"]))
+    colours = [COLOURS[index % len(COLOURS)] for index in range(len(label_names))] + [NEUTRAL]
+    if is_dense:
+        shades = [_slice_means(spans, [value for value, _ in heights], duration) for _, heights in bands]
+        darkest = float(np.nanmax(shades[: len(label_names)]))
+        told = f"Shade: mean probability of {duration / SLICES:.0f} seconds, the darkest {darkest:.2f}"
+    else:
+        told = "Height: probability; full colour: the emotion that is recognised"
     for index, (axes, (name, heights)) in enumerate(zip(grid[-len(bands) :], bands, strict=True)):
-        _draw_band(axes, name, spans, heights, COLOURS[index % len(COLOURS)] if index < len(label_names) else NEUTRAL)
-    duration = max(timeline["audio_seconds"], spans[-1][1])
+        if is_dense:
+            _draw_strip(axes, shades[index], duration, colours[index], darkest if index < len(label_names) else 1.0)
+        else:
+            _draw_band(axes, spans, heights, colours[index])
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
     grid[-1].set_xlim(0, duration)
     grid[-1].set_xticks(*_ticks(duration))
     unit = "h:mm:ss" if duration >= 3600 else "mm:ss"
-    grid[-1].set_xlabel(f"time ({unit}). Height: probability; full colour: the emotion that is recognised")
+    grid[-1].set_xlabel(f"time ({unit}). {told}")
     set_title(figure, title)
     return save(figure, path)
 
@@ -129,7 +143,6 @@ def _draw_sound(axes: Axes, times: np.ndarray, peaks: np.ndarray) -> None:
 
 def _draw_band(
     axes: Axes,
-    name: str,
     spans: Sequence[tuple[float, float, int]],
     heights: Sequence[tuple[float, bool]],
     colour: str,
@@ -142,13 +155,32 @@ def _draw_band(
     ]
     shades = [(colour, 1.0 if heights[index][1] else PALE) for *_, index in spans]
     axes.add_collection(PolyCollection(corners, facecolors=shades, linewidths=0))
-    axes.set_ylabel(name, rotation=0, ha="right", va="center")
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 1], ["0", "1"], fontsize=7)
     axes.yaxis.tick_right()
     axes.spines[["top", "left"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
+
+
+def _slice_means(spans: Sequence[tuple[float, float, int]], values: Sequence[float], duration: float) -> np.ndarray:
+    """The mean of the answers' `values` over time in each of `SLICES` even slices; NaN where nothing was answered."""
+    times = np.array([time for start, end, _ in spans for time in (start, end)])
+    lengths = np.diff(times, prepend=0.0) * (np.arange(len(times)) % 2)  # the gaps before the spans count nothing
+    heights = np.repeat([values[index] for *_, index in spans], 2)
+    borders = np.linspace(0, duration, SLICES + 1)
+    covered, summed = (np.diff(np.interp(borders, times, np.cumsum(part))) for part in (lengths, lengths * heights))
+    return np.divide(summed, covered, out=np.full(SLICES, np.nan), where=covered > 1e-9)
+
+
+def _draw_strip(axes: Axes, shades: np.ndarray, duration: float, colour: str, darkest: float) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    scale = LinearSegmentedColormap.from_list("", ["#f4f4f4", colour])
+    extent = (0.0, duration, 0.0, 1.0)
+    axes.imshow(shades[None], cmap=scale, vmin=0, vmax=darkest, aspect="auto", extent=extent, interpolation="nearest")
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
 
 
 def _ticks(duration: float) -> tuple[list[float], list[str]]:
