@@ -1,4 +1,4 @@
-"""Fusing the shuffled pairs of Eq. 19, one sample of speech with all of its texts at a time."""
+"""Fusing the shuffled pairs of Eq. 19: one sample of speech with all of its texts at a time, or all with one each."""
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ KEPT_TEXTS = 8
 def fuse_pairs(encoder: nn.Module, speech: Modality, text: Modality, text_index: Tensor, recompute: bool) -> Tensor:
     """X_fusion of the pairs (S_i, T_j), (batch * texts, d), those of the first sample of speech first.
 
-    No pair carries the padding of another speech, and no frame is copied.
+    Where a sample meets several texts, no pair carries the padding of another speech and no frame is copied.
 
     Args:
         encoder: FE. text_index: the texts that each sample of speech meets, (batch, texts).
@@ -23,6 +23,8 @@ def fuse_pairs(encoder: nn.Module, speech: Modality, text: Modality, text_index:
     def fuse(speech: Modality, text: Modality) -> Tensor:
         return encoder(speech, text).vector
 
+    if text_index.shape[1] == 1:
+        return fuse(speech, text.select(text_index[:, 0]))
     recompute = recompute and torch.is_grad_enabled() and text_index.shape[1] > KEPT_TEXTS
     frames, tokens = _valid_lengths(speech.mask), _valid_lengths(text.mask)[text_index].amax(1)
     fused = []
