@@ -2,6 +2,7 @@
 
     python -m benchmarks.study_tables --output model_cards/study
 
+`predictions.parquet` holds every test utterance's label and prediction, of every row and seed that has all folds.
 Unweighted accuracy is averaged over seeds, then over folds. Intervals are percentiles of a bootstrap over utterances
 within speakers; of a difference, over the same utterances for both.
 """
@@ -20,6 +21,7 @@ from benchmarks.study import CORPORA, FOLDER, ROWS, collect
 from benchmarks.study_pairs import disagreement, separation
 
 RESAMPLES = 2000
+OF_PREDICTIONS = ["utterance_id", "fold", "label", "prediction"]
 YARDSTICKS = ("words", "voice", "late", "voice_by_speaker", "late_by_speaker")
 DIFFERENCES = (
     *((row, other) for row in ("row6", "row1", "starter") for other in ("speech", "text", "halves", "voice", "late")),
@@ -41,13 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output.mkdir(parents=True, exist_ok=True)
     collect()
     shutil.copy(FOLDER / "runs.csv", output / "runs.csv")
-    rows, differences = [], []
+    rows, differences, predictions = [], [], []
     for corpus in CORPORA:
         table = Table(corpus)
+        predictions.append(table.predictions.assign(corpus=corpus))
         rows += [{"corpus": corpus, "row": name, **table.summary(name)} for name in table.right]
         for name, other in DIFFERENCES:
             if name in table.right and other in table.right:
                 differences.append({"corpus": corpus, "row": name, "less": other, **table.difference(name, other)})
+    pandas.concat(predictions).astype("category").to_parquet(output / "predictions.parquet", index=False)
     tables = {
         "rows": rows,
         "folds": [line for corpus in CORPORA for line in fold_by_fold(corpus)],
@@ -78,6 +82,7 @@ class Table:
         self.runs: dict[str, int] = {}
         self.by_seed: dict[str, list[np.ndarray]] = {}
         self.facts: pandas.DataFrame | None = None
+        found: list[pandas.DataFrame] = []
         for suffix in ("", "_by_speaker"):
             scored = {row: self._scored(row, corpus, f"test{suffix}_predictions.csv") for row in ROWS}
             both = scored["speech"].keys() & scored["text"].keys()
@@ -86,11 +91,15 @@ class Table:
                 if seeds:
                     name = row + suffix
                     self.by_seed[name] = [self._right(table) for table in seeds.values()]
+                    found += [table[OF_PREDICTIONS].assign(row=name, seed=seed) for seed, table in seeds.items()]
                     self.runs[name], self.right[name] = len(seeds), np.mean(self.by_seed[name], axis=0)
         for name in YARDSTICKS:
             path = FOLDER / "yardsticks" / corpus / f"{name}.csv"
             if path.exists():
-                self.right[name], self.runs[name] = self._right(pandas.read_csv(path)), 1
+                table = pandas.read_csv(path)
+                self.right[name], self.runs[name] = self._right(table), 1
+                found.append(table[OF_PREDICTIONS].assign(row=name, seed="0"))
+        self.predictions = pandas.concat(found)
         self.weights = self._weights()
 
     def _scored(self, row: str, corpus: str, name: str) -> dict[str, pandas.DataFrame]:
