@@ -57,9 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
     parser.add_argument("--recipe", default="starter.yaml", help="options of all runs (default: starter.yaml)")
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA))
-    parser.add_argument(
-        "--rows", nargs="+", choices=ROWS, default=["row1", "starter", "speech", "text", "row6", "row4"]
-    )
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one core each (default: 2)")
     parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
