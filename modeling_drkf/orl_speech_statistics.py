@@ -63,7 +63,26 @@ def speaker_statistics(clips: Tensor, usual: Tensor) -> Tensor:
     Returns: (2, 3, width).
     """
     center, spread = usual_statistics(clips)
-    share = len(clips) / (len(clips) + SHRINKAGE_CLIPS)
+    return drawn_towards(usual, center, spread, len(clips))
+
+
+def statistics_of_the_others(clips: Tensor, usual: Tensor) -> Tensor:
+    """[`speaker_statistics`] without each of at least two clips: (clips, 3, width) to (clips, 2, 3, width).
+
+    In one pass: the sums over all clips, less the clip's own part.
+    """
+    wide = clips.double()
+    mean, others = wide.mean(0), len(clips) - 1
+    deviations = wide - mean
+    shift = -deviations / others
+    variance = (deviations.square().sum(0) - deviations.square()) / others - shift.square()
+    spread = variance.clamp(min=SMALLEST_SPREAD**2).sqrt()
+    return drawn_towards(usual.double(), mean + shift, spread, others).to(clips.dtype).transpose(0, 1)
+
+
+def drawn_towards(usual: Tensor, center: Tensor, spread: Tensor, clips: int) -> Tensor:
+    """Center and spread of so many clips, (..., 3, width), nearer to the usual ones: (2, ..., 3, width)."""
+    share = clips / (clips + SHRINKAGE_CLIPS)
     variance = share * spread.square() + (1 - share) * usual[1].square()
     return torch.stack([share * center + (1 - share) * usual[0], variance.sqrt()])
 

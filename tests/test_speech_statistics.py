@@ -9,6 +9,7 @@ from modeling_drkf.orl_speech_statistics import (
     Standardization,
     pooled_in_time,
     speaker_statistics,
+    statistics_of_the_others,
     time_statistics,
     usual_statistics,
 )
@@ -60,6 +61,19 @@ def test_few_clips_of_a_speaker_are_drawn_towards_what_is_usual():
     torch.testing.assert_close(one.flatten(), torch.tensor([2.0, (2 / 3) ** 0.5]))
     many = speaker_statistics(torch.full((10_000, 1, 1), 6.0), usual)
     torch.testing.assert_close(many[0].flatten(), torch.tensor([6.0]), atol=2e-3, rtol=0)
+
+
+def test_statistics_of_the_others_are_those_without_the_clip():
+    generator = torch.Generator().manual_seed(0)
+    for size, offset in ((2, 0.0), (5, 0.0), (40, 300.0)):  # far from zero, too
+        clips = torch.randn(size, 3, 4, generator=generator) * 0.1 + offset
+        clips[0] += 50.0  # one that is most of all sums
+        usual = torch.stack([torch.randn(3, 4, generator=generator), torch.rand(3, 4, generator=generator) + 0.1])
+        found = statistics_of_the_others(clips, usual)
+        for index in range(size):
+            others = torch.cat([clips[:index], clips[index + 1 :]])
+            expected = speaker_statistics(others.double(), usual.double()).float()
+            torch.testing.assert_close(found[index], expected, rtol=1e-6, atol=1e-6)
 
 
 def measured(model, batch):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from processing.processing_drkf import DRKFProcessor
 
 from ..modeling_drkf import DRKFForEmotionClassification
 from ..orl_modality_encoding import ModalityEncoding
-from ..orl_speech_statistics import speaker_statistics, usual_statistics
+from ..orl_speech_statistics import statistics_of_the_others, usual_statistics
 from .cross_validation import fingerprint
 from .datasets import DrawnAnew, Inputs, blank_rows, pad_features
 
@@ -167,16 +168,25 @@ class SpeakerStatistics(DrawnAnew):
     def __init__(self, rows: EncoderStates, usual: Tensor, share: float = 1.0, seed: int = 0):
         super().__init__(rows, seed)
         self.usual, self.share = usual.clone(), share
-        speakers, clips = rows.rows["speaker"][:], rows.statistics()
-        self.known: list[Tensor] = []
-        for index, speaker in enumerate(speakers):
-            others = [other for other, name in enumerate(speakers) if name == speaker and other != index]
-            known = speaker is not None and others
-            self.known.append(speaker_statistics(clips[others], self.usual) if known else self.usual)
+        clips = rows.statistics()
+        self.known = [self.usual] * len(clips)
+        for own in _positions(rows.rows["speaker"][:]).values():
+            if len(own) > 1:
+                for index, others in zip(own, statistics_of_the_others(clips[own], self.usual), strict=True):
+                    self.known[index] = others
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         drawn = np.random.default_rng((self.seed, self.epoch, index, 1)).random() < self.share
         return {**self.rows[index], "speaker_statistics": self.known[index] if drawn else self.usual}
+
+
+def _positions(speakers: Sequence[Any]) -> dict[Any, list[int]]:
+    """Where each speaker's samples lie; those of unknown speakers, None, are left out."""
+    positions: defaultdict[Any, list[int]] = defaultdict(list)
+    for index, speaker in enumerate(speakers):
+        if speaker is not None:
+            positions[speaker].append(index)
+    return positions
 
 
 def blank_states(model: DRKFForEmotionClassification, processor: DRKFProcessor) -> dict[str, dict[str, Tensor]]:
