@@ -19,25 +19,14 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_drkf import DRKFConfig
-from .gathering_drkf import batch_offset, gather_rows, is_distributed
 from .kf_emotion_heads import EmotionHead, HalvesDiscriminator
 from .kf_fusion_encoder import FUSION_ENCODERS
-from .kf_shuffled_pairs import fuse_pairs
-from .losses_drkf import (
-    classification_loss,
-    composite_loss,
-    contrastive_mi_loss,
-    discrimination_loss,
-    label_distribution,
-    label_divergence_loss,
-    present_weights,
-    reconstruction_loss,
-    same_labels,
-)
+from .losses_drkf import composite_loss
+from .objective_drkf import loss_terms
 from .orl_cmie_baseline import ContrastiveMutualInformation
-from .orl_decoupled_representations import DecoupledRepresentations, shuffle_emodalities
+from .orl_decoupled_representations import DecoupledRepresentations
 from .orl_encoders import check_reads_both_ways, load_pretrained_encoder
-from .orl_modality_encoding import Modality, ModalityEncoding, SpeechStates, TextStates, valid_of
+from .orl_modality_encoding import ModalityEncoding, SpeechStates, TextStates, valid_of
 from .orl_progressive_augmentation import ProgressiveAugmentation
 from .outputs_drkf import DRKFClassifierOutput, DRKFModelOutput, modality_shares, requested_outputs
 
@@ -264,7 +253,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         terms = None
         if labels is not None:
             present = speech_present, text_present
-            terms = self._loss_terms(encoded, logits, consistency_logits, halves, labels, present)
+            terms = loss_terms(self, encoded, logits, consistency_logits, halves, labels, present)
         return DRKFClassifierOutput(
             loss=None if terms is None else composite_loss(terms, self.config.loss_weights),
             logits=logits,
@@ -281,7 +270,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             return None
         return self.emotion_discriminator.classify(*encoded.modalities())
 
-    def _discriminate(self, fused: Tensor, halves: tuple[Tensor, Tensor] | None = None) -> Tensor | None:
+    def _discriminate(self, fused: Tensor, halves: tuple[Tensor, Tensor] | None) -> Tensor | None:
         if self.emotion_discriminator is None:
             return None
         if halves is not None:
@@ -293,100 +282,6 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             return None
         slope, intercept = self.config.consistency_calibration
         return torch.sigmoid(slope * consistency_logits + intercept)
-
-    def _loss_terms(
-        self,
-        encoded: DRKFModelOutput,
-        logits: Tensor,
-        consistency_logits: Tensor | None,
-        halves: tuple[Tensor, Tensor] | None,
-        labels: Tensor,
-        present: tuple[Tensor | None, Tensor | None],
-    ) -> dict[str, Tensor]:
-        config = self.config
-        speech, text = encoded.modalities()
-        target = label_distribution(labels, logits.shape[-1], config.label_smoothing).float()
-        weights = None if config.class_weights is None else target.new_tensor(config.class_weights)
-        terms = {"classification_loss": classification_loss(logits.float(), target, config.is_multi_label, weights)}
-        if config.representation == "pcmi":
-            terms |= self._pcmi_terms(speech, text, target)
-        elif config.representation == "cmie":
-            projected = self._gather(*self.mutual_information.project(speech, text), target)
-            terms["contrastive_loss"], terms["critic_loss"] = self.mutual_information(*projected)
-        if halves is not None:
-            of_halves = [
-                classification_loss(half.float(), target, config.is_multi_label, weights, here)
-                for half, here in zip(halves, present, strict=True)
-            ]
-            terms["halves_loss"] = torch.stack(of_halves).mean()
-            terms["discrimination_loss"] = self._halves_discrimination_term(halves, target, present)
-        elif consistency_logits is not None:
-            terms["discrimination_loss"] = self._discrimination_term(speech, text, consistency_logits, target, present)
-        return terms
-
-    def _pcmi_terms(self, speech: Modality, text: Modality, target: Tensor) -> dict[str, Tensor]:
-        augmented_speech, augmented_text = self.augmentation(speech, text)
-        logits = self.emotion_classifier(self.drkf.fusion_encoder(augmented_speech, augmented_text).vector).float()
-        projected = self._gather(*self.representations(speech, augmented_speech, text, augmented_text))
-        z_speech, z_augmented_speech, z_text, z_augmented_text = (vectors.float() for vectors in projected)
-        return {
-            "reconstruction_loss": reconstruction_loss(
-                speech.sequence.float(), augmented_speech.sequence.float(), speech.mask,
-                text.sequence.float(), augmented_text.sequence.float(), text.mask,
-            ),
-            "label_divergence_loss": label_divergence_loss(logits, target, self.config.is_multi_label),
-            "contrastive_loss": contrastive_mi_loss(
-                z_speech, z_augmented_speech, z_text, z_augmented_text, self.representations.temperature
-            ),
-        }  # fmt: skip
-
-    def _discrimination_term(
-        self,
-        speech: Modality,
-        text: Modality,
-        matched_logits: Tensor,
-        labels: Tensor,
-        present: tuple[Tensor | None, Tensor | None],
-    ) -> Tensor:
-        here = [labels.new_ones(len(labels)) if half is None else half.to(labels.dtype) for half in present]
-        sequence, mask, text_labels, text_here = self._gather(text.sequence, text.mask.long(), labels, here[1])
-        gathers = self.gather_across_processes and is_distributed()
-        pairs = shuffle_emodalities(
-            len(labels),
-            len(text_labels),
-            first=batch_offset(len(labels), labels.device) if gathers else 0,
-            max_pairs=self.config.discrimination_pairs,
-            sample=self.training,
-            device=labels.device,
-        )
-        i, j = pairs.speech_index, pairs.text_index
-        logits, same = [matched_logits], [torch.ones_like(matched_logits)]
-        if len(i):
-            texts = Modality(sequence, mask.bool(), sequence[:, 0])
-            recompute = not self.is_activation_checkpointing
-            shuffled = fuse_pairs(self.drkf.fusion_encoder, speech, texts, j.view(len(labels), -1), recompute)
-            logits.append(cast(Tensor, self._discriminate(shuffled)))
-            same.append(same_labels(labels[i], text_labels[j], self.config.is_multi_label))
-        weights = pairs.weights
-        if any(half is not None for half in present):
-            weights = present_weights(weights, torch.cat([here[0] * here[1], here[0][i] * text_here[j]]))
-        return discrimination_loss(torch.cat(logits).float(), torch.cat(same).float(), weights)
-
-    def _halves_discrimination_term(
-        self, halves: tuple[Tensor, Tensor], labels: Tensor, present: tuple[Tensor | None, Tensor | None]
-    ) -> Tensor:
-        here = [labels.new_ones(len(labels)) if half is None else half.to(labels.dtype) for half in present]
-        text_logits, text_labels, text_here = self._gather(halves[1], labels, here[1])
-        discriminator = cast(HalvesDiscriminator, self.emotion_discriminator)
-        logits = discriminator(halves[0].unsqueeze(1), text_logits)  # (batch, texts)
-        same = same_labels(labels.unsqueeze(1), text_labels, self.config.is_multi_label)
-        weights = present_weights(torch.full_like(logits, 1 / logits.numel()), here[0].unsqueeze(1) * text_here)
-        return discrimination_loss(logits.float(), same.float(), weights)
-
-    def _gather(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        if self.gather_across_processes and is_distributed():
-            return tuple(gather_rows(tensor) for tensor in tensors)
-        return tensors
 
     @classmethod
     def from_encoders(
