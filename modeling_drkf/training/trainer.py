@@ -8,14 +8,12 @@ from typing import Any, Literal, cast
 
 import torch
 from accelerate.utils import broadcast_object_list
-from huggingface_hub import CommitInfo
-from huggingface_hub.errors import HTTPError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import EvalPrediction, ProgressCallback, Trainer, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, HubStrategy, TrainOutput
+from transformers import EvalPrediction, ProgressCallback, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput
 from transformers.utils import logging
 
 from processing.collator import DRKFDataCollator
@@ -25,18 +23,18 @@ from processing.processing_drkf import DRKFProcessor
 
 from ..configuration_drkf import DRKFConfig
 from ..modeling_drkf import DRKFForEmotionClassification
-from ..release.hub import PublishError, publish
 from .arguments import DRKFTrainingArguments
 from .batches import TermMeans, filled_up
 from .callbacks import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback
 from .checkpoints import CheckpointError, is_finished, last_checkpoint, require_complete, rotate, saving_to, sealed
 from .finite import require_finite_loss, require_finite_weights
 from .optimization import EarlyStopping, decaying, encoder_learning_rate, set_encoder_learning_rate
+from .publishing import PublishingTrainer
 
 logger = logging.get_logger(__name__)
 
 
-class DRKFTrainer(Trainer):
+class DRKFTrainer(PublishingTrainer):
     """`Trainer` that logs every term of Eq. 21 under its own name, in training (`contrastive_loss`) and in evaluation
     (`eval_contrastive_loss`), and that survives what happens to long runs.
 
@@ -230,56 +228,6 @@ class DRKFTrainer(Trainer):
         terms = self._terms["evaluation"].pop(self)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in terms.items()}
         return output._replace(metrics={**(output.metrics or {}), **metrics})
-
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """As usual. Raises `PublishError`, before any training, where the Hub cannot be reached or refuses."""
-        try:
-            super().init_hf_repo(token, private)
-        except (OSError, HTTPError) as error:
-            raise PublishError(
-                f"the Hub repository {self.args.hub_model_id or self.args.output_dir} cannot be written to "
-                f"({type(error).__name__}: {error}). Log in with `hf auth login`, or leave --push_to_hub out"
-            ) from error
-
-    def push_to_hub(  # type: ignore[override]
-        self,
-        commit_message: str | None = "End of training",
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-    ) -> CommitInfo | None:
-        """Saves model and processor and publishes the output folder as [`publish`] does, in one commit.
-
-        Raises:
-            PublishError: the Hub cannot be reached or refuses.
-        """
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
-        self.save_model(_internal_call=True)
-        return self._publish(Path(str(self.args.output_dir)), commit_message or "Publish", token, revision)
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """A checkpoint folder is complete, code included; a failed upload is logged, and training goes on."""
-        if self.args.hub_strategy == HubStrategy.END:
-            return
-        try:
-            self._publish(Path(checkpoint_folder), f"Training in progress, step {self.state.global_step}")
-        except PublishError as error:
-            logger.warning(str(error))
-
-    def _publish(
-        self, folder: Path, message: str, token: str | None = None, revision: str | None = None
-    ) -> CommitInfo | None:
-        if not self.is_world_process_zero():
-            return None
-        return publish(
-            folder,
-            str(self.hub_model_id),
-            token=token or self.args.hub_token,
-            revision=revision or self.args.hub_revision,
-            private=self.args.hub_private_repo is not False,
-            message=message,
-        )
 
     @contextmanager
     def _apart_from_training(self) -> Iterator[None]:
