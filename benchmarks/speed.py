@@ -13,6 +13,7 @@ rounds. `--json FILE` writes them. Memory is the growth of a fresh process' peak
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -65,11 +66,11 @@ def measure_training(options: argparse.Namespace) -> dict[str, list[float]]:
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     seconds: dict[str, list[float]] = {variant: [] for variant in options.variants}
-    for _ in range(options.rounds + 1):
+    for number in range(options.rounds + 1):
         for variant in seconds:
             loss_of, batches = TRAINING[variant], batches_of(variant, rows, options.batch_size)
             start = _now(options)
-            for batch in batches:
+            for batch in batches if number else batches[:1]:
                 with _autocast(options):
                     loss = loss_of(model, batch)
                 loss.backward()
@@ -84,12 +85,12 @@ def measure_inference(options: argparse.Namespace) -> dict[str, list[float]]:
     model, rows = _prepare(options)
     model.eval()
     seconds: dict[str, list[float]] = {variant: [] for variant in options.variants}
-    for _ in range(options.rounds + 1):
+    for number in range(options.rounds + 1):
         for variant in seconds:
             answer, batches = INFERENCE[variant], batches_of(variant, rows, options.batch_size)
             start = _now(options)
             with torch.inference_mode(), _autocast(options):
-                for batch in batches:
+                for batch in batches if number else batches[:1]:
                     answer(model, batch)
             seconds[variant].append(_now(options) - start)
     return {variant: rounds[1:] for variant, rounds in seconds.items()}
@@ -134,13 +135,13 @@ START_UP = {
 
 
 def measure_start_up(options: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds of fresh interpreters, by what they import."""
+    """Processor seconds of fresh interpreters, by what they import."""
     seconds: dict[str, list[float]] = {name: [] for name in START_UP}
     for _ in range(options.rounds):
         for name, script in START_UP.items():
-            start = time.perf_counter()
+            start = _children_time()
             subprocess.run([sys.executable, "-c", script], check=True)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(_children_time() - start)
     return seconds
 
 
@@ -180,6 +181,11 @@ def _now(options: argparse.Namespace) -> float:
     return time.perf_counter()
 
 
+def _children_time() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def _process_memory(field: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
@@ -194,7 +200,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--utterances", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=4, help="M")
     parser.add_argument("--discrimination-pairs", type=int, help="cap of Eq. 19; all M^2 pairs if not given")
-    parser.add_argument("--rounds", type=int, default=3, help="passes over the utterances, after one to warm up")
+    parser.add_argument("--rounds", type=int, default=3, help="passes over the utterances, after a batch to warm up")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
