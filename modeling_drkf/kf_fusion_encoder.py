@@ -1,7 +1,7 @@
 """FE: the fusion encoder as self-attention (FE_s, Eq. 18) or bidirectional cross-attention (FE_c, Table 4)."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,7 @@ def eager_attention_forward(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
+READ_ONE_MASK_FOR_ALL_QUERIES = ("eager", "sdpa")
 LAYER_NORM_EPSILON = 1e-12  # BERT's; PyTorch's 1e-5 is 0.8 % of the variance of a new CLS embedding
 
 
@@ -159,7 +160,7 @@ class FusionEmbeddings(nn.Module):
         limit = self.position.num_embeddings
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         if (
-            not torch.compiler.is_exporting()
+            not torch.compiler.is_compiling()
             and mask.shape[1] > limit
             and (longest := int(positions.max()) + 1) > limit
         ):
@@ -190,14 +191,14 @@ class SelfAttentionFusion(nn.Module):
         mask = torch.cat([valid, speech.mask, valid, text.mask, valid], dim=1)  # (batch, length)
         segments = (torch.arange(sequence.shape[1], device=device) > frames + 1).long()
         hidden = self.embeddings(sequence, segments, mask)
-        attention_mask = create_bidirectional_mask(self.config, hidden, mask)
+        attention_mask = key_mask(self.config, hidden, hidden, mask)
         cls_mask = mask if flags.output_modality_attention else None
         hidden_states, attentions, cls_attentions = [hidden], [], []
         for layer in cast(Iterable[FusionLayer], self.layers):
             query = hidden
             if layer is self.layers[-1] and not (flags.output_hidden_states or flags.output_attentions):
                 query = hidden[:, :1]  # nothing else is read out of the last layer
-                attention_mask = create_bidirectional_mask(self.config, query, mask, hidden)
+                attention_mask = key_mask(self.config, query, hidden, mask)
             hidden, weights, cls_attention = layer(query, hidden, attention_mask, cls_mask, flags.output_attentions)
             hidden_states.append(hidden)
             attentions.append(weights)
@@ -225,8 +226,8 @@ class CrossAttentionFusion(nn.Module):
     def forward(self, speech: Modality, text: Modality, flags: FusionFlags = VECTOR_ONLY) -> Fused:
         speech_hidden = self._embed(speech, segment=0)
         text_hidden = self._embed(text, segment=1)
-        to_text = create_bidirectional_mask(self.config, speech_hidden, _never_empty(text.mask), text_hidden)
-        to_speech = create_bidirectional_mask(self.config, text_hidden, _never_empty(speech.mask), speech_hidden)
+        to_text = key_mask(self.config, speech_hidden, text_hidden, _never_empty(text.mask))
+        to_speech = key_mask(self.config, text_hidden, speech_hidden, _never_empty(speech.mask))
         hidden_states, attentions = [torch.cat([speech_hidden, text_hidden], dim=1)], []
         for speech_layer, text_layer in zip(self.speech_layers, self.text_layers, strict=True):
             (speech_hidden, speech_weights, _), (text_hidden, text_weights, _) = (
@@ -243,6 +244,16 @@ class CrossAttentionFusion(nn.Module):
     def _embed(self, modality: Modality, segment: int) -> Tensor:
         segments = torch.full((modality.mask.shape[1],), segment, device=modality.mask.device)
         return self.embeddings(modality.sequence, segments, modality.mask)
+
+
+def key_mask(config: DRKFConfig, hidden: Tensor, context: Tensor, mask: Tensor) -> Any:
+    """The valid keys, `mask` of (batch, length), in the form that the attention implementation reads.
+
+    All queries see the same keys: where one row for all of them will do, no mask of (queries, keys) is made.
+    """
+    if config._attn_implementation in READ_ONE_MASK_FOR_ALL_QUERIES:
+        hidden = hidden[:, :1]
+    return create_bidirectional_mask(config, hidden, mask, context)
 
 
 def _never_empty(mask: Tensor) -> Tensor:

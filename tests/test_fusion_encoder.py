@@ -245,6 +245,20 @@ def test_padding_beyond_the_last_position_embedding_is_no_error(kind: str) -> No
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_compiled_it_is_one_graph_for_all_lengths_with_the_same_values_and_gradients(kind: str) -> None:
+    module, (speech, text) = encoder(kind, "sdpa", max_fusion_positions=16), samples()
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=True)
+    leaves = [*speech, *text, *module.parameters()]
+    for extra in (1, 4, 12):  # the last has more positions than embeddings
+        vectors = [fuse(batch(speech, extra), batch(text, extra=2)).vector for fuse in (module, compiled)]
+        torch.testing.assert_close(vectors[1], vectors[0])
+        probe = random_numbers(*vectors[0].shape, seed=extra)
+        expected, gradients = (torch.autograd.grad((vector * probe).sum(), leaves) for vector in vectors)
+        torch.testing.assert_close(gradients, expected, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_dropout_acts_in_training_only(kind: str) -> None:
     speech, text = (batch(modality) for modality in samples())
