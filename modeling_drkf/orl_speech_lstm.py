@@ -131,8 +131,9 @@ class SpeechLSTMModel(PreTrainedModel):
 
         Returns: `last_hidden_state`, (batch, 1 + samples // hop, output_hidden_size).
         """
-        mask = torch.ones_like(input_values) if attention_mask is None else attention_mask.to(input_values.dtype)
-        hidden = self.mel_energies(input_values * mask, mask)
+        waveform = input_values.to(self.mel_energies.fourier.dtype)  # float32, whatever the weights were loaded in
+        mask = torch.ones_like(waveform) if attention_mask is None else attention_mask.to(waveform.dtype)
+        hidden = self.mel_energies(waveform * mask, mask).to(input_values.dtype)
         states = []
         for layer in self.layers:
             hidden = layer(hidden)[0]

@@ -125,7 +125,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
             with torch.inference_mode():
                 found = encoding.encode_speech(inputs["input_values"], inputs["audio_attention_mask"])
             statistics.append(found.statistics)
-        return encoding.speaker_statistics(torch.cat(statistics)).cpu().numpy()
+        return encoding.speaker_statistics(torch.cat(statistics)).float().cpu().numpy()
 
     def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
         """See [`EmotionRecognizer.read_audio`]."""

@@ -133,6 +133,19 @@ def test_a_saved_model_makes_its_filters_anew(tmp_path):
         )
 
 
+def test_loaded_in_half_precision_it_gives_nearly_the_same(tmp_path):
+    torch.manual_seed(0)
+    encoder = SpeechLSTMModel(SpeechLSTMConfig(**SMALL)).eval()
+    encoder.save_pretrained(tmp_path)
+    half = SpeechLSTMModel.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
+    wave = waveform(8000)[None]
+    with torch.no_grad():
+        expected, found = encoder(wave).last_hidden_state, half(wave.bfloat16()).last_hidden_state
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, atol=0.02, rtol=0)
+    assert expected.std() > 0.05
+
+
 def test_a_checkpoint_loads_by_its_own_code_in_a_fresh_process(tmp_path):
     torch.manual_seed(0)
     config = DRKFConfig(

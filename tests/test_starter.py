@@ -122,6 +122,15 @@ def test_a_half_alone_is_answered_without_a_warning(starter):
         assert answer["consistency"] is None
 
 
+def test_in_bfloat16_it_answers_alike(starter):
+    half = open_pipeline(str(starter_folder()), dtype=torch.bfloat16)
+    clip = str(starter_folder() / EXAMPLE_CLIP)
+    answers = [pipe({"audio": clip, "text": EXAMPLE_TEXT}, speaker=pipe.speaker([clip])) for pipe in (starter, half)]
+    expected, found = ({entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers)
+    assert found == pytest.approx(expected, abs=0.05)
+    assert answers[1]["consistency"] == pytest.approx(answers[0]["consistency"], abs=0.05)
+
+
 def test_real_voices_of_the_training_are_known_again(starter, shared_data: Path):
     """Actors that the starter was trained on: no figure of quality, but a check that the shipped weights are whole."""
     emotions = {"03": "joy", "04": "sadness", "05": "anger", "06": "fear"}
