@@ -159,3 +159,15 @@ def test_it_becomes_a_graph_that_gives_the_same_answer(starter, tmp_path: Path):
         scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in (expected, found)]
         assert scores[1] == pytest.approx(scores[0], abs=1e-4)
         assert found["consistency"] == pytest.approx(expected["consistency"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_in_eight_bits_it_hears_the_same_in_real_voices(starter, shared_data: Path, tmp_path: Path):
+    export_onnx(packaged("starter"), tmp_path / "graph", int8=True)
+    graph = OnnxEmotionRecognizer.from_pretrained(tmp_path / "graph")
+    clips = [str(path) for path in sorted((shared_data / "ravdess").glob("Actor_0[1-5]/03-01-0[3-6]-02-01-01-*.flac"))]
+    expected, found = (recognise(clips, batch_size=4) for recognise in (starter, graph))
+    tops = [[answer["scores"][0] for answer in answers] for answers in (expected, found)]
+    assert len({top["label"] for top in tops[0]}) > 2
+    same = [ours["label"] == theirs["label"] for ours, theirs in zip(*tops, strict=True)]
+    assert sum(same) >= 0.9 * len(clips) >= 18
