@@ -80,6 +80,6 @@ def _precision_note(precision: str) -> list[str]:
     return [
         "- int8: the weights of linear layers per channel, their inputs when run, scaled over the whole batch: "
         "probabilities differ a little from the checkpoint's and from batch to batch.",
-        "- int8 makes the file smaller. With instructions for 8 bits (VNNI) it is faster than the float32 graph, 1.4 "
+        "- int8 makes the file smaller. With instructions for 8 bits (VNNI) it is faster than the float32 graph, 1.3 "
         "times for the starter; on CPUs with AVX2 alone it is not, 0.88 times for the demo's model.",
     ]
