@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from processing.errors_drkf import DRKFError, FileError
+from processing.errors_drkf import FileError
 
 STARTER = "starter"
 EXAMPLE_CLIP, EXAMPLE_TEXT = "example.flac", "You find me furious after the contract."  # of synthetic speech
@@ -45,30 +45,21 @@ def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
         FileError: there is no such checkpoint, or it cannot be loaded.
     """
     require_checkpoint(model)
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-    from transformers import pipeline
-
-    import modeling_drkf  # noqa: F401  (registers the classes)
-    from processing.onnx_recognizer import OnnxEmotionRecognizer
-    from processing.pipeline_drkf import TASK
     from processing.quiet import quieten
 
     quieten()
-    try:
-        if _is_graph(Path(model)):
-            return OnnxEmotionRecognizer.from_pretrained(model, **options)
-        loading = {"model": model, "device": device, "trust_remote_code": False}  # None asks at the terminal
-        return pipeline(TASK, **loading, **options)  # type: ignore[call-overload]
-    except DRKFError:
-        raise
-    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
-        raise FileError(f"{model} cannot be loaded: {error}") from error
-    except (TypeError, AttributeError, LookupError) as error:  # what transformers raises for fields of other types
-        raise FileError(
-            f"{model} cannot be loaded: a field of {CONFIG} or of the processor's files has no valid value "
-            f"({type(error).__name__}: {error}); restore the file from its source"
-        ) from error
+    if _is_graph(Path(model)):
+        from processing.onnx_recognizer import OnnxEmotionRecognizer
+
+        return OnnxEmotionRecognizer.from_pretrained(model, **options)
+    from transformers import pipeline
+
+    from modeling_drkf.release.loading import load_checkpoint, refused
+    from processing.pipeline_drkf import TASK
+
+    loaded, processor = load_checkpoint(model)
+    with refused(model):
+        return pipeline(TASK, model=loaded, processor=processor, device=device, **options)  # type: ignore[call-overload]
 
 
 def require_checkpoint(model: str, graph: bool = True) -> None:
@@ -110,6 +101,8 @@ def _require_files(folder: Path) -> None:
         raise FileError(f"{folder} is not a DRKF checkpoint: model_type in its {CONFIG} is {json.dumps(kind)}")
     if not any((folder / name).is_file() for name in WEIGHTS):
         raise FileError(f"{folder} has no weights ({WEIGHTS[0]}): the checkpoint is incomplete")
+    if not any((folder / name).is_file() for name in PROCESSOR[:2]):
+        raise FileError(f"{folder} has no {PROCESSOR[0]}: save the processor beside the model")
     for name in PROCESSOR:
         if (folder / name).is_file():
             _json_object(folder / name)

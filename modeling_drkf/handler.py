@@ -28,6 +28,9 @@ class EndpointHandler:
     Args:
         path: the checkpoint's folder.
         options: of `pipeline(...)`, such as `device`.
+
+    Raises:
+        ValueError: the checkpoint cannot be loaded; the message names it.
     """
 
     max_body_bytes = 64 * 2**20
@@ -44,7 +47,10 @@ class EndpointHandler:
 
     def __init__(self, path: str = "", **options: Any):
         task: Any = "multimodal-emotion-recognition"
-        self.pipeline = pipeline(task, model=path, trust_remote_code=True, **options)
+        try:
+            self.pipeline = pipeline(task, model=path, trust_remote_code=True, **options)
+        except Exception as error:  # of any kind, as transformers reads damaged files
+            raise ValueError(f"the checkpoint {path} cannot be loaded ({type(error).__name__}: {error})") from error
         self._call = threading.local()  # `deadline` of the call that this thread answers
         infer = self.pipeline.recognizer.infer
 

@@ -184,7 +184,9 @@ def test_a_folder_that_is_no_checkpoint_is_described(checkpoint: Path, tmp_path:
     (inner / "config.json").write_text(config)
     assert "has no weights (model.safetensors)" in error(inner)
     (inner / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:-100])
-    assert f"{inner} cannot be loaded: " in error(inner)
+    assert f"{inner} has no processor_config.json" in error(inner)
+    (inner / "processor_config.json").write_bytes((checkpoint / "processor_config.json").read_bytes())
+    assert f"{inner}: the weights are damaged, or only half copied" in error(inner)
     for content in ("null", "[]", "{}", "{", ""):
         (inner / "tokenizer.json").write_text(content)
         assert str(inner / "tokenizer.json") in error(inner)

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.tiny import tiny_model, tiny_processor
+from safetensors.torch import load_file, save_file
 
 from drkf_cli.checkpoint import open_pipeline
-from processing.errors_drkf import FileError
+from modeling_drkf.experiments.building import build_model_and_processor
+from modeling_drkf.experiments.options import ModelArguments
+from modeling_drkf.handler import EndpointHandler
+from modeling_drkf.release.loading import load_checkpoint
+from processing.errors_drkf import FileError, OptionError
 from processing.onnx_recognizer import FACTS, graph_facts
 
 WRONG: list[Any] = ["x", -1, [None], {"a": 1}]
 FIELDS = {
     "config.json": (
-        *("architectures", "dtype", "id2label", "hidden_size", "augmentation_sizes", "class_weights", "audio_config"),
+        *("dtype", "id2label", "hidden_size", "augmentation_sizes", "class_weights", "audio_config"),
         *("audio_config.hidden_act", "audio_config.model_type", "text_config.hidden_act", "text_config.model_type"),
     ),
     "processor_config.json": (
@@ -54,6 +60,82 @@ def test_wrongly_typed_fields_are_the_packages_error(checkpoint: Path, tmp_path:
             refusals.append(str(error))
     assert refusals
     assert all(str(folder) in refusal for refusal in refusals)
+
+
+def cut(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def reshape(folder: Path) -> None:
+    change_bias(folder, lambda bias: torch.zeros(17))
+
+
+def change_bias(folder: Path, change: Callable[[torch.Tensor], torch.Tensor | None]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    changed = change(weights.pop("emotion_classifier.dense.bias"))
+    kept = weights if changed is None else weights | {"emotion_classifier.dense.bias": changed}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+
+
+def write(name: str, content: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_text(content)
+
+
+UNLOADABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "weights cut": (cut, "weights are damaged, or only half copied"),
+    "weights of nothing": (write("model.safetensors", ""), "weights are damaged, or only half copied"),
+    "weights of another size": (reshape, "weights are not of the sizes in config.json"),
+    "config null": (write("config.json", "null"), "config.json is damaged: it holds no JSON object"),
+    "config a list": (write("config.json", "[1]"), "config.json is damaged: it holds no JSON object"),
+    "config half": (write("config.json", '{"model_type":'), "config.json cannot be read"),
+    "no processor": (lambda folder: (folder / "processor_config.json").unlink(), "has no processor_config.json: save"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "cannot be loaded: .*tokenizer"),
+    "processor null": (write("processor_config.json", "null"), "processor_config.json is damaged"),
+    "tokenizer of nothing": (write("tokenizer.json", '{"a": 1}'), "a field of .* has no valid value .*added_tokens"),
+}
+
+
+@pytest.mark.parametrize("kind", UNLOADABLE)
+def test_damaged_files_are_the_packages_error(checkpoint: Path, tmp_path: Path, kind: str):
+    damage, message = UNLOADABLE[kind]
+    folder = tmp_path / "damaged"
+    shutil.copytree(checkpoint, folder)
+    damage(folder)
+    with pytest.raises(FileError, match=f"(?s)^{folder}.*{message}"):
+        open_pipeline(str(folder))
+    with pytest.raises(FileError, match=f"^{folder}"):  # as exports do
+        load_checkpoint(folder)
+    with pytest.raises(ValueError, match=f"^the checkpoint {folder} cannot be loaded"):
+        EndpointHandler(str(folder))
+
+
+def test_a_training_does_not_go_on_from_half_weights(checkpoint: Path, tmp_path: Path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(checkpoint, folder)
+    cut(folder)
+    rows: Any = {"text": ["a", "b"], "label": [0, 1]}
+    with pytest.raises(OptionError, match=f"{folder}|deserializing"):
+        build_model_and_processor(
+            ModelArguments(model_name_or_path=str(folder)), ["L0", "L1"], "single_label_classification", rows
+        )
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(checkpoint: Path, tmp_path: Path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(checkpoint, folder)
+    change_bias(folder, lambda bias: None)
+    with pytest.raises(FileError, match=f"^{folder} lacks 1 of its weights, emotion_classifier.dense.bias among them"):
+        open_pipeline(str(folder))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_answers_that_are_no_numbers_are_refused(checkpoint: Path, tmp_path: Path, value: float):
+    folder = tmp_path / "damaged"
+    shutil.copytree(checkpoint, folder)
+    change_bias(folder, lambda bias: bias.index_fill(0, torch.tensor([0]), value))
+    with pytest.raises(FileError, match=f"^{folder} gives scores that are no numbers: its weights are damaged"):
+        open_pipeline(str(folder))({"text": "so happy"})
 
 
 METADATA = {

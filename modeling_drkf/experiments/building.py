@@ -6,6 +6,7 @@ from typing import Any
 import transformers
 from datasets import Dataset
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -39,7 +40,7 @@ def build_model_and_processor(
     """
     try:
         return _build(arguments, label_names, problem_type, training_rows)
-    except (StrictDataclassError, ValueError, OSError) as error:  # of configurations and of files
+    except (StrictDataclassError, SafetensorError, ValueError, OSError) as error:  # of configurations and of files
         raise error if isinstance(error, DRKFError) else OptionError(str(error)) from error
 
 

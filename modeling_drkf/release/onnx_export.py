@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
 from processing.errors_drkf import DependencyError, OptionError
@@ -23,6 +23,7 @@ from processing.onnx_recognizer import GRAPH_FILE
 from ..configuration_drkf import DRKFConfig
 from ..modeling_drkf import DRKFForEmotionClassification
 from ..orl_encoders import reads_padding
+from .loading import load_checkpoint
 from .onnx_card import onnx_card
 
 OUTPUTS = ("logits", "consistency_logits", "consistency", "modality_shares")
@@ -57,6 +58,7 @@ def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) 
 
     Raises:
         DependencyError: onnx, onnxruntime or onnxscript is not installed.
+        FileError: the checkpoint cannot be loaded.
         OptionError: the folder holds a checkpoint, or the encoders cannot be exported.
         ValueError: the graph does not give torch's probabilities.
     """
@@ -64,18 +66,18 @@ def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) 
     folder = Path(folder)
     if (folder / CONFIG_NAME).exists():
         raise OptionError(f"{folder} holds a checkpoint, whose card the export would replace: name another folder")
-    model = DRKFForEmotionClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    processor = AutoProcessor.from_pretrained(checkpoint)
-    graph = InferenceGraph(model)
+    model, processor = load_checkpoint(checkpoint, dtype=torch.float32)
+    config: Any = model.config
+    graph = InferenceGraph(model.eval())
     traced, *others = _batches(processor)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as scratch:
         float32 = Path(scratch) / GRAPH_FILE
         _write_graph(graph, traced, others, float32)
         _check_graph(graph, others, float32)
-        path = _finish(float32, folder / GRAPH_FILE, _metadata(model.config, int8), int8)
+        path = _finish(float32, folder / GRAPH_FILE, _metadata(config, int8), int8)
     processor.save_pretrained(folder)
-    (folder / "README.md").write_text(onnx_card(path, model.config, processor), encoding="utf-8")
+    (folder / "README.md").write_text(onnx_card(path, config, processor), encoding="utf-8")
     return path
 
 
