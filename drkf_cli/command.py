@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -12,11 +13,13 @@ from processing.errors_drkf import DRKFError
 from processing.printable import printable
 from processing.quiet import VERBOSE
 
+WITHOUT_TORCH = "PyTorch is not installed: install it, or name files and an exported graph, which needs none"
 CorpusOption = Annotated[str, typer.Option(help="One of `drkf corpora`, or a YAML file that declares a corpus.")]
 
 
 class Verbs(TyperGroup):
-    """Shows the package's errors as one line; every other exception is a bug and keeps its traceback.
+    """Shows the package's errors, and that there is no torch, as one line; every other exception is a bug and keeps
+    its traceback.
 
     `--verbose` may stand anywhere on the line.
     """
@@ -30,6 +33,11 @@ class Verbs(TyperGroup):
             return super().invoke(ctx)
         except DRKFError as error:
             print(f"error: {printable(error)}", file=sys.stderr)
+            raise typer.Exit(1) from error
+        except ModuleNotFoundError as error:
+            if find_spec("torch") is not None:
+                raise
+            print(f"error: {WITHOUT_TORCH}", file=sys.stderr)
             raise typer.Exit(1) from error
 
 

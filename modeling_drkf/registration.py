@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -100,7 +101,9 @@ class Registrar(MetaPathFinder):
 
 
 def install() -> None:
-    """Registers what can be registered now, and the rest when it is imported."""
+    """Registers what can be registered now, and the rest when it is imported; nothing where there is no torch."""
+    if find_spec("torch") is None:
+        return
     registrar = Registrar()
     sys.meta_path.insert(0, registrar)
     registrar.register()

@@ -314,36 +314,55 @@ WITHOUT_TORCH = """
 import json, sys
 from importlib.machinery import PathFinder
 
-class NoTorch(PathFinder):
+ABSENT = {"torch", "accelerate", "datasets", "evaluate", "jinja2", "pandas", "pyarrow", "scipy", "sklearn"}
+
+class Bare(PathFinder):  # what onnxruntime, soundfile, soxr and transformers do not bring
     @classmethod
     def find_spec(cls, name, *rest):
-        return None if name.partition(".")[0] in ("torch", "modeling_drkf") else super().find_spec(name, *rest)
+        return None if name.partition(".")[0] in ABSENT else super().find_spec(name, *rest)
 
-sys.meta_path[sys.meta_path.index(PathFinder)] = NoTorch
+sys.meta_path[sys.meta_path.index(PathFinder)] = Bare
 try:
     import torch
     raise SystemExit("torch could be imported")
 except ModuleNotFoundError:
     pass
+"""
+ANSWERS = """
 from processing.errors_drkf import FileError, OptionError
 from processing.onnx_recognizer import OnnxEmotionRecognizer
 
 recognize = OnnxEmotionRecognizer.from_pretrained(sys.argv[1], batch_size=2)
 answers = recognize([sys.argv[2], {"audio": sys.argv[2], "text": "never mind"}, {"text": "so happy"}])
-assert not any(name.partition(".")[0] == "torch" for name in sys.modules)
+assert not ABSENT & {name.partition(".")[0] for name in sys.modules}
 print(json.dumps(answers))
 """
+VERBS = """
+from drkf_cli import app
+app(sys.argv[1:])
+"""
+
+
+def without_torch(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_TORCH + code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_the_runtime_needs_no_torch(exported, checkpoint, tmp_path):
     soundfile = pytest.importorskip("soundfile")
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, 0.1 * np.random.default_rng(0).standard_normal(2000), 22_050)
-    command = [sys.executable, "-c", WITHOUT_TORCH, str(exported), str(clip)]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    finished = without_torch(ANSWERS, exported, clip)
     assert finished.returncode == 0, finished.stderr[-3000:]
     inputs = [str(clip), {"audio": str(clip), "text": "never mind"}, {"text": "so happy"}]
     assert_same_answers(json.loads(finished.stdout), open_pipeline(checkpoint)(inputs))
+    told = without_torch(VERBS, "predict", clip, "--text", "never mind", "--model", exported, "--json")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert_same_answers(json.loads(told.stdout), {"audio": str(clip), **json.loads(finished.stdout)[1]})
+    refused = without_torch(VERBS, "predict", clip, "--model", checkpoint)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "error: PyTorch is not installed: install it, or name files and an exported graph" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_graph_gives_no_embeddings(exported):
