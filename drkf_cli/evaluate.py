@@ -23,6 +23,7 @@ from processing.evaluation.metrics import FORMULAS, PROBLEM_TYPES
 from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
 from processing.evaluation.rounding import rounded
 from processing.evaluation.scoring import score
+from processing.printable import printable
 from processing.quiet import BAR_DELAY_S
 
 from .checkpoint import open_pipeline
@@ -83,6 +84,8 @@ def run_evaluate(
 ) -> int:
     """Scores, prints and writes; returns the exit status. `corpus_options`: see `read_corpus`."""
     corpus = read_corpus(corpus_name, data_dir, **corpus_options)
+    if corpus.report.problems:
+        print(printable(corpus.report.table()), file=sys.stderr)
     pipe, fold, selection = open_pipeline(model), _fold_of(model), _selection_of(model)
     record, predictions = evaluate(pipe, corpus, fold, split, modality, batch_size)
     record, predictions = {"model": model, "selection": selection, **record}, replace(predictions, selection=selection)

@@ -481,6 +481,18 @@ def test_classes_that_the_checkpoint_does_not_know_are_errors(corpus, checkpoint
     assert record["all"]["per_class"]["LABEL_1"]["support"] == 10
 
 
+def test_evaluation_goes_on_without_damaged_rows_and_says_which(corpus, folder, checkpoint, tmp_path):
+    with corpus.open("a") as file:
+        file.write(f"u10,{folder / 'broken.wav'},words,LABEL_0,cleo\n")
+    arguments = ["evaluate", "--model", checkpoint, "--manifest", corpus, "--output-dir", tmp_path / "scores"]
+    status, _, err = drkf(*arguments)
+    assert (status, "evaluate with --skip-damaged all" in err) == (1, True)
+    status, out, err = drkf(*arguments, "--skip-damaged", "all")
+    assert (status, "all: 10 clips" in out) == (0, True)
+    assert "unreadable_audio: 1 (1 left out: LABEL_0 1)" in err
+    assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["utterances"] == 10
+
+
 def test_label_sets_are_evaluated(folder, tmp_path):
     pipe = open_pipeline(str(write_checkpoint(tmp_path / "model", **MULTI_LABEL)))
     rows = [f"{folder / f'{index}.wav'},{TEXTS[index % 4]},LABEL_0|LABEL_2" for index in range(4)]

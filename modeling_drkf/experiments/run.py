@@ -17,6 +17,7 @@ from processing.corpora.protocols import Fold, ProtocolError, save_folds
 from processing.corpora.registry import is_declaration, read_corpus
 from processing.errors_drkf import OptionError
 from processing.evaluation.metrics import scalar_names
+from processing.printable import printable
 from processing.suggestions import did_you_mean
 
 from ..configuration_drkf import DRKFConfig
@@ -73,7 +74,7 @@ def run_experiment(
             words=model.modality != "speech" and not model.modality_dropout,
         )
     if corpus.report.problems and training.process_index == 0:
-        print(corpus.report.table())
+        print(printable(corpus.report.table()))
     shares = data.validation_share, data.test_share, data.split_seed
     folds = folds_of(corpus, data.protocol, *shares, data.fold_file)
 

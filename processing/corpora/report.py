@@ -208,7 +208,8 @@ class Report:
         if kinds and ProblemKind.NO_UTTERANCES not in kinds:
             names = sorted(kind.value for kind in kinds)
             lines.append(
-                f"To leave such rows out and count them, train with --skip_damaged {' '.join(names)} (or all)."
+                f"To leave such rows out and count them, train with --skip_damaged {' '.join(names)} (or all), or "
+                "evaluate with --skip-damaged all."
             )
         return "\n".join(lines)
 
