@@ -53,9 +53,9 @@ def assert_equal(actual: Predictions, expected: Predictions) -> None:
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_predictions_read_back_to_the_last_bit(tmp_path: Path, multi_label: bool):
     """Whatever the classes, the utterances and the folds are called."""
-    names = ["label", "consistency", "NA", "with, comma"]
+    names = ["label", "consistency", "NA", "=1+1, comma"]
     references = [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0]] if multi_label else [3, 2, 0]
-    written = predictions(["007", "None", "007"], references, names)
+    written = predictions(["007", "None", "@sum"], references, names, utterance_ids=["-1", "+1", "=HYPERLINK(0)"])
     written.write(tmp_path / "table.csv")
     assert_equal(Predictions.read(tmp_path / "table.csv", multi_label), written)
 

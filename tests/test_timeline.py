@@ -46,7 +46,7 @@ TIMELINE = {
 def test_a_table_holds_every_answer_and_every_error(tmp_path: Path):
     results = [
         {"audio": "a.wav", **answer(1 / 3, audio_seconds=1.25)},
-        {"audio": "b.wav", "error": "cannot be decoded"},
+        {"audio": "=b.wav", "error": "cannot be decoded"},
         {"audio": "c.wav", **TIMELINE},
     ]
     write_results(results, tmp_path / "out.parquet", LABELS)
@@ -59,7 +59,7 @@ def test_a_table_holds_every_answer_and_every_error(tmp_path: Path):
     }  # fmt: skip
     assert rows[0] == expected
     assert {name: value for name, value in rows[1].items() if value is not None} == {
-        "audio": "b.wav",
+        "audio": "=b.wav",
         "error": "cannot be decoded",
     }
     assert [(row["audio"], row["start"], row["end"], row["prediction"]) for row in rows[2:]] == [
