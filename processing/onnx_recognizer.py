@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .damage import refused
 from .errors_drkf import DependencyError, DRKFError, FileError, InputError
 from .processing_drkf import DRKFProcessor
 from .recognition_drkf import EmotionRecognizer
@@ -69,7 +70,7 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
 
         Raises:
             FileNotFoundError: the folder holds no exported graph.
-            ValueError: the graph cannot be loaded, or lacks what `drkf export onnx` writes into it.
+            ValueError: the graph or the processor cannot be loaded, or the graph lacks what `drkf export onnx` writes.
             ImportError: onnxruntime is not installed.
         """
         graph = Path(folder) / GRAPH_FILE
@@ -85,7 +86,9 @@ class OnnxEmotionRecognizer(EmotionRecognizer):
             session = onnxruntime.InferenceSession(graph, settings, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no other base
             raise DRKFError(f"{graph} cannot be loaded; is it damaged, or only half copied? ({error})") from error
-        return cls(DRKFProcessor.from_pretrained(folder), session, checkpoint=str(folder), **options)
+        with refused(folder):
+            processor = DRKFProcessor.from_pretrained(folder)
+        return cls(processor, session, checkpoint=str(folder), **options)
 
     def _infer(self, features: dict[str, np.ndarray]) -> Mapping[str, np.ndarray | None]:
         try:

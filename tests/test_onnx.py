@@ -383,6 +383,14 @@ def test_a_graph_that_was_half_copied_is_told(exported, tmp_path):
     assert (told.exit_code, "model.onnx cannot be loaded; is it damaged" in told.stderr) == (1, True)
 
 
+def test_a_graph_with_a_damaged_processor_names_its_folder(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "graph")
+    for damage in ("null", '{"feature_extractor": 1}'):
+        (folder / "processor_config.json").write_text(damage)
+        with pytest.raises(FileError, match=f"^{folder} cannot be loaded: "):
+            OnnxEmotionRecognizer.from_pretrained(folder)
+
+
 def test_a_folder_without_a_graph_says_how_to_make_one(tmp_path):
     with pytest.raises(FileError, match="drkf export onnx"):
         OnnxEmotionRecognizer.from_pretrained(tmp_path)

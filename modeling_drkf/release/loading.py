@@ -1,15 +1,12 @@
-"""A checkpoint loaded whole, or what is wrong with it."""
+"""A checkpoint, loaded whole or refused."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
-from processing.errors_drkf import DRKFError, FileError
+from processing.damage import refused
+from processing.errors_drkf import FileError
 from processing.processing_drkf import DRKFProcessor
 
 from ..modeling_drkf import DRKFForEmotionClassification
@@ -35,23 +32,3 @@ def load_checkpoint(checkpoint: str | Path, **options: Any) -> tuple[DRKFForEmot
                 "weights from its source"
             )
         return model, AutoProcessor.from_pretrained(checkpoint, trust_remote_code=False)
-
-
-@contextmanager
-def refused(checkpoint: str | Path) -> Iterator[None]:
-    """Turns what transformers raises for a damaged checkpoint into a `FileError` that names it."""
-    try:
-        yield
-    except DRKFError:
-        raise
-    except SafetensorError as error:
-        raise FileError(f"{checkpoint}: the weights are damaged, or only half copied ({error})") from error
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise FileError(f"{checkpoint} cannot be loaded: {error}") from error
-    except RuntimeError as error:
-        raise FileError(f"{checkpoint}: the weights are not of the sizes in config.json; restore both") from error
-    except (TypeError, AttributeError, LookupError) as error:  # fields of other types
-        raise FileError(
-            f"{checkpoint} cannot be loaded: a field of config.json or of the processor's files has no valid value "
-            f"({type(error).__name__}: {error}); restore the file from its source"
-        ) from error
