@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+import modeling_drkf  # noqa: F401  (registers the classes)
 from processing.errors_drkf import FileError
 
 STARTER = "starter"
@@ -54,7 +55,8 @@ def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
         return OnnxEmotionRecognizer.from_pretrained(model, **options)
     from transformers import pipeline
 
-    from modeling_drkf.release.loading import load_checkpoint, refused
+    from modeling_drkf.release.loading import load_checkpoint
+    from processing.damage import refused
     from processing.pipeline_drkf import TASK
 
     loaded, processor = load_checkpoint(model)

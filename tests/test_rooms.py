@@ -134,6 +134,7 @@ assert not any(type(finder).__name__ == "Registrar" for finder in sys.meta_path)
         "import modeling_drkf.orl_modality_encoding",
         "from transformers import pipeline; import modeling_drkf",
         "import modeling_drkf; from processing import DRKFProcessor",
+        "from drkf_cli.checkpoint import starter_folder",
     ],
 )
 def test_every_order_of_imports_registers_everything(first: str):
