@@ -181,10 +181,13 @@ def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     unfinished = path.with_name(f".{os.getpid()}.{path.name}")
     with writing(path, "free some space; then the same command goes on"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        try:
+            write(unfinished)
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)  # on a full disk
 
 
 def _join(

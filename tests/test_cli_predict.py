@@ -21,10 +21,11 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.evaluate import evaluate
-from drkf_cli.manifest_prediction import Job, _alone, _open_shards, predict_manifest
+from drkf_cli.manifest_prediction import Job, _alone, _open_shards, _write_atomically, predict_manifest
 from drkf_cli.predict import rows_table
 from processing.corpora.protocols import Fold, save_folds
 from processing.corpora.readers.manifest import read_manifest
+from processing.errors_drkf import FileError
 from processing.evaluation.metrics import emotion_metrics
 from processing.explanation_drkf import explain
 from processing.transcripts.segments import parse_segments
@@ -572,6 +573,20 @@ def test_a_full_disk_names_the_file_after_the_answer_is_shown(folder, checkpoint
     assert status == 1
     assert "voice and words agree" in out
     assert f"error: {tmp_path / 'out.csv'}: cannot be written (No space left on device); choose another place" in err
+
+
+def test_a_full_disk_keeps_no_half_file(tmp_path):
+    resource = pytest.importorskip("resource")
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(
+            FileError, match=r"o.csv: cannot be written \(.*\); free some space; then the same command"
+        ):
+            _write_atomically(tmp_path / "o.csv", lambda path: path.write_text("a" * 2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_segment_that_cannot_be_answered_is_a_row_with_its_reason():
