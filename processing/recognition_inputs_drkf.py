@@ -218,7 +218,7 @@ def parts_of(value: Any) -> tuple[Any, Any, Any]:
             f"{', '.join(RECORDING_KEYS)}, words are under {', '.join(TEXT_KEYS)} or segments"
         )
     recording = {key: value[key] for key in RECORDING_KEYS if value.get(key) is not None}
-    audios = [value[key] for key in AUDIO_KEYS if value.get(key) is not None]
+    audios = [_with_rate(value[key], recording) for key in AUDIO_KEYS if value.get(key) is not None]
     audios += [recording] if recording.keys() - {"sampling_rate"} else []
     texts = [value[key] for key in TEXT_KEYS if value.get(key) is not None]
     for found, what in ((audios, "recording"), (texts, "text")):
@@ -226,6 +226,12 @@ def parts_of(value: Any) -> tuple[Any, Any, Any]:
             raise InputError(f"more than one {what}, under {', '.join(key for key in value if key in known)}")
     audio = excerpt(downloaded(next(iter(audios), None)), value.get("start"), value.get("end"))
     return audio, next(iter(texts), None), value.get("segments")
+
+
+def _with_rate(audio: Any, recording: Mapping[str, Any]) -> Any:
+    """A raw array with the sampling rate that its input names beside it."""
+    is_raw = isinstance(audio, list) or hasattr(audio, "__array__")
+    return {"array": audio, **recording} if is_raw and recording.keys() == {"sampling_rate"} else audio
 
 
 def downloaded(audio: Any) -> Any:

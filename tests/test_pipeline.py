@@ -412,6 +412,8 @@ def test_the_idioms_of_other_libraries_are_heard(pipe, key, words):
         {**raw, "text": WORDS},
         {**heard, "text": WORDS, "label": 3, "speaker": "anna"},
         {"audio": raw, "text": WORDS},
+        {"audio": heard["array"], "sampling_rate": RATE, "text": WORDS},
+        {key: list(heard["array"]), "sampling_rate": RATE, "text": WORDS},
     ):
         assert_same(pipe(one), expected)
     assert_same(pipe(raw), pipe(heard))
