@@ -38,9 +38,12 @@ ModelOption = Annotated[
 ]
 
 
-def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
+def open_pipeline(model: str, device: Any = None, dtype: Any = "auto", **options: Any) -> Any:
     """What answers for a model: the pipeline of a checkpoint (folder or Hub id), or the recogniser of a folder that
     `drkf export onnx` wrote. Both take the same inputs and options.
+
+    Args:
+        device, dtype: where a checkpoint's weights lie, and as what. A graph has its own.
 
     Raises:
         FileError: there is no such checkpoint, or it cannot be loaded.
@@ -59,7 +62,7 @@ def open_pipeline(model: str, device: Any = None, **options: Any) -> Any:
     from processing.damage import refused
     from processing.pipeline_drkf import TASK
 
-    loaded, processor = load_checkpoint(model)
+    loaded, processor = load_checkpoint(model, dtype=dtype)
     with refused(model):
         return pipeline(TASK, model=loaded, processor=processor, device=device, **options)  # type: ignore[call-overload]
 

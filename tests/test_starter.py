@@ -124,6 +124,7 @@ def test_a_half_alone_is_answered_without_a_warning(starter):
 
 def test_in_bfloat16_it_answers_alike(starter):
     half = open_pipeline(str(starter_folder()), dtype=torch.bfloat16)
+    assert half.model.dtype == torch.bfloat16
     clip = str(starter_folder() / EXAMPLE_CLIP)
     answers = [pipe({"audio": clip, "text": EXAMPLE_TEXT}, speaker=pipe.speaker([clip])) for pipe in (starter, half)]
     expected, found = ({entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers)
