@@ -194,7 +194,9 @@ def _show(results: Sequence[Result], pipe: Any) -> None:
     console = Console()
     clips = [result for result in results if "timeline" not in result]
     if len(clips) == 1:
-        console.print(answers_table(clips, [escape(printable(Path(clips[0]["audio"]).name))], pipe.label_names))
+        said = "no words" if clips[0]["text"] is None else f'"{clips[0]["text"]}"'
+        title = escape(printable(f"{Path(clips[0]['audio']).name}\n{said}"))
+        console.print(answers_table(clips, [title], pipe.label_names))
     elif clips:
         names = [printable(Path(clip["audio"]).name) for clip in clips]
         console.print(rows_table("file", names, clips, pipe.is_multi_label))

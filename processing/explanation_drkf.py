@@ -48,6 +48,21 @@ class Explanation:
     def seconds(self) -> float:
         return len(self.waveform) / self.sampling_rate
 
+    @property
+    def said(self) -> list[Word]:
+        """The words without the tokenizer's special tokens."""
+        return [word for word in self.words if not word.special]
+
+    def multiples(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Attention as pictures show it: of the frames, of `said` (a token), and the end of their common scale.
+
+        1 is an even spread over the frames, or over all tokens; one frame in a hundred may lie beyond the end.
+        """
+        frames = self.frame_attention / self.frame_attention.mean()
+        even = sum(word.attention for word in self.words) / sum(word.tokens for word in self.words)
+        words = np.array([word.attention / word.tokens / even for word in self.said])
+        return frames, words, max(2.0, float(np.quantile(frames, 0.99)), *words)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: the answer, `frame_seconds`, `frame_attention`, and `words`."""
         words = [

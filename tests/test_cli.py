@@ -62,6 +62,7 @@ def test_predict_shows_every_class(checkpoint: Path):
         *tiny_model(max_fusion_positions=600).config.label_names,
         "voice and words agree",
         "dominant modality",
+        '"good day"',
     ):
         assert shown in out
 

@@ -19,7 +19,7 @@ TO_RUN = [
     if page != PUBLISH and any(kind == "python" or commands(text) for kind, text in blocks(page))
 ]
 WRITTEN = {
-    "README.md": ("clip.png", "runs/mine/metrics.json", "scores/metrics.json"),
+    "README.md": ("example.png", "runs/mine/metrics.json", "scores/metrics.json"),
     "quickstart.md": ("answers.parquet", "scores/metrics.json"),
     "long-recordings.md": ("talk.csv", "talk.png", "talk.srt"),
     "serve.md": ("my-space/app.py", "exported/model.onnx"),

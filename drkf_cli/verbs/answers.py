@@ -170,19 +170,25 @@ def evaluate(
 
 @app.command("explain", short_help="Draw where a checkpoint looked.")
 def show_attention(
-    audio: Annotated[Path, typer.Argument(help="The clip: wav, flac, ogg or mp3.", metavar="FILE")],
+    audio: Annotated[Path | None, typer.Argument(help="The clip: wav, flac, ogg or mp3.", metavar="FILE")] = None,
     text: Annotated[str | None, typer.Option(help="What is said in it.")] = None,
     model: ModelOption = STARTER,
     output: Annotated[Path | None, typer.Option(help="The picture: .png, .svg or .pdf.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every frame's and word's attention as JSON.")] = False,
+    example: Annotated[bool, typer.Option("--example", help="Explain the clip that comes with the package.")] = False,
 ) -> None:
     """Show where a checkpoint looked: its attention over the waveform and the words.
 
     \b
+    drkf explain --example --output example.png
     drkf explain clip.wav --text "You find me furious." --output clip.png
 
     Attention shows where the model looked, not why it decided. Checkpoints that fuse by cross-attention have none.
     """
+    if example:
+        audio, text = starter_folder() / EXAMPLE_CLIP, EXAMPLE_TEXT
+    if audio is None:
+        raise typer.BadParameter("name a FILE, or --example")
     require_file(audio)
     require_checkpoint(model, graph=False)
     if output is not None:
@@ -190,7 +196,7 @@ def show_attention(
         check_output(output, PICTURES)
 
     from processing.explanation_drkf import explain
-    from processing.figures.explanation import LIMIT, plot_explanation
+    from processing.figures.explanation import CAPTION, plot_explanation
 
     explanation = explain(open_pipeline(model), str(audio), text)
     best = explanation.answer["scores"][0]
@@ -202,15 +208,16 @@ def show_attention(
     if as_json:
         typer.echo(printable_json({"audio": str(audio), **explanation.to_dict()}))
     else:
-        said = [word for word in explanation.words if not word.special]
-        strongest = sorted(said, key=lambda word: -word.attention / word.tokens)[:3]
+        frames, words, _ = explanation.multiples()
         typer.echo(f"{printable(best['label'])} {rounded(best['score'])}")
-        if strongest:
-            words = ", ".join(f"{printable(word.text)} ({word.attention:.1%})" for word in strongest)
-            typer.echo(f"words most attended to: {words}")
-        peak = int(explanation.frame_attention.argmax())
-        at = (peak + 0.5) * explanation.seconds / len(explanation.frame_attention)
-        typer.echo(f"moment most attended to: {at:.2f} s ({explanation.frame_attention[peak]:.1%})")
-        typer.echo(f"Shares of the attention of the fusion encoder's CLS (mean over layers and heads). {LIMIT}")
+        if explanation.said:
+            strongest = [
+                f"{printable(explanation.said[i].text)} ({words[i]:.1f} times)" for i in words.argsort()[:-4:-1]
+            ]
+            typer.echo(f"words most attended to: {', '.join(strongest)}")
+        peak = int(frames.argmax())
+        at = (peak + 0.5) * explanation.seconds / len(frames)
+        typer.echo(f"moment most attended to: {at:.2f} s ({frames[peak]:.1f} times)")
+        typer.echo(CAPTION)
     if output is not None:
         typer.echo(f"Picture: {output}", err=as_json)

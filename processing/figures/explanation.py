@@ -24,7 +24,7 @@ CAPTION = (
     "Attention of the fusion encoder's CLS (mean over layers and heads), as a multiple of an even spread over the "
     f"frames, or over the tokens. {LIMIT}"
 )
-COLUMNS = 84  # characters a line of words
+COLUMNS = 96  # characters a line of words
 ENVELOPE = 2000  # points of a drawn waveform
 
 
@@ -43,10 +43,9 @@ def plot_explanation(explanation: Explanation, path: str | Path, title: str = ""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    frames = explanation.frame_attention / explanation.frame_attention.mean()
-    words, attentions = _words(explanation)
-    scale = Normalize(0, max(2.0, np.quantile(frames, 0.99), *attentions))
-    rows = _lines(words)
+    frames, attentions, end = explanation.multiples()
+    scale = Normalize(0, end)
+    rows = _lines(explanation.said)
     scores = explanation.answer["scores"]
     heights = [1.7, 0.3 * len(rows) + 0.1, 0.26 * max(len(scores), 3) + 0.3]
     figure.set_figheight(sum(heights) + 1.8)
@@ -82,9 +81,7 @@ def _draw_waveform(axes: Axes, explanation: Explanation, frames: np.ndarray, sca
     axes.set_xlabel("seconds")
 
 
-def _draw_words(
-    axes: Axes, rows: Sequence[Sequence[tuple[int, int, Word]]], words: Sequence[float], scale: Any
-) -> None:
+def _draw_words(axes: Axes, rows: Sequence[Sequence[tuple[int, int, Word]]], words: np.ndarray, scale: Any) -> None:
     """Words as coloured boxes on a grid of characters."""
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
@@ -130,14 +127,6 @@ def _verdicts(answer: dict[str, Any]) -> list[tuple[str, float]]:
         "share of the words": shares.get("text"),
     }
     return [(name, value) for name, value in named.items() if value is not None]
-
-
-def _words(explanation: Explanation) -> tuple[list[Word], list[float]]:
-    """What was said, and each word's attention a token, as a multiple of the mean over all tokens."""
-    every = explanation.words
-    even = sum(word.attention for word in every) / sum(word.tokens for word in every)
-    said = [word for word in every if not word.special]
-    return said, [word.attention / word.tokens / even for word in said]
 
 
 def _lines(words: Sequence[Word]) -> list[list[tuple[int, int, Word]]]:
