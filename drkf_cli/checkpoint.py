@@ -28,6 +28,14 @@ def starter_folder() -> Path:
     return Path(str(files("model_cards"))) / STARTER
 
 
+def model_title(model: str) -> str:
+    """The heading of a checkpoint's card; its name where it has none."""
+    card = Path(model) / "README.md"
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines() if card.is_file() else []
+    headings = (line.removeprefix("# ").strip() for line in lines if line.startswith("# "))
+    return next(filter(None, headings), Path(model).resolve().name)
+
+
 ModelOption = Annotated[
     str,
     typer.Option(

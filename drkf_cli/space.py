@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from modeling_drkf.modeling_drkf import ENDPOINT_PACKAGES
 from processing.errors_drkf import FileError
 
-from .checkpoint import open_pipeline, require_checkpoint
+from .checkpoint import model_title, open_pipeline, require_checkpoint
 from .errors import require_extra
 from .web.clips import Example
 
@@ -76,7 +76,7 @@ def write_space(model: str, output_dir: Path, examples: Sequence[Example] = ()) 
     if output_dir.exists():
         raise FileError(f"{output_dir} exists; name a new folder")
     folder = Path(model) if Path(model).is_dir() else None
-    gradio, title = version("gradio"), Path(model).resolve().name
+    gradio, title = version("gradio"), model_title(model)
     pipe = open_pipeline(model) if folder is not None else None
     parts = [pipe.model, pipe.recognizer.processor] if pipe is not None else []
     output_dir.mkdir(parents=True)

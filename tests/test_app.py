@@ -22,10 +22,13 @@ from typer.testing import CliRunner
 
 import modeling_drkf  # noqa: F401  (registers the pipeline)
 from drkf_cli import app
-from drkf_cli.web.attention import _slices
-from drkf_cli.web.clips import read_examples
+from drkf_cli.checkpoint import model_title, packaged
+from drkf_cli.web.attention import _colour, _slices
+from drkf_cli.web.clips import ClipError, read_examples
 from drkf_cli.web.limits import Limits
+from drkf_cli.web.recordings import recognise_pieces
 from drkf_cli.web.rendering import render_answer
+from processing.figures.explanation import COLOURS
 
 pytest.importorskip("gradio", reason="the web page needs the extra `app`")
 
@@ -33,9 +36,17 @@ BAD_CLIPS = {
     "words.wav": "cannot be decoded",
     "empty.wav": "The file is empty",
     "cut.wav": "truncated",
-    "long.flac": "longer than 60 seconds",
+    "long.flac": "longer than 600 seconds",
 }
 ANSWER = "#answer[role=status]"
+EXTENT = """() => {
+    const scrolls = element => ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+    const inside = element => !element.matches("main") && (scrolls(element) || inside(element.parentElement));
+    const shown = [...document.querySelectorAll("main *")].filter(element => !inside(element.parentElement));
+    const boxes = shown.map(element => element.getBoundingClientRect()).filter(box => box.width && box.height);
+    return [boxes.length, Math.min(...boxes.map(box => box.left)), Math.max(...boxes.map(box => box.right))];
+}"""
+"""How many elements are on the page, without those in boxes that scroll, and their left and right end in pixels."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +64,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "words.wav").write_text("this is text, no sound")
     (folder / "empty.wav").write_bytes(b"")
     (folder / "cut.wav").write_bytes((folder / "good.wav").read_bytes()[:5000])
-    soundfile.write(folder / "long.flac", np.zeros(61 * 8000), 8000)
+    soundfile.write(folder / "long.flac", np.zeros(601 * 8000), 8000)
+    soundfile.write(folder / "talk.wav", np.random.default_rng(1).normal(size=24_000) * 0.1, 16_000)
+    (folder / "voice.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
     return folder
 
 
@@ -90,7 +103,7 @@ def browser(clips: Path) -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
     page = browser.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     page.requested = []
     page.on("request", lambda request: page.requested.append(request.url))
     page.goto(address)
@@ -122,7 +135,7 @@ def test_a_clip_and_its_words_give_what_the_pipeline_gives(page, clips, expected
     assert f"{100 * expected['modality_shares']['speech']:.1f} % of the model's attention lies on the voice" in shown
     picture = page.locator("#attention")
     assert picture.locator(".words span").all_inner_texts() == WORDS.split()
-    assert picture.locator(".wave span").count() > 100
+    assert picture.locator(".sound rect").count() > 100
     elsewhere = [url for url in page.requested if not url.startswith((address, "data:", "blob:"))]
     assert elsewhere == [], "the page must load nothing from other servers"
 
@@ -136,13 +149,13 @@ def test_a_clip_can_be_recorded(page):
     page.get_by_role("button", name="Play", exact=True).wait_for()
     assert '- group "Clip"' in page.locator("body").aria_snapshot()
     page.get_by_role("button", name="Recognise").click()
-    assert len(scores_shown(page)) == 3
+    page.get_by_text("The recording over time").wait_for()  # longer than what the checkpoint takes
     assert "no words were given" in page.locator(ANSWER).inner_text()
 
 
 def test_an_example_fills_in_clip_and_words(page, expected):
-    page.get_by_label("Or an example clip").click()
-    page.get_by_role("option", name=WORDS).click()
+    page.get_by_text("Or try an example:").wait_for()
+    page.get_by_role("button", name=WORDS).click()
     page.get_by_role("button", name="Clear").wait_for()
     assert page.get_by_label("Words that are said in it").input_value() == WORDS
     page.get_by_role("button", name="Recognise").click()
@@ -159,6 +172,83 @@ def test_bad_clips_are_told_and_the_next_one_answered(page, clips):
     page.get_by_role("button", name="Recognise").click()
     assert len(scores_shown(page)) == 3
     assert "no words were given" in page.locator(ANSWER).inner_text()
+
+
+def test_files_of_other_formats_are_refused_in_plain_words(page, clips):
+    page.locator("#clip input[type=file]").set_input_files(clips / "voice.m4a")
+    page.get_by_role("alert").get_by_text(
+        "voice.m4a is not read here. Save the recording as WAV, FLAC, OGG or MP3."
+    ).wait_for()
+    upload(page, clips / "good.wav")
+    assert page.get_by_role("alert").inner_text() == ""
+    assert "audio/" not in page.locator("body").inner_text()
+
+
+def test_a_long_recording_becomes_a_timeline(page, address, clips, checkpoint):
+    upload(page, clips / "talk.wav")
+    page.get_by_label("Words that are said in it").fill(WORDS)
+    page.get_by_role("button", name="Recognise").click()
+    page.get_by_text("0:02 minutes of voice").wait_for()
+    quarters = [{"start": 0.375 * number, "end": 0.375 * (number + 1)} for number in range(4)]
+    pipe = pipeline("multimodal-emotion-recognition", model=str(checkpoint))
+    expected = pipe({"audio": str(clips / "talk.wav"), "segments": quarters})
+    best = [piece["scores"][0] for piece in expected["timeline"]]
+    rows = page.get_by_role("region", name="The parts of the recording").get_by_role("row").all()
+    assert [row.get_by_role("cell").all_inner_texts()[:2] for row in rows] == [
+        [piece["label"], f"{100 * piece['score']:.1f} %"] for piece in best
+    ]
+    assert [row.get_by_role("rowheader").inner_text() for row in rows] == [
+        "0:00 to 0:00",
+        "0:00 to 0:01",
+        "0:01 to 0:01",
+        "0:01 to 0:02",
+    ]
+    assert "the words were left out" in page.locator(ANSWER).inner_text()
+    assert page.locator("#attention .bands rect").count() == 12
+    event, (answer,) = result(address, call(address, uploaded(address, clips / "talk.wav"), None))
+    assert (event, answer) == ("complete", close(expected))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_a_phone_or_a_desktop(page, clips, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.reload()
+    page.get_by_role("button", name="Recognise").wait_for()
+    for clip, shown in (("good.wav", "Probability of every emotion"), ("talk.wav", "The recording over time")):
+        upload(page, clips / clip)
+        page.get_by_role("button", name="Recognise").click()
+        page.get_by_text(shown).wait_for()
+        page.get_by_text("The answer as JSON").click()
+        count, left, right = page.evaluate(EXTENT)
+        assert count > 100
+        assert (left >= 0, right <= width) == (True, True), (left, right)
+        page.get_by_role("button", name="Clear").click()
+
+
+def test_the_page_is_called_after_the_model(page):
+    assert page.title() == "Three feelings"
+    assert page.get_by_role("heading", level=1).inner_text() == "Three feelings"
+
+
+def test_a_checkpoint_without_a_card_is_called_after_its_folder(tmp_path):
+    assert model_title(str(tmp_path)) == tmp_path.name
+    assert model_title("someone/drkf-mine") == "drkf-mine"
+    assert model_title(packaged("starter")) == "Starter checkpoint"
+
+
+def test_a_visitor_is_told_what_was_read_and_not_which_options_there_are(checkpoint):
+    answer = pipeline("multimodal-emotion-recognition", model=str(checkpoint))({"text": "so " * 200})
+    assert "tokens of the text were read; segments with their words cover" in answer["warning"]
+    shown = render_answer(answer)
+    assert "tokens of the text were read;" in shown
+    assert "segments with" not in shown
+
+
+def test_a_recording_that_nobody_waits_for_is_given_up(checkpoint, clips):
+    pipe = pipeline("multimodal-emotion-recognition", model=str(checkpoint))
+    heard = pipe.read_audio(str(clips / "talk.wav"))
+    with pytest.raises(ClipError, match="takes too long"):
+        recognise_pieces(pipe, heard, 0.5, None, ends=time.monotonic() - 1)
 
 
 def test_the_keyboard_is_enough(page):
@@ -309,7 +399,7 @@ def test_a_header_that_hides_the_length_lets_no_long_clip_pass(address, clips, t
     own = uploaded(address, tmp_path / "unknown.flac")
     event, data = result(address, call(address, own))
     assert event == "error", data
-    assert "limit of 60 s" in data["error"] or "cannot be decoded" in data["error"]
+    assert "limit of 600 s" in data["error"] or "cannot be decoded" in data["error"]
     assert str(Path(own["path"]).parent) not in data["error"]
 
 
@@ -321,10 +411,11 @@ def test_examples_need_their_columns(tmp_path):
 
 def test_examples_may_come_from_a_spreadsheet_and_bad_ones_are_named(clips, tmp_path):
     listed = clips / "saved.csv"
-    listed.write_text(f"audio,text\ngood.wav,{WORDS}\ngood.wav\n", encoding="utf-8-sig")
+    listed.write_text(f"audio,text\ngood.wav,{WORDS}\ngood.wav\ngood.wav,{'say ' * 30}\n", encoding="utf-8-sig")
     assert [(example.title, example.text) for example in read_examples(listed)] == [
-        (f"1: {WORDS}", WORDS),
-        ("2: good.wav", ""),
+        (WORDS, WORDS),
+        ("good.wav", ""),
+        (f"{'say ' * 15} ...", "say " * 30),
     ]
     for name in ("words.wav", "nowhere.wav", ""):
         listed.write_text(f"text,audio\n{WORDS},good.wav\n{WORDS},{name}\n")
@@ -333,13 +424,21 @@ def test_examples_may_come_from_a_spreadsheet_and_bad_ones_are_named(clips, tmp_
 
 
 @pytest.mark.parametrize("frames", [1, 7, 120, 3001])
-def test_attention_on_frames_keeps_its_sum_and_place(frames):
+def test_attention_on_frames_keeps_its_mean_and_place(frames):
     weights = np.zeros(frames)
     weights[-1] = 0.25
     slices = _slices(weights)
-    assert slices.sum() == pytest.approx(0.25)
+    assert slices.mean() == pytest.approx(0.25 / frames)
     assert slices[-1] == pytest.approx(slices.max())
-    assert slices[0] == pytest.approx(0.25 / 120 if frames == 1 else 0)
+    assert slices[0] == pytest.approx(0.25 if frames == 1 else 0)
+
+
+def test_the_page_has_the_colours_of_the_picture():
+    scale = pytest.importorskip("matplotlib").colormaps[COLOURS]
+    for share in (0.0, 0.3, 0.77, 1.0):
+        red, green, blue = (round(255 * part) for part in scale(share)[:3])
+        found = [int(part) for part in re.findall(r"\d+", _colour(share))]
+        assert found == pytest.approx([red, green, blue], abs=2)
 
 
 @pytest.mark.slow

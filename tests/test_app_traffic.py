@@ -130,11 +130,11 @@ def test_clips_are_judged_by_their_header(tmp_path: Path):
     for channels, subtype, name in ((2, None, "stereo.wav"), (1, None, "other.aiff")):
         soundfile.write(tmp_path / name, np.zeros((8000, channels)), 8000, subtype)
     path = str(tmp_path / "stereo.wav")
-    check_clip(path, Limits(clip_values=16_000, clip_seconds=1))
+    check_clip(path, Limits(clip_values=16_000, recording_seconds=1))
     with pytest.raises(ClipError, match="too many channels or too high a rate"):
         check_clip(path, Limits(clip_values=15_999))
     with pytest.raises(ClipError, match=r"longer than 0\.9 seconds"):
-        check_clip(path, Limits(clip_seconds=0.9))
+        check_clip(path, Limits(recording_seconds=0.9))
     with pytest.raises(ClipError, match="format AIFF are not read"):
         check_clip(str(tmp_path / "other.aiff"), Limits())
     with pytest.raises(ClipError, match="at most 3 are read"):

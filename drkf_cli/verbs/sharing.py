@@ -7,7 +7,17 @@ import typer
 
 from processing.errors_drkf import FileError, OptionError
 
-from ..checkpoint import STARTER, ModelOption, open_pipeline, packaged, require_checkpoint
+from ..checkpoint import (
+    EXAMPLE_CLIP,
+    EXAMPLE_TEXT,
+    STARTER,
+    ModelOption,
+    model_title,
+    open_pipeline,
+    packaged,
+    require_checkpoint,
+    starter_folder,
+)
 from ..command import app, export
 from ..errors import require_extra
 
@@ -77,13 +87,14 @@ def web_app(
     people = [(name, password) for name, _, password in (person.partition(":") for person in auth or [])]
     if not all(name and password for name, password in people):
         raise OptionError("--auth takes USER:PASSWORD")
-    clips = _read_examples(examples)
+    clips = _read_examples(examples, model)
     from ..web.serving import serve
 
     pipe = open_pipeline(model, transcriber=transcriber)
     try:
-        title = Path(model).resolve().name
-        serve(pipe, title, host, port, transcriber is not None, clips, limits, people, allowed_host or ["*"])
+        serve(
+            pipe, model_title(model), host, port, transcriber is not None, clips, limits, people, allowed_host or ["*"]
+        )
     except OSError as error:
         raise OptionError(
             f"port {port} of {host} is taken, or {host} is no address of this machine; see --port and --host"
@@ -107,7 +118,7 @@ def export_space(
     require_checkpoint(model, graph=False)
     from ..space import write_space
 
-    write_space(model, output_dir, _read_examples(examples))
+    write_space(model, output_dir, _read_examples(examples, model))
     typer.echo(f"{output_dir} holds the Space. Try it: python {output_dir / 'app.py'}")
 
 
@@ -134,10 +145,13 @@ def export_onnx(
     typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB); its contract: {path.with_name('README.md')}")
 
 
-def _read_examples(manifest: Path | None) -> list[Any]:
-    from ..web.clips import ClipError, read_examples
+def _read_examples(manifest: Path | None, model: str) -> list[Any]:
+    """Examples for the page: those of a table, or the clip that comes with the starter checkpoint."""
+    from ..web.clips import ClipError, read_example, read_examples
 
     try:
-        return [] if manifest is None else read_examples(manifest)
+        if manifest is not None:
+            return read_examples(manifest)
+        return [read_example(starter_folder() / EXAMPLE_CLIP, EXAMPLE_TEXT)] if model == packaged(STARTER) else []
     except (ClipError, OSError) as error:
         raise FileError(f"--examples: {error}") from error

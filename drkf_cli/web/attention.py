@@ -1,51 +1,58 @@
-"""An explanation as HTML: the waveform and the words, coloured by the attention that they received."""
+"""An explanation as HTML: the sound and the words over the attention that they received."""
 
 from html import escape
 from typing import Any
 
 import numpy as np
 
+from .drawing import peaks, wave
+
 SLICES = 120
-PALE, STRONG = np.array([214, 226, 240]), np.array([240, 150, 40])
+SCALE = "ffffe5 fff7bc fee391 fec44f fe9929 ec7014 cc4c02 993404 662506"  # ColorBrewer's YlOrBr, as in `drkf explain`
+COLOURS = np.array([list(bytes.fromhex(colour)) for colour in SCALE.split()])
+DARK = 0.6  # of the scale; from here on ink is white
 
 
 def render_attention(explanation: Any) -> str:
     """An `Explanation` (see the pipeline's `explain`) in words, then as a picture."""
-    heard, seconds = np.abs(explanation.waveform), explanation.seconds
-    peaks = np.array([part.max(initial=0.0) for part in np.array_split(heard, SLICES)])
-    weights = _slices(explanation.frame_attention)
-    bars = "".join(
-        f'<span style="height: {100 * level:.0f}%; background: {_colour(weight)}"></span>'
-        for level, weight in zip(peaks / max(peaks.max(), 1e-9), _relative(weights), strict=True)
+    frames, multiples, end = explanation.multiples()
+    weights, seconds = _slices(frames), explanation.seconds
+    strips = "".join(
+        f'<rect x="{number}" y="-1" width="1.05" height="2" fill="{_colour(weight / end)}"/>'
+        for number, weight in enumerate(weights)
     )
-    words = [word for word in explanation.words if not word.special]
+    words = list(zip(explanation.said, multiples / end, strict=True))
     spans = " ".join(
-        f'<span style="background: {_colour(weight)}">{escape(word.text)}</span>'
-        for word, weight in zip(words, _relative(np.array([word.attention for word in words])), strict=True)
+        f'<span style="background: {_colour(share)}; color: {"white" if share > DARK else "black"}">'
+        f"{escape(word.text)}</span>"
+        for word, share in words
     )
-    strongest = max(words, key=lambda word: word.attention, default=None)
-    on_word = f"on the word “{escape(strongest.text)}” and " if strongest else ""
+    strongest = max(words, key=lambda pair: pair[1], default=None)
+    on_word = f"on the word “{escape(strongest[0].text)}” and " if strongest else ""
+    legend = ", ".join(f"#{colour}" for colour in SCALE.split())
     return (
-        '<div class="drkf"><h2>Attention over voice and words</h2>'
-        f"<p>Strongest {on_word}{(int(weights.argmax()) + 0.5) / SLICES * seconds:.1f} seconds into the clip.</p>"
-        f'<div class="wave" aria-hidden="true">{bars}</div>'
+        '<div class="drkf"><h2>Where the model looked</h2>'
+        f"<p>Most {on_word}{(int(weights.argmax()) + 0.5) / SLICES * seconds:.1f} seconds into the clip.</p>"
+        f'<svg class="sound" aria-hidden="true" viewBox="0 -1 {SLICES} 2" preserveAspectRatio="none">{strips}'
+        f"{wave(peaks(explanation.waveform, SLICES))}</svg>"
         f'<div class="scale" aria-hidden="true"><span>0 s</span><span>{seconds:.1f} s</span></div>'
         f'<p class="words" aria-hidden="true">{spans}</p>'
-        '<p class="note">The more orange, the more attention, within the voice and within the words. Attention shows '
-        "where the model looked, not why it answered so.</p></div>"
+        f'<div class="legend" aria-hidden="true" style="background: linear-gradient(to right, {legend})"></div>'
+        f'<div class="scale" aria-hidden="true"><span>no attention</span><span>{end:.1f} times an even spread</span>'
+        '</div><p class="note">It shows where the model looked, not why it decided: attention is not an explanation '
+        "of cause.</p></div>"
     )
 
 
-def _slices(weights: np.ndarray) -> np.ndarray:
-    """Weights (frames,) summed over `SLICES` slices of equal length, frames on a border shared out."""
-    up_to = np.concatenate([[0.0], np.cumsum(weights)])
-    return np.diff(np.interp(np.linspace(0, len(weights), SLICES + 1), np.arange(len(weights) + 1), up_to))
+def _slices(multiples: np.ndarray) -> np.ndarray:
+    """The mean of `multiples` (frames,) in each of `SLICES` slices of equal length, frames on a border shared out."""
+    up_to = np.concatenate([[0.0], np.cumsum(multiples)])
+    ends = np.interp(np.linspace(0, len(multiples), SLICES + 1), np.arange(len(multiples) + 1), up_to)
+    return np.diff(ends) * SLICES / len(multiples)
 
 
-def _relative(weights: np.ndarray) -> np.ndarray:
-    return (weights - weights.min()) / max(np.ptp(weights), 1e-12) if len(weights) else weights
-
-
-def _colour(weight: float) -> str:
-    red, green, blue = (PALE + weight * (STRONG - PALE)).astype(int)
+def _colour(share: float) -> str:
+    """The colour at a share of the scale, from 0 to 1; beyond, that of its end."""
+    places = np.linspace(0, 1, len(COLOURS))
+    red, green, blue = (round(float(np.interp(share, places, part))) for part in COLOURS.T)
     return f"rgb({red}, {green}, {blue})"

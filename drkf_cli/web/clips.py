@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import soundfile
 
 from .limits import Limits
 
-MAX_EXAMPLES = 8
+MAX_EXAMPLES, LONGEST_TITLE = 8, 60  # characters
+ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "MPEG")  # as libsndfile calls them
 UNKNOWN_FRAMES = 1 << 62  # what it announces where a file has no length is beyond this
 
@@ -40,12 +42,14 @@ def check_clip(path: str, limits: Limits) -> None:
         raise ClipError("The file cannot be decoded. WAV, FLAC, OGG and MP3 are read.") from error
     if header.format not in FORMATS:
         raise ClipError(f"Files of the format {header.format} are not read; WAV, FLAC, OGG and MP3 are.")
-    announced = 0 if header.frames > UNKNOWN_FRAMES else header.frames
-    if announced > limits.clip_seconds * header.samplerate:
+    most = ceil(limits.recording_seconds * header.samplerate)
+    frames = most if header.frames > UNKNOWN_FRAMES else header.frames
+    if frames > most:
         raise ClipError(
-            f"The clip lasts longer than {limits.clip_seconds:g} seconds. Cut out the part that you want to ask about."
+            f"The recording lasts longer than {limits.recording_seconds:g} seconds. Cut out the part that you want to "
+            "ask about."
         )
-    if announced * header.channels > limits.clip_values:
+    if frames * header.channels > limits.clip_values:
         raise ClipError("The clip has too many channels or too high a rate. Convert it to mono, 16 kHz.")
 
 
@@ -82,15 +86,20 @@ def read_examples(manifest: Path) -> list[Example]:
     if not rows or not {"audio", "text"} <= rows[0].keys():
         raise ClipError(f"{manifest}: examples need a CSV file with the columns audio and text, and at least one row")
     spaced = [rows[i * len(rows) // MAX_EXAMPLES] for i in range(MAX_EXAMPLES)] if len(rows) > MAX_EXAMPLES else rows
-    return [
-        _example(number, manifest.parent / (row["audio"] or ""), row["text"] or "")
-        for number, row in enumerate(spaced, 1)
-    ]
+    examples = []
+    for number, row in enumerate(spaced, 1):
+        try:
+            examples.append(read_example(manifest.parent / (row["audio"] or ""), row["text"] or ""))
+        except ClipError as error:
+            raise ClipError(f"example {number} {error}") from error
+    return examples
 
 
-def _example(number: int, path: Path, text: str) -> Example:
+def read_example(path: Path, text: str) -> Example:
+    """A clip and its words. ClipError: it cannot be read."""
     try:
         samples, rate = soundfile.read(path, dtype="int16")
     except (soundfile.SoundFileError, TypeError) as error:
-        raise ClipError(f"example {number} ({path}) cannot be read: {error}") from error
-    return Example(f"{number}: {text}" if text else f"{number}: {path.name}", (rate, samples), text)
+        raise ClipError(f"({path}) cannot be read: {error}") from error
+    title = text if len(text) <= LONGEST_TITLE else f"{text[:LONGEST_TITLE]} ..."
+    return Example(title or path.name, (rate, samples), text)

@@ -190,9 +190,9 @@ def _asked(path: str, query: bytes) -> str | None:
 
 
 def _check_inputs(inputs: Any, count: int) -> None:
-    """A clip and a text; an event with one input has a text alone."""
+    """A clip and a text; an event without inputs has neither."""
     if isinstance(inputs, list) and len(inputs) == count:
-        *clips, text = inputs
+        *clips, text = inputs or [None]
         are_files = all(
             clip is None or (isinstance(clip, dict) and isinstance(clip.get("path"), str)) for clip in clips
         )

@@ -23,7 +23,8 @@ class Limits:
     """Limits of the page.
 
     Attributes:
-        clip_seconds: longest clip.
+        clip_seconds: longest clip that has one answer; of a longer recording there is a timeline.
+        recording_seconds: longest recording.
         clip_values: most samples of all channels together that are decoded of a clip.
         upload_bytes: largest file.
         text_characters: longest text.
@@ -40,7 +41,8 @@ class Limits:
     """
 
     clip_seconds: float = 60.0
-    clip_values: int = 25_000_000
+    recording_seconds: float = 600.0
+    clip_values: int = 60_000_000
     upload_bytes: int = 25 * 2**20
     text_characters: int = 1000
     request_bytes: int = 2**16

@@ -1,18 +1,24 @@
 """The page: its controls, its answers, and the API endpoint `/answer`."""
 
+import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from html import escape
 from math import ceil
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from .attention import render_attention
-from .clips import ClipError, Example, check_clip, read_text
+from .clips import ENDINGS, ClipError, Example, check_clip, read_text
 from .limits import Limits
+from .recordings import longest_clip, recognise_pieces, render_timeline
 from .rendering import CSS, LIMITS, WAITING, render_answer, render_error
 
-TITLE = "What does the speaker feel?"
+READ_FORMATS = "WAV, FLAC, OGG or MP3"
 
 API_USE = """From a program:
 
@@ -24,14 +30,39 @@ answer = page.predict(handle_file("clip.wav"), "the words", api_name="/answer")
 ```
 """
 FONT = ("system-ui", "sans-serif")
-ANNOUNCE = """() => {
+ON_LOAD = """() => {
+    const endings = ENDINGS, largest = LARGEST;
     const answer = document.getElementById("answer");
     answer.setAttribute("role", "status");
     answer.setAttribute("aria-live", "polite");
     const clip = document.getElementById("clip-group");
     clip.setAttribute("role", "group");
     clip.setAttribute("aria-label", "Clip");
+    const refused = document.getElementById("refused");
+    const problem = file => {
+        if (!endings.some(ending => file.name.toLowerCase().endsWith(ending)))
+            return `${file.name} is not read here. Save the recording as FORMATS.`;
+        if (file.size > largest)
+            return `${file.name} has more than ${Math.floor(largest / 2 ** 20)} MB. Shorten or compress it.`;
+        return "";
+    };
+    const check = event => {
+        const files = [...((event.dataTransfer ?? event.target).files ?? [])];
+        if (!event.target.closest("#clip") || !files.length) return;
+        refused.textContent = files.map(problem).find(Boolean) ?? "";
+        if (refused.textContent) {
+            event.preventDefault();
+            event.stopImmediatePropagation();
+            if (event.type === "change") event.target.value = "";
+        }
+    };
+    document.addEventListener("change", check, true);
+    document.addEventListener("drop", check, true);
+    document.addEventListener("click", event => {
+        if (event.target.matches("#clip input[type=file]")) event.target.accept = endings.join(",");
+    }, true);
 }"""
+"""Names what Gradio leaves without a name, and refuses files in plainer words than Gradio does."""
 
 
 def build_page(
@@ -42,33 +73,46 @@ def build_page(
     Args:
         recogniser: gives Answers; where it explains them, too (a pipeline does, an exported graph does not), the
             page draws the attention.
-        title: the checkpoint's name.
+        title: the checkpoint's.
         transcribes: whether the recogniser writes down what is said where no words are typed.
 
     Returns: the page, and the options of its `launch` that concern its looks.
     """
 
     worker = ThreadPoolExecutor(1, thread_name_prefix="model")
+    longest = longest_clip(recogniser, limits)
 
-    def recognise(audio: str | None, text: str | None, explains: bool) -> tuple[dict[str, Any], str]:
-        given: dict[str, Any] = {"text": text}
-        if audio is not None:  # decoded once, whatever follows
-            try:
-                given["audio"] = recogniser.read_audio(audio, max_seconds=limits.clip_seconds)
-            except ValueError as error:
-                raise ClipError(str(error).replace(f" ({audio})", "")) from error
-        found = recogniser(given)
-        if not explains or found["modality_shares"] is None or not hasattr(recogniser, "explain"):
-            return found, ""
-        return found, render_attention(recogniser.explain(given["audio"], found["text"], found))
+    def read(audio: str) -> dict[str, Any]:
+        try:
+            return recogniser.read_audio(audio, max_seconds=limits.recording_seconds)
+        except ValueError as error:
+            what = getattr(error, "reason", str(error)).partition(";")[0]  # what follows is for the command line
+            raise ClipError(f"The clip cannot be used: {what}. Record or save it again, as {READ_FORMATS}.") from error
 
-    def within_time(audio: str | None, text: str, explains: bool) -> tuple[dict[str, Any], str]:
+    def recognise(audio: str | None, words: str | None, ends: float) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """The Answer or the timeline, and the recording, decoded once whatever follows."""
+        if audio is None:
+            return recogniser({"text": words}), None
+        heard = read(audio)
+        if len(heard["array"]) > longest * heard["sampling_rate"]:
+            return recognise_pieces(recogniser, heard, longest, words, ends), heard
+        return recogniser({"audio": heard, "text": words}), heard
+
+    def render(audio: str | None, words: str | None, ends: float) -> tuple[str, str, dict[str, Any]]:
+        found, heard = recognise(audio, words, ends)
+        if heard is not None and "timeline" in found:
+            return *render_timeline(found, heard["array"]), found
+        explains = found["modality_shares"] is not None and hasattr(recogniser, "explain")
+        picture = render_attention(recogniser.explain(heard, found["text"], found)) if explains else ""
+        return render_answer(found), picture, found
+
+    def within_time(work: Any, audio: str | None, text: str) -> Any:
         words = read_text(text, limits)
         if audio is not None:
             check_clip(audio, limits)
         elif words is None:
             raise ClipError("Nothing to go by: record or upload a clip, type its words, or do both.")
-        future = worker.submit(recognise, audio, words, explains)
+        future = worker.submit(work, audio, words, time.monotonic() + limits.answer_seconds)
         try:
             return future.result(limits.answer_seconds)
         except TimeoutError:
@@ -76,25 +120,24 @@ def build_page(
             raise ClipError(f"No answer within {limits.answer_seconds:g} seconds. Try a shorter clip.") from None
 
     def answer(audio: str | None, text: str) -> dict[str, Any]:
-        """The Answer for a clip, its words, or both; see the documentation of the pipeline."""
+        """The Answer for a clip, its words, or both, or the timeline of a long recording; see the documentation of
+        the pipeline."""
         try:
-            return within_time(audio, text, explains=False)[0]
+            return within_time(recognise, audio, text)[0]
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
     def show(audio: str | None, text: str) -> tuple[str, str, dict[str, Any] | None]:
         try:
-            found, picture = within_time(audio, text, explains=True)
+            return within_time(render, audio, text)
         except ValueError as error:
             return render_error(str(error)), "", None
-        return render_answer(found), picture, found
 
-    with gr.Blocks(
-        title=TITLE,
-        analytics_enabled=False,
-        fill_width=False,
-    ) as page:
-        gr.Markdown(f"# {TITLE}\nA guess from the voice and the words together, by the model *{title}*.")
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=False) as page:
+        gr.HTML(
+            f"<h1>{escape(title)}</h1>"
+            "<p>What does the speaker feel? A guess from the voice and the words together.</p>"
+        )
         with gr.Row():
             with gr.Column():
                 with gr.Column(elem_id="clip-group"):  # Gradio takes names off the element of gr.Audio
@@ -105,9 +148,10 @@ def build_page(
                         buttons=[],
                         elem_id="clip",
                     )
-                    gr.Markdown(
-                        f"WAV, FLAC, OGG or MP3, at most {limits.clip_seconds:g} seconds. Clips are deleted from this "
-                        f"server after about {ceil(limits.kept_seconds / 60)} minutes."
+                    gr.HTML(
+                        f'<p id="refused" role="alert"></p><p>{READ_FORMATS}, at most '
+                        f"{limits.recording_seconds / 60:g} minutes; over {longest:g} seconds, you get a timeline. "
+                        f"Clips are deleted from this server after about {ceil(limits.kept_seconds / 60)} minutes.</p>"
                     )
                 text = gr.Textbox(
                     label="Words that are said in it",
@@ -146,14 +190,19 @@ def build_page(
         block_label_text_color="*body_text_color",
         block_title_text_color="*body_text_color",
     )
-    return page, {"theme": theme, "css": CSS, "js": ANNOUNCE, "footer_links": []}
+    script = ON_LOAD.replace("ENDINGS", json.dumps(ENDINGS)).replace("LARGEST", str(limits.upload_bytes))
+    script = script.replace("FORMATS", READ_FORMATS)
+    return page, {"theme": theme, "css": CSS, "js": script, "footer_links": []}
 
 
 def _add_examples(examples: Sequence[Example], audio: gr.Audio, text: gr.Textbox) -> None:
-    by_title = {example.title: example for example in examples}
+    """A button an example, which fills in its clip and its words."""
 
-    def choose(title: str) -> tuple[tuple[int, Any], str]:
-        return by_title[title].audio, by_title[title].text
+    def fill_in(example: Example) -> tuple[tuple[int, np.ndarray], str]:
+        return example.audio, example.text
 
-    chooser = gr.Dropdown(list(by_title), value=None, label="Or an example clip", elem_id="examples")
-    chooser.input(choose, chooser, [audio, text], api_visibility="private")
+    gr.HTML("<p>Or try an example:</p>")
+    with gr.Row(elem_id="examples"):
+        for example in examples:
+            button = gr.Button(example.title, size="sm")
+            button.click(partial(fill_in, example), None, [audio, text], api_visibility="private")

@@ -1,11 +1,12 @@
 """An answer as HTML that reads well aloud: words and a table first, bars beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 NAMES = {"speech": "The voice", "text": "The words"}
 UNCLEAR = (0.4, 0.6)  # probabilities between which voice and words are not said to agree or to contradict
+FOR_PROGRAMMERS = ("segments with their words", "chunk_length_s")  # what advice begins with, in warnings
 WAITING = "<p>No answer yet. Add a clip, words, or both, then choose <em>Recognise</em>.</p>"
 
 LIMITS = """
@@ -29,13 +30,26 @@ CSS = """
 .drkf .track { background: var(--border-color-primary); border-radius: 3px; height: 0.9em; }
 .drkf .bar { background: #2f6fb0; border-radius: 3px; height: 100%; }
 .drkf .both { background: #c8811c; }
+.gradio-container .html-container { padding: 0 !important; }
+#refused:not(:empty) { border-left: 4px solid #b35900; padding-left: 0.7em; }
 .drkf .lead { font-size: 1.3em; margin: 0; }
 .drkf .warning { border-left: 4px solid #b35900; padding-left: 0.7em; }
 .drkf .scale { display: flex; justify-content: space-between; font-size: 0.85em; }
-.drkf .wave { display: flex; align-items: center; height: 5em; gap: 1px; }
-.drkf .wave span { flex: 1; border-radius: 1px; min-height: 2px; }
+.drkf svg { display: block; width: 100%; height: 1.8em; shape-rendering: crispEdges; }
+.drkf .bands svg { background: var(--border-color-primary); }
+.drkf svg.sound { height: 5em; background: none; shape-rendering: auto; }
+.drkf svg.sound rect { shape-rendering: crispEdges; }
+.drkf .wave { fill: #222222; stroke: #222222; stroke-width: 0.15; }
+.drkf .bands { display: grid; grid-template-columns: max-content 1fr; align-items: center; gap: 2px 0.8em; }
+.drkf .bands .wave { fill: #888888; stroke: none; }
+.drkf rect.strong { fill: #2f6fb0; }
+.drkf rect.weak { fill: #2f6fb0; opacity: 0.4; }
+.drkf .pieces { max-height: 22em; overflow-y: auto; }
+.drkf .pieces tr > * { padding-right: 0.8em; vertical-align: top; }
+.drkf td.said { white-space: normal; width: 100%; overflow-wrap: anywhere; }
+.drkf .legend { height: 0.6em; border-radius: 3px; }
 .drkf .words { line-height: 2; overflow-wrap: anywhere; }
-.drkf .words span { padding: 0.15em 0.3em; border-radius: 4px; color: #14233a; }
+.drkf .words span { padding: 0.15em 0.3em; border-radius: 4px; }
 .drkf .note { font-size: 0.9em; }
 """
 
@@ -43,12 +57,19 @@ CSS = """
 def render_answer(answer: Mapping[str, Any]) -> str:
     """An Answer (see the pipeline) as a summary, the table of all classes, agreement and modality shares."""
     best = answer["scores"][0]
-    parts = [f'<p class="lead"><strong>{escape(best["label"])}</strong>, {_percent(best["score"])}</p>']
-    if answer.get("warning"):
-        parts.append(f'<p class="warning">Note: {escape(answer["warning"])}</p>')
+    parts = [f'<p class="lead"><strong>{escape(best["label"])}</strong>, {percent(best["score"])}</p>']
+    parts.append(render_notes(filter(None, [answer.get("warning")])))
     parts.append(f"<p>{_heard(answer)}</p>")
     parts += [_table(answer["scores"]), _agreement(answer["consistency"]), _shares(answer)]
     return f'<div class="drkf">{"".join(parts)}</div>'
+
+
+def render_notes(warnings: Iterable[str]) -> str:
+    """Warnings of answers without the advice that is for programmers."""
+    parts = (
+        "; ".join(part for part in warning.split("; ") if not part.startswith(FOR_PROGRAMMERS)) for warning in warnings
+    )
+    return "".join(f'<p class="warning">Note: {escape(note)}</p>' for note in dict.fromkeys(parts))
 
 
 def render_error(message: str) -> str:
@@ -67,7 +88,7 @@ def _table(scores: Sequence[Mapping[str, Any]]) -> str:
     rows = "".join(
         f'<tr{" class=best" if number == 0 else ""}><th scope="row">{escape(item["label"])}</th>'
         f'<td aria-hidden="true" class="track-cell">{_bar(item["score"])}</td>'
-        f'<td class="number">{_percent(item["score"])}</td></tr>'
+        f'<td class="number">{percent(item["score"])}</td></tr>'
         for number, item in enumerate(scores)
     )
     return f"<table><caption>Probability of every emotion</caption><tbody>{rows}</tbody></table>"
@@ -81,7 +102,7 @@ def _agreement(consistency: float | None) -> str:
     verdicts = ["They seem to contradict each other", "Hard to tell", "They seem to agree"]
     verdict = verdicts[sum(consistency > border for border in UNCLEAR)]
     return (
-        f"{title}<p>{verdict}: the probability that both bear the same emotion is {_percent(consistency)}.</p>"
+        f"{title}<p>{verdict}: the probability that both bear the same emotion is {percent(consistency)}.</p>"
         f'<div aria-hidden="true">{_bar(consistency)}'
         '<div class="scale"><span>contradict</span><span>agree</span></div></div>'
     )
@@ -92,7 +113,7 @@ def _shares(answer: Mapping[str, Any]) -> str:
     title = "<h2>Which of the two weighs more?</h2>"
     if shares is None:
         return f"{title}<p>Unknown: that takes a clip, its words, and a model whose fusion tells.</p>"
-    voice, words = (_percent(shares[name]) for name in ("speech", "text"))
+    voice, words = (percent(shares[name]) for name in ("speech", "text"))
     return (
         f"{title}<p>{NAMES[answer['dominant_modality']]}: {voice} of the model's attention lies on the voice, "
         f'{words} on the words.</p><div aria-hidden="true">{_bar(shares["speech"], "track both")}'
@@ -104,5 +125,5 @@ def _bar(share: float, track: str = "track") -> str:
     return f'<div class="{track}"><div class="bar" style="width: {100 * share:.1f}%"></div></div>'
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
