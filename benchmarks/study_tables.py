@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, other in DIFFERENCES:
             if name in table.right and other in table.right:
                 differences.append({"corpus": corpus, "row": name, "less": other, **table.difference(name, other)})
-    pandas.concat(predictions).astype("category").to_parquet(output / "predictions.parquet", index=False)
+    pandas.concat(predictions).astype(str).astype("category").to_parquet(output / "predictions.parquet", index=False)
     tables = {
         "rows": rows,
         "folds": [line for corpus in CORPORA for line in fold_by_fold(corpus)],
