@@ -20,9 +20,8 @@ def late_bars() -> None:
 def quieten() -> None:
     """Keeps remarks and warnings of the libraries from the terminal, unless `drkf --verbose` or `DRKF_VERBOSE=1`."""
     if not os.environ.get(VERBOSE):
-        os.environ.setdefault(
-            "TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"
-        )  # it remarks at its import that torch is missing
+        # transformers remarks at its import that torch is missing
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from huggingface_hub.utils import logging as hub
     from transformers.utils import logging
 
