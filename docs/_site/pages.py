@@ -10,6 +10,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = {f"cards/{path.stem}.md": path for path in sorted((ROOT / "model_cards").glob("*.md"))}
 CARDS["cards/starter.md"] = ROOT / "model_cards" / "starter" / "README.md"
+PICTURES = {f"cards/study/{path.name}": path for path in (ROOT / "model_cards" / "study").glob("*.png")}
 
 
 def on_config(config: Any) -> None:
@@ -18,7 +19,7 @@ def on_config(config: Any) -> None:
 
 
 def on_files(files: Files, config: Any) -> None:
-    for name, source in {**CARDS, "changelog.md": ROOT / "CHANGELOG.md"}.items():
+    for name, source in {**CARDS, **PICTURES, "changelog.md": ROOT / "CHANGELOG.md"}.items():
         files.append(File.generated(config, name, abs_src_path=str(source)))
 
 
