@@ -20,10 +20,10 @@ from processing.figures.style import PALETTE, new_figure, save
 NAMES = {
     "words": "words: logistic regression",
     "voice": "voice: support vector machine",
-    "late": "late fusion of both",
+    "late": "late fusion of these two",
     "text": "words alone",
     "speech": "voice alone",
-    "halves": "late fusion of the halves",
+    "halves": "late fusion of these two",
     "row1": "row 1: encoders, FE_s",
     "row2": "row 2: with CMIE",
     "row3": "row 3: with PCMI",
