@@ -1,0 +1,163 @@
+"""One thing at a time: the study's row 6 with another batch, temperature, weight or length of training, scored on the
+validation speakers of one fold of each corpus; no test part is read.
+
+    python -m benchmarks.study_variations --data DATA --output model_cards/study
+
+Writes `variations.csv`, a line a run, and `learning.csv`: loss and accuracy of row 1 and of its halves on training and
+validation part as they train. Again to go on.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas
+from tqdm import tqdm
+
+from benchmarks.study import CORPORA, FOLDER, ROWS, write_folds
+
+FOLDS = {"ravdess_paired": "4", "paired": "EB0"}
+ROW6 = "table4_drkf.yaml"
+FINE_TUNED = ["--freeze_speech_encoder", "false", "--freeze_text_encoder", "false", "--speaker_statistics", "0"]
+
+
+def fields(**drkf: Any) -> list[str]:
+    return ["--drkf", json.dumps(drkf)]
+
+
+VARIATIONS = {
+    "row 6": [],
+    "batches of 4": ["--per_device_train_batch_size", "4", "--max_steps", "3200"],
+    "batches of 64": ["--per_device_train_batch_size", "64", "--max_steps", "200"],
+    "temperature 0.1 at first": fields(initial_temperature_logit=-2.2),
+    "contrastive weight 0": fields(contrastive_weight=0.0),
+    "contrastive weight 1": fields(contrastive_weight=1.0),
+    "reconstruction weight 0": fields(reconstruction_weight=0.0),
+    "reconstruction weight 1": fields(reconstruction_weight=1.0),
+    "discrimination weight 1": fields(discrimination_weight=1.0),
+    "all pairs in ED": fields(discrimination_pairs=None),
+    "ED reads the halves": fields(discriminator="halves"),
+    "two fusion layers": fields(num_fusion_layers=2),
+    "400 steps": ["--max_steps", "400"],
+    "1600 steps": ["--max_steps", "1600"],
+    "no modality dropout": ["--modality_dropout", "0"],
+    "modality dropout of words alone": ["--dropped_text_share", "1"],
+    "fine-tuned encoders": [
+        *FINE_TUNED,
+        *fields(standardize_states=False),
+        *("--encoder_learning_rate", "5e-5"),
+    ],
+    "frozen encoders, as these": ["--speaker_statistics", "0", *fields(standardize_states=False)],
+}
+WATCHED = ("speech", "text", "row1")
+WATCH = ["--eval_strategy", "steps", "--eval_steps", "50", "--logging_steps", "50"]
+
+
+class Trial(NamedTuple):
+    """A run on one fold."""
+
+    corpus: str
+    name: str
+    seed: int
+    options: list[str]
+
+    @property
+    def folder(self) -> Path:
+        return FOLDER / "variations" / self.corpus / f"{self.name.replace(' ', '_')}-seed{self.seed}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
+    parser.add_argument("--recipe", default="starter.yaml", help="options of all runs (default: starter.yaml)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one core each (default: 2)")
+    parser.add_argument("--output", type=Path, default=Path("model_cards/study"))
+    options = parser.parse_args(arguments)
+    trials = [
+        Trial(corpus, name, seed, chosen)
+        for seed in options.seeds
+        for corpus in CORPORA
+        for name, chosen in (
+            *((name, [ROW6, *chosen]) for name, chosen in VARIATIONS.items()),
+            *((row, [*ROWS[row], *WATCH]) for row in WATCHED),
+        )
+    ]
+    varied, learnt = [], []
+    with ProcessPoolExecutor(options.jobs, max_tasks_per_child=1) as pool:
+        jobs = {pool.submit(run_trial, trial, options.data, options.recipe): trial for trial in trials}
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="run"):
+            job.result()
+    for trial in trials:
+        metrics = json.loads((trial.folder / "metrics.json").read_text())
+        line = {"corpus": trial.corpus, "name": trial.name, "seed": trial.seed}
+        if trial.name in VARIATIONS:
+            varied.append(line | scores_of(metrics))
+        else:
+            learnt += [line | step for step in learning(trial.folder)]
+    for name, lines in (("variations", varied), ("learning", learnt)):
+        table = pandas.DataFrame(lines)
+        table.to_csv(options.output / f"{name}.csv", index=False)
+        print(f"\n{name}\n{table.to_string(index=False)}")
+    return 0
+
+
+def run_trial(trial: Trial, data: Path, recipe: str) -> None:
+    """Trains and scores on the validation part; what is finished stays."""
+    import torch
+
+    from modeling_drkf.experiments.options import parse_arguments
+    from modeling_drkf.experiments.run import Run
+    from processing.corpora.partition import folds_of
+    from processing.corpora.registry import read_corpus
+
+    if (trial.folder / "metrics.json").exists():
+        return
+    torch.set_num_threads(1)
+    manifest, fold_file = data / f"{trial.corpus}.csv", FOLDER / "folds" / f"{trial.corpus}.json"
+    if not fold_file.exists():
+        write_folds(manifest, CORPORA[trial.corpus], fold_file)
+    corpus = read_corpus("manifest", str(manifest))
+    folds = {fold.name: fold for fold in folds_of(corpus, fold_file=fold_file)}
+    fold = replace(folds[FOLDS[trial.corpus]], test=())
+    recipes = [recipe, *(name for name in trial.options if name.endswith(".yaml"))]
+    how = ["--manifest", str(manifest), "--output_dir", str(trial.folder), "--seed", str(trial.seed)]
+    how += ["--pictures", "false", "--disable_tqdm", "true"]
+    varied = [name for name in trial.options if not name.endswith(".yaml")]
+    Run(corpus, fold, list(folds), *parse_arguments([*recipes, *how, *varied])).execute()
+    for weights in trial.folder.rglob("*.safetensors"):
+        weights.unlink()
+
+
+def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What a line of `variations.csv` says."""
+    told = metrics.get("validation_by_speaker", {})
+    return {
+        "unweighted_accuracy": round(metrics["validation"]["unweighted_accuracy"], 4),
+        "by_speaker": round(told["unweighted_accuracy"], 4) if told else None,
+        "consistency_auc": metrics["validation"].get("consistency", {}).get("auc"),
+        "train_seconds": round(metrics["train_seconds"], 1),
+    }
+
+
+def learning(folder: Path) -> list[dict[str, Any]]:
+    """Losses of Eq. 20 by step, from the trainer's own record."""
+    steps: dict[int, dict[str, Any]] = {}
+    for entry in json.loads((folder / "trainer_state.json").read_text())["log_history"]:
+        line = steps.setdefault(entry["step"], {"step": entry["step"]})
+        if "eval_classification_loss" in entry:
+            line["validation_loss"] = round(entry["eval_classification_loss"], 4)
+            line["validation_accuracy"] = round(entry["eval_unweighted_accuracy"], 4)
+        elif "classification_loss" in entry:
+            line["training_loss"] = round(entry["classification_loss"], 4)
+    return [line for line in steps.values() if len(line) == 4]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
