@@ -164,8 +164,7 @@ def test_it_becomes_a_graph_that_gives_the_same_answer(starter, tmp_path: Path):
 
 @pytest.mark.slow
 def test_in_eight_bits_it_hears_the_same_in_real_voices(starter, shared_data: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "drkf_cli", "export", "onnx", "starter", str(tmp_path / "graph"), "--int8"]
-    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    export_onnx(packaged("starter"), tmp_path / "graph", int8=True)
     graph = OnnxEmotionRecognizer.from_pretrained(tmp_path / "graph")
     clips = [str(path) for path in sorted((shared_data / "ravdess").glob("Actor_0[1-5]/03-01-0[3-6]-02-01-01-*.flac"))]
     expected, found = (recognise(clips, batch_size=4) for recognise in (starter, graph))

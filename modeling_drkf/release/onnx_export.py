@@ -188,6 +188,7 @@ def _write_graph(
     }
     encoding = graph.model.drkf.modality_encoding
     size = sum(parameter.nbytes for parameter in graph.parameters())
+    torch.ops.aten.lstm.input._dispatch_cache.clear()  # the exporter's patch for recurrence misses a kernel in there
     try:
         with torch.no_grad(), _quiet():
             torch.onnx.export(
