@@ -17,6 +17,7 @@ import soundfile
 
 pytest.importorskip("gradio", reason="the web page needs the extra `app`")
 
+from helpers.bombs import silent_opus
 from helpers.page import DRKF, WORDS, call, free_port, result, serving, uploaded, write_checkpoint
 
 from drkf_cli.web.clips import ClipError, check_clip, read_text
@@ -135,6 +136,10 @@ def test_clips_are_judged_by_their_header(tmp_path: Path):
         check_clip(path, Limits(clip_values=15_999))
     with pytest.raises(ClipError, match=r"longer than 0\.9 seconds"):
         check_clip(path, Limits(recording_seconds=0.9))
+    for channels, pages, message in ((255, 1, "too many channels"), (1, 21, "longer than 600 seconds")):
+        (tmp_path / "bomb.ogg").write_bytes(silent_opus(channels, pages))
+        with pytest.raises(ClipError, match=message):
+            check_clip(str(tmp_path / "bomb.ogg"), Limits())
     with pytest.raises(ClipError, match="format AIFF are not read"):
         check_clip(str(tmp_path / "other.aiff"), Limits())
     with pytest.raises(ClipError, match="at most 3 are read"):

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import soundfile
+from helpers.bombs import silent_opus
 from helpers.corpora import own_cache, write_table  # noqa: F401
 from helpers.tiny import tiny_model, tiny_processor
 
@@ -132,6 +133,16 @@ def test_an_mp3_without_a_length_is_heard_to_its_end():
             assert len(heard) == pytest.approx(len(samples), abs=0.1 * RATE)
         both = load_audio(bare * 2, RATE)
         assert len(both) == pytest.approx(2 * len(samples), abs=0.2 * RATE)
+
+
+def test_no_more_of_a_bomb_is_decoded_than_is_heard():
+    bomb = silent_opus(255, pages=20)
+    assert len(bomb) < 12_000
+    with AudioStream(bomb, RATE) as stream:
+        assert (stream.seconds, len(stream.read(RATE))) == (600, RATE)
+        assert stream.seconds_read < 1.1
+    with pytest.raises(AudioError, match=r"600\.00 s of audio, longer than the limit of 60 s"):
+        load_audio(bomb, RATE, max_seconds=60)
 
 
 def test_a_pipe_is_read(tmp_path):
