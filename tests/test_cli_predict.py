@@ -377,6 +377,24 @@ def test_a_killed_run_goes_on_where_it_was(folder, checkpoint, pipe, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_unharmed_while_another_on_its_output_is_refused(folder, checkpoint, pipe, tmp_path):
+    manifest, output = write_manifest(tmp_path / "m.csv", folder, 200), tmp_path / "o.csv"
+    arguments = command("predict", "--manifest", manifest, "--output", output, "--model", checkpoint)
+    arguments += ["--rows-per-shard", "5", "--batch-size", "1"]
+    first = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "o.csv.shards").glob("0*.jsonl")):
+        assert first.poll() is None
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGSTOP)  # it holds its lock, and does not end before the second one has tried
+    second = subprocess.run(arguments, capture_output=True, text=True)
+    os.kill(first.pid, signal.SIGCONT)
+    assert second.returncode == 1
+    assert f"error: another run is writing {output}: wait for it, or name another --output" in second.stderr
+    assert first.wait() == 0
+    check_answers(output, pipe, folder, 200)
+
+
+@pytest.mark.slow
 def test_two_processes_share_a_manifest(folder, checkpoint, pipe, tmp_path):
     manifest = write_manifest(tmp_path / "m.csv", folder, 45)
     arguments = ["predict", "--manifest", manifest, "--rows-per-shard", 4, "--model", checkpoint, "--output"]

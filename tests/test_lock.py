@@ -1,14 +1,16 @@
 """Two trainings in one folder: the second one says which process the first one is."""
 
+import json
 import os
 import platform
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from helpers.tones import write_recipe, write_tones
+from helpers.tones import script, write_recipe, write_tones
 
 from modeling_drkf.experiments.lock import locked
 from processing.errors_drkf import FileError
@@ -62,3 +64,21 @@ def test_a_lock_that_tells_nothing_is_a_lock(other, tmp_path: Path):
     (tmp_path / "out" / "_training.lock").write_text("?")
     with pytest.raises(FileError, match="another process is training in this folder"):
         enter(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_unharmed_while_another_is_refused(tmp_path: Path):
+    command = [write_recipe(tmp_path), "--manifest", write_tones(tmp_path), "--num_train_epochs", 20, "--output_dir"]
+    first = subprocess.Popen(script(*command, tmp_path / "out"), stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "out").glob("checkpoint-*")):
+        assert first.poll() is None
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGSTOP)  # it holds its lock, and does not end before the second one has tried
+    second = subprocess.run(script(*command, tmp_path / "out"), capture_output=True, text=True)
+    os.kill(first.pid, signal.SIGCONT)
+    assert second.returncode == 1
+    assert f"{tmp_path / 'out'}: process {first.pid} on {platform.node()} (since 20" in second.stderr
+    assert first.wait() == 0
+    assert main(list(map(str, [*command, tmp_path / "alone"]))) == 0
+    records = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("out", "alone")]
+    assert records[0] | {"train_seconds": None} == records[1] | {"train_seconds": None}
