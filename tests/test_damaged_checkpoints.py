@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from drkf_cli.checkpoint import open_pipeline
 from modeling_drkf.experiments.building import build_model_and_processor
-from modeling_drkf.experiments.options import ModelArguments
+from modeling_drkf.experiments.model_options import ModelArguments
 from modeling_drkf.handler import EndpointHandler
 from modeling_drkf.release.loading import load_checkpoint
 from processing.errors_drkf import FileError, OptionError

@@ -16,7 +16,7 @@ from processing.processing_drkf import DRKFProcessor
 from ..configuration_drkf import DRKFConfig
 from ..modeling_drkf import DRKFForEmotionClassification
 from ..training.optimization import add_lora, balanced_class_weights
-from .options import ModelArguments
+from .model_options import ModelArguments
 
 FEATURE_EXTRACTORS = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor", "whisper": "WhisperFeatureExtractor"}
 DEFAULT_VOCABULARY = 8000

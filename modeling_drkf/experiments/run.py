@@ -30,10 +30,12 @@ from ..training.trainer import DRKFTrainer
 from .building import build_model_and_processor
 from .consistency import calibrate, score_consistency
 from .cross_validation import cross_validate, fingerprint, require_unfinished
+from .data_options import DataArguments
 from .datasets import Inputs, ModalityDropout, RedrawnTexts, SingleModalityCollator, feature_inputs, row_inputs
 from .encoder_states import SpeakerStatistics, measure_usual, state_inputs
 from .lock import locked
-from .options import DataArguments, ModelArguments, chosen_options
+from .model_options import ModelArguments
+from .options import chosen_options
 from .report import evaluate_split, package_versions, write_report
 
 SCORED = ("validation", "test")

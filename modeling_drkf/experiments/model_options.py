@@ -1,0 +1,151 @@
+"""What to train: encoders, what is frozen or adapted, and the model's own fields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from transformers import CONFIG_MAPPING
+
+from processing.errors_drkf import OptionError
+from processing.suggestions import did_you_mean
+
+from ..configuration_drkf import DRKFConfig
+from .option_values import require_fields, structure_or_name
+
+
+@dataclass
+class ModelArguments:
+    """What to train."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "A DRKF checkpoint (folder or Hub id) to go on from, in place of two encoders."},
+    )
+    audio_encoder: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Pretrained speech encoder (folder or Hub id), or a mapping with the configuration of one to "
+            'train from scratch, such as {"model_type": "wav2vec2-bert", ...}.'
+        },
+    )
+    text_encoder: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Pretrained text encoder, or a configuration; its tokenizer then learns the training texts."
+        },
+    )
+    feature_extractor: dict | str | None = field(
+        default=None,
+        metadata={"help": "For a speech encoder from scratch: the fields of its feature extractor's configuration."},
+    )
+    drkf: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": 'Fields of DRKFConfig, such as {"fusion": "cross", "label_smoothing": 0.1}. The weights of the '
+            "loss terms, smoothing and every size are among them."
+        },
+    )
+    freeze_feature_encoder: bool = field(
+        default=False, metadata={"help": "Freeze the speech encoder's convolutions (wav2vec2 and its kin)."}
+    )
+    freeze_speech_encoder: bool = field(
+        default=False,
+        metadata={
+            "help": "Train nothing of the speech encoder. It then runs as at inference: no dropout, no SpecAugment."
+        },
+    )
+    freeze_text_encoder: bool = field(
+        default=False, metadata={"help": "Train nothing of the text encoder. It then runs without dropout."}
+    )
+    lora: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Train low-rank adapters in place of the encoders that are not frozen: fields of peft's "
+            'LoraConfig, such as {"r": 16, "target_modules": ["query", "value"]}. {} takes r 8, lora_alpha 16 and the '
+            "projections to queries and values. The final checkpoint has them merged into its weights; checkpoints "
+            "in between are for --resume_from_checkpoint, with the same --lora."
+        },
+    )
+    class_weights: list | str | None = field(
+        default=None,
+        metadata={
+            "help": "Weights of the classes in the classification loss: balanced (inverse to their share of the "
+            "training part, mean 1) or a list in the order of the classes, such as [1, 2.5, 1, 1]."
+        },
+    )
+    modality_dropout: float | None = field(
+        default=None,
+        metadata={
+            "help": "Probability of blanking one modality of a training sample: prepares the checkpoint for clips "
+            "without words, and words without a clip. None: DRKFConfig's, which is 0."
+        },
+    )
+    dropped_text_share: float = field(
+        default=0.5,
+        metadata={
+            "help": "Of the modalities that --modality_dropout blanks, the share that is the text: above 0.5 where "
+            "the words of a small corpus would be learnt by heart."
+        },
+    )
+    speaker_statistics: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the training clips standardised over their speaker's other clips, not the training "
+            "part; scores are then given without and with them. Needs standardize_states and "
+            "speech_statistics in --drkf."
+        },
+    )
+    max_audio_seconds: float | None = field(
+        default=25.0,
+        metadata={"help": "Clips are cut at this length, with a warning; null (in a recipe) keeps them whole."},
+    )
+    modality: Literal["both", "speech", "text"] = field(
+        default="both",
+        metadata={
+            "help": "Baselines: blank the other modality (an empty text, or silence), without the terms "
+            "that relate the two."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("audio_encoder", "text_encoder", "feature_extractor", "drkf", "lora", "class_weights"):
+            setattr(self, name, structure_or_name(getattr(self, name), name))
+        require_fields("drkf", self.drkf, DRKFConfig.__annotations__)
+        for name in ("audio_encoder", "text_encoder"):
+            if isinstance(encoder := getattr(self, name), dict):
+                require_fields(name, encoder, _encoder_fields(name, encoder))
+        if self.lora is not None and not isinstance(self.lora, dict):
+            raise OptionError(f'--lora takes fields of LoraConfig, such as {{"r": 8}}, not {self.lora!r}')
+        if self.lora is not None and self.freeze_speech_encoder and self.freeze_text_encoder:
+            raise OptionError("--lora adapts the encoders that are not frozen, and both are: leave one of them free")
+        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
+            raise OptionError(
+                f"--class_weights takes balanced or a list such as [1, 2.5, 1, 1], not {self.class_weights}"
+            )
+        for name in ("speaker_statistics", "dropped_text_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise OptionError(f"--{name} is a share in [0, 1], not {getattr(self, name)}")
+        if self.modality_dropout and self.modality != "both":
+            raise OptionError(f"--modality_dropout has nothing to do where --modality is {self.modality}")
+        if self.model_name_or_path is None and not (self.audio_encoder and self.text_encoder):
+            raise OptionError(
+                "name what to train: --audio_encoder and --text_encoder (folders, Hub ids or configurations), or "
+                "--model_name_or_path, or a recipe that does"
+            )
+
+    @property
+    def freezes_both(self) -> bool:
+        """Whether neither encoder is trained."""
+        return self.freeze_speech_encoder and self.freeze_text_encoder
+
+
+def _encoder_fields(option: str, encoder: Mapping[str, Any]) -> list[str]:
+    """What the configuration of an encoder from scratch may hold."""
+    model_type = str(encoder.get("model_type"))
+    if model_type not in CONFIG_MAPPING:
+        raise OptionError(
+            f"--{option} needs the model_type of an encoder that transformers has, such as wav2vec2 or bert, not "
+            f"{model_type!r}{did_you_mean(model_type, CONFIG_MAPPING)}"
+        )
+    config = CONFIG_MAPPING[model_type]
+    return ["model_type", "attn_implementation", *(entry.name for entry in fields(config)), *config.attribute_map]
