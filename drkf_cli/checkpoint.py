@@ -9,6 +9,7 @@ import typer
 
 import modeling_drkf  # noqa: F401  (registers the classes)
 from processing.errors_drkf import FileError
+from processing.hub_ids import HUB_ID
 
 STARTER = "starter"
 EXAMPLE_CLIP, EXAMPLE_TEXT = "example.flac", "You find me furious after the contract."  # of synthetic speech
@@ -84,8 +85,6 @@ def require_checkpoint(model: str, graph: bool = True) -> None:
     Raises:
         FileError: it is neither the folder of a DRKF checkpoint or of an exported graph, nor of the form of a Hub id.
     """
-    from modeling_drkf.release.licences import HUB_ID
-
     folder = Path(model)
     if model == DEMO_CHECKPOINT and not folder.is_dir():
         raise FileError(f"there is no {model} yet: run `drkf demo`, or name a checkpoint with --model")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from processing.errors_drkf import FileError, OptionError
+from processing.hub_ids import HUB_ID
 
 from ..checkpoint import (
     EXAMPLE_CLIP,
@@ -33,8 +34,6 @@ def push(
     revision: Annotated[str | None, typer.Option(help="The branch to commit to; made if it does not exist.")] = None,
 ) -> None:
     """Publish a checkpoint with its code, card and metrics on the Hub, in one commit."""
-    from modeling_drkf.release.licences import HUB_ID
-
     if not HUB_ID.fullmatch(repo):
         raise OptionError(f"{repo} is not the id of a Hub repository (owner/name)")
     from modeling_drkf.release.hub import publish

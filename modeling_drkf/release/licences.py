@@ -1,11 +1,12 @@
 """The licences of encoders that DRKF is often built from, as their pages on the Hub state them."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
+
+from processing.hub_ids import HUB_ID
 
 CODE_LICENCE = "Apache-2.0"
 ENCODERS = {
@@ -33,7 +34,6 @@ ENCODERS = {
 FROM_SCRATCH = "trained from scratch"
 RESTRICTING = ("cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0", "other", "odbl")
 PERMISSIVE = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "bsd-2-clause", "bsd-3-clause", "unlicense")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def hub_id(encoder: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_dataset, load_from_disk
 
 from ...errors_drkf import FileError
+from ...hub_ids import HUB_ID
 from ..folders import absolute
 from ..report import ProblemKind, Report
 from ..scan import cache_folder
@@ -20,8 +20,6 @@ from ..tables import has_columns
 from ..utterance import ALL, CorpusSpec, Utterance
 from .cells import label_cell, text_cell
 from .columns import report_unread_labels
-
-HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
 
 def read_utterances(
@@ -85,7 +83,7 @@ def _load(data_dir: str | Path, config: str | None, report: Report) -> dict[str,
         elif HUB_ID.fullmatch(str(data_dir)):
             loaded = load_dataset(str(data_dir), config)
         else:
-            raise FileError(f"no such folder, and {str(data_dir)!r} is no Hub id")
+            raise FileError(f"no such folder, and {str(data_dir)!r} is no Hub id (owner/name)")
     except Exception as error:  # whatever builders and the network raise, the report must name
         causes = dict.fromkeys(f"{type(cause).__name__}: {cause}" for cause in _chain(error))
         detail = f"datasets cannot load it ({'; because of '.join(causes)})"
