@@ -21,6 +21,7 @@ the last line explains; 2 wrong options; 130 Ctrl-C and 143 SIGTERM, after a che
 each that is not 0.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -33,8 +34,6 @@ from processing.errors_drkf import DRKFError
 from processing.evaluation.results import SELECTED_ON_TEST, results_table
 from processing.quiet import late_bars
 
-SIGNALLED = 128
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
@@ -46,13 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DRKFError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except Terminated as stop:
+    except (Terminated, KeyboardInterrupt) as stop:
         print(f"Stopped. Go on with the same command and --resume_from_checkpoint true ({folder}).", file=sys.stderr)
-        return SIGNALLED + stop.args[0]
+        return signalled(stop)
     if training.should_save:
         show_run(done) if isinstance(done, Run) else show_runs(done)
         print(f"Model, metrics and card: {folder}" if isinstance(done, Run) else f"Runs, table and card: {folder}")
     return 0
+
+
+def signalled(stop: Terminated | KeyboardInterrupt) -> int:
+    """The exit status: 128 and the signal's number."""
+    return 128 + (stop.args[0] if isinstance(stop, Terminated) else signal.SIGINT)
 
 
 def show_run(run: Run) -> None:

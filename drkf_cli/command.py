@@ -13,13 +13,14 @@ from processing.errors_drkf import DRKFError
 from processing.printable import printable
 from processing.quiet import VERBOSE
 
+INTERRUPTED = 130
 WITHOUT_TORCH = "PyTorch is not installed: install it, or name files and an exported graph, which needs none"
 CorpusOption = Annotated[str, typer.Option(help="One of `drkf corpora`, or a YAML file that declares a corpus.")]
 
 
 class Verbs(TyperGroup):
-    """Shows the package's errors, and that there is no torch, as one line; every other exception is a bug and keeps
-    its traceback.
+    """Shows the package's errors, Ctrl-C, and that there is no torch, as one line; every other exception is a bug and
+    keeps its traceback.
 
     `--verbose` may stand anywhere on the line.
     """
@@ -34,6 +35,9 @@ class Verbs(TyperGroup):
         except DRKFError as error:
             print(f"error: {printable(error)}", file=sys.stderr)
             raise typer.Exit(1) from error
+        except KeyboardInterrupt as stop:
+            print("Stopped.", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from stop
         except ModuleNotFoundError as error:
             if find_spec("torch") is not None:
                 raise

@@ -18,9 +18,9 @@ from modeling_drkf.experiments.run import Run, Terminated, run_experiment
 from processing.errors_drkf import DRKFError
 from processing.evaluation.rounding import rounded
 from processing.pipeline_drkf import TASK
-from train_drkf import SIGNALLED
+from train_drkf import signalled
 
-from .predict import answers_table
+from .answer_tables import answers_table
 
 SENTENCE = "You find me furious after the contract."
 MODALITIES = {"speech": "voice alone", "text": "words alone", "both": "voice and words"}
@@ -30,9 +30,9 @@ def run_demo(folder: Path, seed: int = 0) -> int:
     """Shows the demo; returns the exit status: 128 and its number for a signal."""
     try:
         _show(folder, seed)
-    except Terminated as stop:
-        print("Stopped. The same command keeps the spoken corpus and begins the training anew.", file=sys.stderr)
-        return SIGNALLED + stop.args[0]
+    except (Terminated, KeyboardInterrupt) as stop:
+        print("Stopped. The same command begins anew; a spoken corpus that is finished is kept.", file=sys.stderr)
+        return signalled(stop)
     return 0
 
 

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from processing.errors_drkf import FileError, OptionError
-from processing.evaluation.rounding import rounded
 from processing.printable import printable, printable_json
 from processing.transcripts.segments import SegmentError, read_segments
-from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, predicted_labels, write_results
+from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, write_results
 
+from .answer_tables import show_answers
 from .checkpoint import open_pipeline, require_checkpoint
+from .command import INTERRUPTED
 from .errors import require_extra, require_file, writing
 from .progress import answering, count_pieces
 
-INTERRUPTED = 130
 TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
 EMBEDDING_OUTPUTS = (".parquet",)
 
@@ -49,7 +46,7 @@ def requests_of(
 
     Raises:
         OptionError: their number differs from that of the files, more than one of them is given, a text file cannot
-            be read or is not UTF-8, or none of the files exists.
+            be read or is not UTF-8, or none of the files exists, or the only one is a folder.
     """
     given = {"--text": texts, "--text-file": text_files, "--segments": segments}
     given = {name: values for name, values in given.items() if values}
@@ -64,6 +61,8 @@ def requests_of(
         raise FileError(f"no such file: {', '.join(missing)}")
     if not any(file.exists() for file in files):
         raise FileError(f"no such file: {', '.join(map(str, files))}")
+    if len(files) == 1 and files[0].is_dir():
+        raise FileError(f"{files[0]} is a folder: name the recordings in it ({files[0] / '*.wav'})")
     if text_files:
         texts = [_read_words(path) for path in text_files]
     return [
@@ -82,21 +81,29 @@ def _read_words(path: Path) -> str:
 
 
 def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> list[Result]:
-    """A result a request, in order; what is wrong with one is its `error` and does not touch the others."""
+    """A result a request, in order; what is wrong with one is its `error` and does not touch the others.
+
+    Ctrl-C leaves the results that are there by then.
+    """
     results: dict[int, Result] = {}
     inputs: dict[int, dict[str, Any]] = {}
-    for index, request in enumerate(requests):
+    for number in sorted(range(len(requests)), key=lambda number: _size(requests[number].audio)):
         try:
-            inputs[index] = request.to_input()
+            inputs[number] = requests[number].to_input()
         except SegmentError as error:
-            results[index] = {"error": str(error)}
-    if inputs:
-        names = [f"file {index + 1}" for index in inputs]
-        total = count_pieces(list(inputs.values()), options.get("chunk_length_s"), options.get("step_s"))
-        with answering(pipe, total, "clip"):
-            answers = pipe(list(inputs.values()), names, errors="return", **options)
-        results |= zip(inputs, answers, strict=True)
-    return [{"audio": str(request.audio), **results[index]} for index, request in enumerate(requests)]
+            results[number] = {"error": str(error)}
+    names = [str(requests[number].audio) for number in inputs]
+    total = count_pieces(list(inputs.values()), options.get("chunk_length_s"), options.get("step_s"))
+    with suppress(KeyboardInterrupt), answering(pipe, total, "clip"):
+        answers = pipe(iter(inputs.values()), names, errors="return", **options)
+        for number, answer in zip(inputs, answers, strict=True):
+            results[number] = answer
+    return [{"audio": str(requests[number].audio), **results[number]} for number in sorted(results)]
+
+
+def _size(file: Path) -> int:
+    """Short clips come first, and those of like length together."""
+    return file.stat().st_size if file.exists() else 0
 
 
 def run_predict(
@@ -109,7 +116,8 @@ def run_predict(
     picture: Path | None = None,
     as_json: bool = False,
 ) -> int:
-    """Answers, prints and writes; returns the exit status: 1 if a file could not be answered.
+    """Answers, prints and writes; returns the exit status: 1 if a file could not be answered, 130 after Ctrl-C, which
+    leaves what is answered by then.
 
     Args:
         words: of `requests_of`. options: of the pipeline's call.
@@ -121,17 +129,18 @@ def run_predict(
     results = answer_requests(pipe, requests, **options)
     good = [result for result in results if "error" not in result]
     if as_json:
-        print(printable_json(results[0] if len(results) == 1 else results))
+        print(printable_json(results[0] if len(requests) == len(results) == 1 else results))
     else:
         for result in results:
             if "error" in result:
                 print(f"error: {printable(_placed(result))}", file=sys.stderr)
-        _show(good, pipe)
+        show_answers(good, pipe)
     warnings = [result.get("warning") for result in good] + [answer.get("warning") for answer in _answers(good)]
     for warning in dict.fromkeys(filter(None, warnings)):
         print(f"note: {printable(warning)}", file=sys.stderr)
     # Last: an answer that took long is shown, whatever becomes of the files.
-    if output is not None and (good or output.suffix.lower() != ".srt"):
+    is_written = output is not None and bool(good if output.suffix.lower() == ".srt" else results)
+    if output is not None and is_written:
         with writing(output):
             write_results(results, output, pipe.label_names, pipe.is_multi_label)
     if picture is not None and good:
@@ -140,6 +149,10 @@ def run_predict(
         name = printable(Path(good[0]["audio"]).name)
         with writing(picture):
             plot_timeline(good[0], pipe.label_names, picture, name, pipe.is_multi_label, good[0]["audio"])
+    if len(results) < len(requests):
+        where = f": {output}" if is_written else ""
+        print(f"Stopped. {len(results)} of {len(requests)} files are answered{where}.", file=sys.stderr)
+        return INTERRUPTED
     return int(any("error" in answer for answer in [*results, *_answers(good)]))
 
 
@@ -188,70 +201,3 @@ def _placed(result: Result) -> str:
 
 def _answers(results: Sequence[Result]) -> list[Mapping[str, Any]]:
     return [answer for result in results for answer in result.get("timeline", [result])]
-
-
-def _show(results: Sequence[Result], pipe: Any) -> None:
-    console = Console()
-    clips = [result for result in results if "timeline" not in result]
-    if len(clips) == 1:
-        said = "no words" if clips[0]["text"] is None else f'"{clips[0]["text"]}"'
-        title = escape(printable(f"{Path(clips[0]['audio']).name}\n{said}"))
-        console.print(answers_table(clips, [title], pipe.label_names))
-    elif clips:
-        names = [printable(Path(clip["audio"]).name) for clip in clips]
-        console.print(rows_table("file", names, clips, pipe.is_multi_label))
-    for result in results:
-        if "timeline" in result:
-            times = [f"{_time(a['start'])} - {_time(a['end'])}" for a in result["timeline"]]
-            table = rows_table("time", times, result["timeline"], pipe.is_multi_label)
-            table.title = escape(printable(Path(result["audio"]).name))
-            console.print(table)
-
-
-def _time(seconds: float | None) -> str:
-    from processing.figures.timeline import clock
-
-    return "" if seconds is None else clock(seconds, decimals=1)
-
-
-def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], labels: Sequence[str]) -> Table:
-    """One column an answer, one row a class, then agreement and dominant modality."""
-    table = Table()
-    table.add_column("")
-    for title in titles:
-        table.add_column(title, justify="right")
-    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
-    for label in labels:
-        cells = [rounded(found[label]) if label in found else "" for found in scores]
-        best = [answer["scores"][0]["label"] == label for answer in answers]
-        table.add_row(
-            escape(printable(label)),
-            *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True)),
-        )
-    table.add_section()
-    table.add_row("voice and words agree", *map(_agreement, answers))
-    table.add_row("dominant modality", *map(_dominant, answers))
-    return table
-
-
-def rows_table(what: str, names: Sequence[str], answers: Sequence[Mapping[str, Any]], multi_label: bool) -> Table:
-    """One row an answer: its name, the emotion, agreement, dominant modality and words."""
-    table = Table(what, "emotion", "agree", "dominant", "words")
-    for name, answer in zip(names, answers, strict=True):
-        if "error" in answer:
-            table.add_row(escape(name), "-", "-", "-", escape(printable(answer["error"])))
-            continue
-        scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
-        emotion = ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
-        cells = (name, emotion, _agreement(answer), _dominant(answer), answer["text"] or "-")
-        table.add_row(*(escape(printable(cell)) for cell in cells))
-    return table
-
-
-def _agreement(answer: Mapping[str, Any]) -> str:
-    return "-" if answer["consistency"] is None else rounded(answer["consistency"])
-
-
-def _dominant(answer: Mapping[str, Any]) -> str:
-    name = answer["dominant_modality"]
-    return "-" if name is None else f"{name} ({answer['modality_shares'][name]:.0%})"

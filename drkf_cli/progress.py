@@ -14,7 +14,7 @@ from processing.quiet import BAR_DELAY_S
 
 @contextmanager
 def answering(pipe: Any, total: int | None, unit: str, description: str = "answering") -> Iterator[tqdm]:
-    """A bar that counts the clips or pieces that `pipe` answers inside.
+    """A bar that counts the clips or pieces that `pipe` answers inside, if they are more than one.
 
     Args:
         pipe: the pipeline, or the recogniser of an exported graph. total: how many there will be, if that is known.
@@ -27,7 +27,7 @@ def answering(pipe: Any, total: int | None, unit: str, description: str = "answe
         bar.update(len(outputs["logits"]))
         return outputs
 
-    with tqdm(total=total, desc=description, unit=unit, delay=BAR_DELAY_S) as bar:
+    with tqdm(total=total, desc=description, unit=unit, delay=BAR_DELAY_S, disable=total == 1) as bar:
         recognizer.infer = counted
         try:
             yield bar

@@ -214,12 +214,14 @@ class AudioStream:
 
 
 def audio_label(source: AudioSource, name: str) -> str:
-    """`name`, followed by the path of the recording where it has one: "sample 3 (clip.wav)"."""
+    """`name`, followed by the path of the recording where it has another one: "sample 3 (clip.wav)"."""
     source = source.audio if isinstance(source, Excerpt) else source
     path = source.get("path") if isinstance(source, Mapping) else source
     if not isinstance(path, (str, os.PathLike)):
         path = getattr(source, "name", None)
-    return f"{name} ({os.fspath(path)})" if isinstance(path, (str, os.PathLike)) else name
+    if not isinstance(path, (str, os.PathLike)) or os.fspath(path) == name:
+        return name
+    return f"{name} ({os.fspath(path)})"
 
 
 def _encoded_source(source: Mapping[str, Any]) -> Any:

@@ -135,13 +135,15 @@ class EmotionRecognizer:
                 yield whole_answer(item)
 
     def _answered(self, units: Iterator[Unit], options: RecognitionOptions) -> Iterator[Unit]:
-        """The units in their order, each with its answer or, on its item, its error."""
+        """The units in their order, as soon as they have their answer or, on their item, an error."""
         ahead = 1 if options.batch_size == 1 else options.batch_size * BUCKETED_BATCHES
         while window := _take(units, ahead):
             usable = [unit for unit in window if unit.item.error is None and unit.answer is None]
             usable.sort(key=lambda unit: (len(unit.waveform), len(unit.text or "")))
             for start in range(0, len(usable), options.batch_size):
                 self._answer_batch(usable[start : start + options.batch_size], options)
+                while window and (window[0].answer is not None or window[0].item.error is not None):
+                    yield window.pop(0)
             yield from window
 
     def _answer_batch(self, units: list[Unit], options: RecognitionOptions) -> None:

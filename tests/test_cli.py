@@ -204,8 +204,14 @@ def test_errors_of_the_package_are_one_line_and_bugs_keep_their_traceback():
     def wrong() -> None:
         raise ValueError("a bug")
 
+    @verbs.command()
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
     run = CliRunner().invoke(verbs, ["mistaken"])
     assert (run.exit_code, run.stderr) == (1, "error: no such file: \\x1b[2Jclip.wav\n")
+    run = CliRunner().invoke(verbs, ["stopped"])
+    assert (run.exit_code, run.stderr) == (130, "Stopped.\n")
     run = CliRunner().invoke(verbs, ["wrong"])
     assert isinstance(run.exception, ValueError)
     assert run.stderr == ""

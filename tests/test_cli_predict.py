@@ -19,10 +19,10 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from drkf_cli import app
+from drkf_cli.answer_tables import rows_table
 from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.evaluate import evaluate
 from drkf_cli.manifest_prediction import Job, _alone, _open_shards, _write_atomically, predict_manifest
-from drkf_cli.predict import rows_table
 from processing.corpora.protocols import Fold, save_folds
 from processing.corpora.readers.manifest import read_manifest
 from processing.errors_drkf import FileError
@@ -87,11 +87,11 @@ def test_many_files_are_answered_and_the_bad_ones_reported_beside_them(folder, c
         expected = pipe({"audio": files[number], "text": TEXTS[number]})
         assert scores(answers[number]) == pytest.approx(scores(expected), abs=1e-6)
         assert answers[number]["text"] == TEXTS[number]
-    assert answers[1]["error"].startswith(f"file 2 ({files[1]}): cannot be decoded")
-    assert answers[3]["error"].startswith(f"file 4 ({files[3]}): no such file")
+    assert answers[1]["error"].startswith(f"{files[1]}: cannot be decoded")
+    assert answers[3]["error"].startswith(f"{files[3]}: no such file")
     assert err == ""
     status, _, err = drkf("predict", *files, *texts, "--model", checkpoint)
-    assert f"error: file 4 ({files[3]}): no such file" in err
+    assert f"error: {files[3]}: no such file" in err
     rows = parquet.read_table(tmp_path / "out.parquet").to_pylist()
     assert [row["error"] for row in rows] == [answer.get("error") for answer in answers]
     assert rows[2]["consistency"] == answers[2]["consistency"]
@@ -104,6 +104,32 @@ def test_the_table_shows_every_file(folder, checkpoint):
     assert all(file.name in out for file in files)
     assert "the answer rests on the voice alone" in err
     assert err.count("note: ") == 1
+
+
+def test_ctrl_c_leaves_the_answers_that_are_there(folder, checkpoint, pipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("drkf_cli.predict.open_pipeline", lambda *_, **__: pipe)
+    infer, batches = pipe.recognizer.infer, []
+
+    def interrupted(features):
+        batches.append(features)
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+        return infer(features)
+
+    monkeypatch.setattr(pipe.recognizer, "infer", interrupted)
+    files = [folder / f"{index}.wav" for index in (5, 0, 4, 1, 3, 2)]  # the higher, the longer
+    arguments = ["predict", *files, "--model", checkpoint, "--batch-size", 2, "--output", tmp_path / "o.csv"]
+    status, out, err = drkf(*arguments)
+    assert (status, err.splitlines()[-1]) == (130, f"Stopped. 4 of 6 files are answered: {tmp_path / 'o.csv'}.")
+    assert pandas.read_csv(tmp_path / "o.csv").audio.tolist() == [
+        str(folder / f"{index}.wav") for index in (0, 1, 3, 2)
+    ]
+    assert ("3.wav" in out, "4.wav" in out) == (True, False)
+    batches[:] = batches[:2]
+    (tmp_path / "o.csv").unlink()
+    status, _, err = drkf(*arguments)
+    assert (status, err) == (130, "Stopped. 0 of 6 files are answered.\n")
+    assert not (tmp_path / "o.csv").exists()
 
 
 def test_labels_are_shown_as_they_are(folder, tmp_path):
@@ -171,6 +197,7 @@ def test_windows_give_a_timeline(folder, checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["."], ". is a folder: name the recordings in it (*.wav)"),
         (["0.wav", "1.wav", "--text", "a"], "--text is given 1 times for 2 files"),
         (["0.wav", "--text", "a", "--segments", "a.srt"], "--text and --segments: give the words in one way"),
         (["0.wav", "--output", "a.xls"], "the ending says how to write it"),

@@ -1,0 +1,83 @@
+"""Answers as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from processing.evaluation.rounding import rounded
+from processing.printable import printable
+from processing.transcripts.timelines import Result, predicted_labels
+
+
+def show_answers(results: Sequence[Result], pipe: Any) -> None:
+    """Prints one clip with all its classes, several clips or the pieces of a recording a line each."""
+    console = Console()
+    clips = [result for result in results if "timeline" not in result]
+    if len(clips) == 1:
+        said = "no words" if clips[0]["text"] is None else f'"{clips[0]["text"]}"'
+        title = escape(printable(f"{Path(clips[0]['audio']).name}\n{said}"))
+        console.print(answers_table(clips, [title], pipe.label_names))
+    elif clips:
+        names = [printable(Path(clip["audio"]).name) for clip in clips]
+        console.print(rows_table("file", names, clips, pipe.is_multi_label))
+    for result in results:
+        if "timeline" in result:
+            times = [f"{_time(a['start'])} - {_time(a['end'])}" for a in result["timeline"]]
+            table = rows_table("time", times, result["timeline"], pipe.is_multi_label)
+            table.title = escape(printable(Path(result["audio"]).name))
+            console.print(table)
+
+
+def _time(seconds: float | None) -> str:
+    from processing.figures.timeline import clock
+
+    return "" if seconds is None else clock(seconds, decimals=1)
+
+
+def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], labels: Sequence[str]) -> Table:
+    """One column an answer, one row a class, then agreement and dominant modality."""
+    table = Table()
+    table.add_column("")
+    for title in titles:
+        table.add_column(title, justify="right")
+    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
+    for label in labels:
+        cells = [rounded(found[label]) if label in found else "" for found in scores]
+        best = [answer["scores"][0]["label"] == label for answer in answers]
+        table.add_row(
+            escape(printable(label)),
+            *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True)),
+        )
+    table.add_section()
+    table.add_row("voice and words agree", *map(_agreement, answers))
+    table.add_row("dominant modality", *map(_dominant, answers))
+    return table
+
+
+def rows_table(what: str, names: Sequence[str], answers: Sequence[Mapping[str, Any]], multi_label: bool) -> Table:
+    """One row an answer: its name, the emotion, agreement, dominant modality and words."""
+    table = Table(what, "emotion", "agree", "dominant", "words")
+    for name, answer in zip(names, answers, strict=True):
+        if "error" in answer:
+            table.add_row(escape(name), "-", "-", "-", escape(printable(answer["error"])))
+            continue
+        scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
+        emotion = ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
+        cells = (name, emotion, _agreement(answer), _dominant(answer), answer["text"] or "-")
+        table.add_row(*(escape(printable(cell)) for cell in cells))
+    return table
+
+
+def _agreement(answer: Mapping[str, Any]) -> str:
+    return "-" if answer["consistency"] is None else rounded(answer["consistency"])
+
+
+def _dominant(answer: Mapping[str, Any]) -> str:
+    name = answer["dominant_modality"]
+    return "-" if name is None else f"{name} ({answer['modality_shares'][name]:.0%})"
