@@ -189,11 +189,16 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
 
     Set `gather_across_processes` to compute the contrastive and the discrimination term over the batches of all
     processes; the loss is then that of one process on the whole batch.
+
+    Attributes:
+        missing_weights: names of those that the checkpoint lacks and that are still as drawn at random; none once the
+            model has been in training mode.
     """
 
     def __init__(self, config: DRKFConfig):
         super().__init__(config)
         self.gather_across_processes = False
+        self.missing_weights: list[str] = []
         self.drkf = DRKFModel(config)
         if config.representation == "pcmi":
             self.augmentation = ProgressiveAugmentation(config)
@@ -282,6 +287,19 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             return None
         slope, intercept = self.config.consistency_calibration
         return torch.sigmoid(slope * consistency_logits + intercept)
+
+    def train(self, mode: bool = True) -> "DRKFForEmotionClassification":
+        if mode:
+            self.missing_weights = []
+        return super().train(mode)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """See [`PreTrainedModel.from_pretrained`]; pipelines refuse a model with `missing_weights`."""
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, report = loaded
+        model.missing_weights = sorted(report["missing_keys"])
+        return (model, report) if output_loading_info else model
 
     @classmethod
     def from_encoders(

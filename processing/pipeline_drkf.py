@@ -9,7 +9,7 @@ import torch
 from transformers import Pipeline
 from transformers.utils import ModelOutput
 
-from .errors_drkf import InputError
+from .errors_drkf import FileError, InputError
 from .explanation_drkf import Explanation, explain
 from .recognition_drkf import EmotionRecognizer, whole_answer
 from .recognition_options_drkf import RecognitionOptions
@@ -45,6 +45,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         if self.processor is None:
             raise ValueError("the pipeline needs the checkpoint's processor: pipeline(..., processor=processor)")
+        require_weights(self.model)
         self.model.eval()
         config = self.model.config
         options = {name: value for name, value in kwargs.items() if name in RecognitionOptions.names()}
@@ -139,6 +140,15 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         """Model, processor and code: a folder that `pipeline(model=...)` loads."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.recognizer.processor.save_pretrained(save_directory, **kwargs)
+
+
+def require_weights(model: Any) -> None:
+    """Raises `FileError` for a model whose checkpoint lacks weights, which transformers draws at random."""
+    if missing := getattr(model, "missing_weights", None):
+        raise FileError(
+            f"{model.name_or_path} lacks {len(missing)} of its weights, {missing[0]} among them: restore the file of "
+            "the weights from its source"
+        )
 
 
 def _tensors(features: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import pytest
 import torch
 from helpers.tiny import tiny_model, tiny_processor
 from safetensors.torch import load_file, save_file
+from transformers import pipeline
 
 from drkf_cli.checkpoint import open_pipeline
 from modeling_drkf.experiments.building import build_model_and_processor
 from modeling_drkf.experiments.model_options import ModelArguments
 from modeling_drkf.handler import EndpointHandler
+from modeling_drkf.modeling_drkf import DRKFForEmotionClassification
 from modeling_drkf.release.loading import load_checkpoint
 from processing.errors_drkf import FileError, OptionError
 from processing.onnx_recognizer import FACTS, graph_facts
+from processing.pipeline_drkf import TASK
 
 WRONG: list[Any] = ["x", -1, [None], {"a": 1}]
 FIELDS = {
@@ -125,8 +129,25 @@ def test_weights_that_are_missing_are_not_drawn_at_random(checkpoint: Path, tmp_
     folder = tmp_path / "damaged"
     shutil.copytree(checkpoint, folder)
     change_bias(folder, lambda bias: None)
-    with pytest.raises(FileError, match=f"^{folder} lacks 1 of its weights, emotion_classifier.dense.bias among them"):
-        open_pipeline(str(folder))
+    lacks = f"{folder} lacks 1 of its weights, emotion_classifier.dense.bias among them"
+    for open_checkpoint in (open_pipeline, load_checkpoint, partial(pipeline, TASK)):
+        with pytest.raises(FileError, match=f"^{lacks}"):
+            open_checkpoint(str(folder))
+    with pytest.raises(ValueError, match=rf"^the checkpoint {folder} cannot be loaded \(FileError: {lacks}"):
+        EndpointHandler(str(folder))
+
+
+def test_weights_that_are_missing_may_be_learnt(checkpoint: Path, tmp_path: Path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(checkpoint, folder)
+    change_bias(folder, lambda bias: None)
+    model, report = DRKFForEmotionClassification.from_pretrained(folder, output_loading_info=True)
+    assert report["missing_keys"] == set(model.missing_weights) == {"emotion_classifier.dense.bias"}
+    model.train()
+    pipe = pipeline(TASK, model=model, processor=tiny_processor())
+    assert len(pipe({"text": "so happy"})["scores"]) == 3
+    other = DRKFForEmotionClassification.from_pretrained(checkpoint, num_labels=5, ignore_mismatched_sizes=True)
+    assert len(pipeline(TASK, model=other, processor=tiny_processor())({"text": "so happy"})["scores"]) == 5
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])

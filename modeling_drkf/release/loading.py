@@ -7,6 +7,7 @@ from transformers import AutoModelForAudioClassification, AutoProcessor
 
 from processing.damage import refused
 from processing.errors_drkf import FileError
+from processing.pipeline_drkf import require_weights
 from processing.processing_drkf import DRKFProcessor
 
 from ..modeling_drkf import DRKFForEmotionClassification
@@ -22,13 +23,9 @@ def load_checkpoint(checkpoint: str | Path, **options: Any) -> tuple[DRKFForEmot
         FileError: it cannot be loaded, is no DRKF checkpoint, or lacks weights, which transformers draws at random.
     """
     with refused(checkpoint):
-        loading: dict[str, Any] = {"trust_remote_code": False, "output_loading_info": True}  # None asks for the former
-        model, report = AutoModelForAudioClassification.from_pretrained(checkpoint, **loading, **options)
+        local: dict[str, Any] = {"trust_remote_code": False}  # None asks for it
+        model = AutoModelForAudioClassification.from_pretrained(checkpoint, **local, **options)
         if not isinstance(model, DRKFForEmotionClassification):
             raise FileError(f"{checkpoint} is not a DRKF checkpoint: its model_type is {model.config.model_type}")
-        if missing := sorted(report["missing_keys"]):
-            raise FileError(
-                f"{checkpoint} lacks {len(missing)} of its weights, {missing[0]} among them: restore the file of the "
-                "weights from its source"
-            )
-        return model, AutoProcessor.from_pretrained(checkpoint, trust_remote_code=False)
+        require_weights(model)
+        return model, AutoProcessor.from_pretrained(checkpoint, **local)
