@@ -35,7 +35,6 @@ from processing.evaluation.records import Predictions
 TABLES = ("ravdess_paired.csv", "paired.csv")
 LABELS = {"happiness": "joy", "surprised": "surprise"}  # nEMO's names as MELD's
 VOCABULARY = 4300
-BLANKS = ("--modality_dropout", "0.5", "--dropped_text_share", "0.8")  # voices are missing, too
 MORE_CLIPS = ("--max_steps", "1600", "--drkf", '{"adapter_dropout": 0.3}')  # than in the study's corpora
 COMPARED_TEXTS = 300
 NAMES_OF_CODE = ("auto_map", "custom_pipelines")
@@ -101,7 +100,7 @@ def train(corpus: Any, fold: Fold, manifest: Path, folder: Path) -> Run:
     """One training; an earlier one in the folder is replaced."""
     shutil.rmtree(folder, ignore_errors=True)
     chosen = ["starter.yaml", "--manifest", str(manifest), "--output_dir", str(folder)]
-    chosen += [*MORE_CLIPS, *BLANKS, "--pictures", "false"]
+    chosen += [*MORE_CLIPS, "--pictures", "false"]
     run = Run(corpus, fold, [fold.name], *parse_arguments(chosen))
     run.execute()
     return run

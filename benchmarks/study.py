@@ -111,6 +111,7 @@ def run_job(job: Job, options: argparse.Namespace) -> None:
         run = Run(corpus, fold, [each.name for each in folds], *parse_arguments([*recipes, *where, *how, *extra]))
         run.execute()
         write_disagreement(run)
+        write_own_answer(run)
         for weights in folder.glob("*.safetensors"):
             weights.unlink()
 
@@ -130,6 +131,19 @@ def write_disagreement(run: Any) -> None:
     table = pandas.read_csv(path)
     table["text_label"] = [run.corpus.label_names[label] for label in labels[text]]
     table.to_csv(path, index=False)
+
+
+def write_own_answer(run: Any) -> None:
+    """Scores what EC alone answers, as in the paper: `test_alone_predictions.csv`, and by speaker."""
+    from modeling_drkf.experiments.report import evaluate_split
+    from modeling_drkf.experiments.run import BY_SPEAKER
+
+    run.model.config.classifier = "fused"
+    if not run.model.config.classifies_halves:
+        run.model.half_classifiers = None
+    ids = run.parts["test"]["utterance_id"]
+    for suffix, samples in (("", run.inputs.parts["test"]), (BY_SPEAKER, run._told_speakers("test"))):
+        evaluate_split(run.trainer, samples, ids, f"test_alone{suffix}", run.folder, run.fold.name)
 
 
 def write_folds(manifest: Path, column: str, path: Path) -> None:

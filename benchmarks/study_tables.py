@@ -83,7 +83,7 @@ class Table:
         self.by_seed: dict[str, list[np.ndarray]] = {}
         self.facts: pandas.DataFrame | None = None
         found: list[pandas.DataFrame] = []
-        for suffix in ("", "_by_speaker"):
+        for suffix in ("", "_by_speaker", "_alone", "_alone_by_speaker"):
             scored = {row: self._scored(row, corpus, f"test{suffix}_predictions.csv") for row in ROWS}
             both = scored["speech"].keys() & scored["text"].keys()
             scored["halves"] = {seed: late_fusion(scored["speech"][seed], scored["text"][seed]) for seed in both}

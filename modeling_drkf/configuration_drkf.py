@@ -65,7 +65,10 @@ class DRKFConfig(PreTrainedConfig):
         fusion (`"self"` or `"cross"`, defaults to `"self"`): FE_s or FE_c (Table 4).
         emotion_discrimination (`bool`, defaults to `True`): with or without ED (Table 4).
         discriminator (`"fused"` or `"halves"`, defaults to `"fused"`):
-            What ED reads: the fused vector, as in the paper, or which classes two linear probes find in each half.
+            What ED reads: the fused vector, as in the paper, or which classes a linear probe finds in each half.
+        classifier (`"fused"` or `"experts"`, defaults to `"fused"`):
+            What is answered: what EC finds in the fused vector, as in the paper, or the geometric mean of its
+            probabilities and of those of a linear probe of each half. Each of the three learns by itself.
         discrimination_pairs (`int`, *optional*):
             Most speech-text pairs a sample takes part in for Eq. 19, as speech and as text; all M if not given.
             An ED that reads the halves takes all.
@@ -135,6 +138,7 @@ class DRKFConfig(PreTrainedConfig):
     fusion: Literal["self", "cross"] = "self"
     emotion_discrimination: bool = True
     discriminator: Literal["fused", "halves"] = "fused"
+    classifier: Literal["fused", "experts"] = "fused"
     discrimination_pairs: int | None = None
     consistency_calibration: list[float | int] | None = None
     consistency_prior: float | int = 0.5
@@ -222,6 +226,10 @@ class DRKFConfig(PreTrainedConfig):
         return self.emotion_discrimination and self.discriminator == "halves"
 
     @property
+    def classifies_halves(self) -> bool:
+        return self.discriminates_halves or self.classifier == "experts"
+
+    @property
     def loss_weights(self) -> dict[str, float]:
         """The weight in Eq. 21 of each loss term that this configuration has, by the term's name."""
         weights = {"classification_loss": self.classification_weight}
@@ -234,6 +242,6 @@ class DRKFConfig(PreTrainedConfig):
             weights["critic_loss"] = self.contrastive_weight
         if self.emotion_discrimination:
             weights["discrimination_loss"] = self.discrimination_weight
-        if self.discriminates_halves:
+        if self.classifies_halves:
             weights["halves_loss"] = self.classification_weight
         return weights

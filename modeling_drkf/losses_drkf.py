@@ -161,18 +161,13 @@ def present_weights(weights: Tensor, present: Tensor) -> Tensor:
 
 
 def classification_loss(
-    logits: Tensor,
-    target: Tensor,
-    multi_label: bool = False,
-    class_weights: Tensor | None = None,
-    present: Tensor | None = None,
+    logits: Tensor, target: Tensor, multi_label: bool = False, class_weights: Tensor | None = None
 ) -> Tensor:
     """L_f, Eq. 20: cross-entropy; for multi-label the binary cross-entropy, mean over classes.
 
     Args:
         logits: (M, C). target: y, (M, C).
         class_weights: (C,), multiplied to each class's part. The mean is over samples, weights or not.
-        present: 0 or false for samples that do not count, (M,); the mean is over all of them.
     """
     if multi_label:
         per_class = F.binary_cross_entropy_with_logits(logits, target, reduction="none") / logits.shape[-1]
@@ -180,8 +175,7 @@ def classification_loss(
         per_class = -target * logits.log_softmax(-1)
     if class_weights is not None:
         per_class = per_class * class_weights.to(per_class.dtype)
-    per_sample = per_class.sum(-1)
-    return per_sample.mean() if present is None else (per_sample * present.to(per_sample.dtype)).mean()
+    return per_class.sum(-1).mean()
 
 
 def composite_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

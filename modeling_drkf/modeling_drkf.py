@@ -19,7 +19,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_drkf import DRKFConfig
-from .kf_emotion_heads import EmotionHead, HalvesDiscriminator
+from .kf_emotion_heads import EmotionHead, HalfClassifiers, HalvesDiscriminator
 from .kf_fusion_encoder import FUSION_ENCODERS
 from .losses_drkf import composite_loss
 from .objective_drkf import loss_terms
@@ -206,6 +206,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         elif config.representation == "cmie":
             self.mutual_information = ContrastiveMutualInformation(config)
         self.emotion_classifier = EmotionHead(config, len(config.label_names))
+        self.half_classifiers = HalfClassifiers(config) if config.classifies_halves else None
         self.emotion_discriminator: EmotionHead | HalvesDiscriminator | None = None
         if config.emotion_discrimination:
             reads_halves = config.discriminates_halves
@@ -252,16 +253,16 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             speaker_statistics,
             **{**kwargs, "return_dict": True},
         )
-        logits = self.emotion_classifier(encoded.pooler_output)
-        halves = self._classify_halves(encoded)
+        of_fused = self.emotion_classifier(encoded.pooler_output)
+        halves = None if self.half_classifiers is None else self.half_classifiers(*encoded.modalities())
         consistency_logits = self._discriminate(encoded.pooler_output, halves)
         terms = None
         if labels is not None:
             present = speech_present, text_present
-            terms = loss_terms(self, encoded, logits, consistency_logits, halves, labels, present)
+            terms = loss_terms(self, encoded, of_fused, consistency_logits, halves, labels, present)
         return DRKFClassifierOutput(
             loss=None if terms is None else composite_loss(terms, self.config.loss_weights),
-            logits=logits,
+            logits=self._answer(of_fused, halves),
             consistency_logits=consistency_logits,
             consistency=self._calibrated(consistency_logits),
             speech_logits=None if halves is None else halves[0],
@@ -270,16 +271,16 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
             **{name: value for name, value in encoded.items() if name in DRKFClassifierOutput.__dataclass_fields__},
         )
 
-    def _classify_halves(self, encoded: DRKFModelOutput) -> tuple[Tensor, Tensor] | None:
-        if not isinstance(self.emotion_discriminator, HalvesDiscriminator):
-            return None
-        return self.emotion_discriminator.classify(*encoded.modalities())
+    def _answer(self, of_fused: Tensor, halves: tuple[Tensor, Tensor] | None) -> Tensor:
+        if halves is None or self.config.classifier == "fused":
+            return of_fused
+        return (of_fused + halves[0] + halves[1]) / 3
 
     def _discriminate(self, fused: Tensor, halves: tuple[Tensor, Tensor] | None) -> Tensor | None:
         if self.emotion_discriminator is None:
             return None
-        if halves is not None:
-            return self.emotion_discriminator(*halves)
+        if isinstance(self.emotion_discriminator, HalvesDiscriminator):
+            return self.emotion_discriminator(*cast(tuple[Tensor, Tensor], halves))
         return self.emotion_discriminator(fused).squeeze(-1)
 
     def _calibrated(self, consistency_logits: Tensor | None) -> Tensor | None:

@@ -41,8 +41,8 @@ def loss_terms(
     """What Eq. 21 adds up, by name, unweighted.
 
     Args:
-        encoded, logits, consistency_logits: of the matched pairs. halves: logits of speech and of text, where ED reads
-            them.
+        encoded, logits, consistency_logits: of the matched pairs; logits are EC's. halves: logits of speech and of
+            text, where there are probes.
         labels, present: see [`DRKFForEmotionClassification.forward`].
 
     Raises:
@@ -59,11 +59,9 @@ def loss_terms(
         projected = _gathered(model, *model.mutual_information.project(speech, text), target)
         terms["contrastive_loss"], terms["critic_loss"] = model.mutual_information(*projected)
     if halves is not None:
-        of_halves = [
-            classification_loss(half.float(), target, config.is_multi_label, weights, here)
-            for half, here in zip(halves, present, strict=True)
-        ]
+        of_halves = [classification_loss(half.float(), target, config.is_multi_label, weights) for half in halves]
         terms["halves_loss"] = torch.stack(of_halves).mean()
+    if halves is not None and config.discriminates_halves:
         terms["discrimination_loss"] = _halves_discrimination_term(model, halves, target, present)
     elif consistency_logits is not None:
         terms["discrimination_loss"] = _discrimination_term(model, speech, text, consistency_logits, target, present)

@@ -64,12 +64,12 @@ class DRKFClassifierOutput(ModelOutput):
     """
     Attributes:
         loss: Eq. 21, where labels were given.
-        logits: EC, (batch, classes).
+        logits: EC's, or the mean of EC's and of both halves', (batch, classes); see `DRKFConfig.classifier`.
         consistency_logits: ED, (batch,): do voice and words bear the same emotion? None without
             `emotion_discrimination`.
         consistency: the probability that they do, (batch,), where `consistency_prior` of the pairs do; None where
             the configuration has no `consistency_calibration`.
-        speech_logits, text_logits: of the voice and of the words alone, (batch, classes), where ED reads the halves.
+        speech_logits, text_logits: of the voice and of the words alone, (batch, classes), where there are probes.
         loss_terms: each unweighted term of Eq. 21 by name, detached.
         pooler_output and what follows it: see [`DRKFModelOutput`].
     """

@@ -1,4 +1,4 @@
-"""ED that reads which classes probes find in each half alone: its numbers by hand, its loss by loops."""
+"""What probes find in each half alone, for EC's answer and for ED: numbers by hand, losses by loops."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_halves_that_say_nothing_agree_as_often_as_classes_do_by_chance():
 @torch.no_grad()
 def test_each_half_is_read_alone(options: dict):
     model, batch = perturb(tiny_model(**HALVES, **options)), tiny_batch()
-    output, discriminator = model(**batch), model.emotion_discriminator
+    output, probes, discriminator = model(**batch), model.half_classifiers, model.emotion_discriminator
     other_words = {**batch, "input_ids": batch["input_ids"].flip(0), "attention_mask": batch["attention_mask"].flip(0)}
     other_voices = {name: batch[name].flip(0) for name in ("input_values", "audio_attention_mask")}
     torch.testing.assert_close(model(**other_words).speech_logits, output.speech_logits)
@@ -48,8 +48,8 @@ def test_each_half_is_read_alone(options: dict):
     for row in range(4):
         frames, tokens = speech.sequence[row][speech.mask[row]], text.sequence[row][text.mask[row]]
         voice = frames[0] if options else frames.mean(0)
-        torch.testing.assert_close(discriminator.speech_probe(voice), output.speech_logits[row])
-        torch.testing.assert_close(discriminator.text_probe(tokens.mean(0)), output.text_logits[row])
+        torch.testing.assert_close(probes.speech(voice), output.speech_logits[row])
+        torch.testing.assert_close(probes.text(tokens.mean(0)), output.text_logits[row])
         p, q = output.speech_logits[row].softmax(-1), output.text_logits[row].softmax(-1)
         by_hand = sum(p[c] * discriminator.agreement[c, d] * q[d] for c in range(3) for d in range(3))
         torch.testing.assert_close(output.consistency_logits[row], by_hand + discriminator.bias)
@@ -79,8 +79,8 @@ def test_loss_terms_by_loops(options: dict, labels: list, given: dict):
         return -weight_of[label] * logits.softmax(-1)[label].log()
 
     halves = [
-        sum(cross_entropy(logits[row], labels[row]) for row in range(4) if there[row]) / 4
-        for logits, there in ((output.speech_logits, speech_there), (output.text_logits, text_there))
+        sum(cross_entropy(logits[row], labels[row]) for row in range(4)) / 4
+        for logits in (output.speech_logits, output.text_logits)
     ]
     torch.testing.assert_close(output.loss_terms["halves_loss"], (halves[0] + halves[1]) / 2)
     pairs = []
@@ -114,3 +114,21 @@ def test_it_is_saved_and_loaded(tmp_path):
     model.save_pretrained(tmp_path)
     again = DRKFForEmotionClassification.from_pretrained(tmp_path)
     torch.testing.assert_close(again(**batch).consistency_logits, model(**batch).consistency_logits)
+
+
+@pytest.mark.parametrize("other", [{}, {"discriminator": "halves"}, {"emotion_discrimination": False}])
+@pytest.mark.parametrize(("multi_label", "labels"), [({}, LABELS), (MULTI_LABEL, MULTI_HOT)])
+def test_experts_answer_with_the_mean_of_three_that_learn_by_themselves(other: dict, multi_label: dict, labels: list):
+    options = {"representation": "none", **other, **multi_label}
+    alone, model = (perturb(tiny_model(**options, **kind)) for kind in ({}, {"classifier": "experts"}))
+    model.load_state_dict(alone.state_dict(), strict=False)
+    batch = tiny_batch(labels=labels)
+    expected, output = alone(**batch), model(**batch)
+    mean = (expected.logits + output.speech_logits + output.text_logits) / 3
+    torch.testing.assert_close(output.logits, mean)
+    assert (output.logits - expected.logits).abs().max() > 1e-2
+    for name, term in expected.loss_terms.items():
+        torch.testing.assert_close(output.loss_terms[name], term)
+    model.zero_grad()
+    output.loss.backward()
+    assert {name for name, gradient in gradients(model).items() if not gradient.any()} == set()
