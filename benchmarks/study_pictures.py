@@ -25,14 +25,14 @@ NAMES = {
     "speech": "voice alone",
     "halves": "late fusion of these two",
     "row1": "row 1: encoders, FE_s",
-    "row2": "row 2: with CMIE",
-    "row3": "row 3: with PCMI",
-    "row4": "row 4: with ED",
+    "row2": "row 2: CMIE",
+    "row3": "row 3: PCMI",
+    "row4": "row 4: ED",
     "row5": "row 5: PCMI, ED, FE_c",
     "row6": "row 6: DRKF",
     "starter": "row 1, ED on the halves",
 }
-BY_SPEAKER = "_by_speaker"
+ALONE, BY_SPEAKER = "_alone", "_by_speaker"
 OF_FIGURE_4 = ("row1", "row2", "row6")
 
 

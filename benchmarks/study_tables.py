@@ -31,7 +31,13 @@ DIFFERENCES = (
         for other in ("speech", "halves", "voice", "late")
     ),
     *((row, "row1") for row in ("row2", "row3", "row4", "row5", "row6", "starter")),
-    ("row6_by_speaker", "row1_by_speaker"),
+    *((f"{row}_by_speaker", "row1_by_speaker") for row in ("row2", "row3", "row4", "row5", "row6", "starter")),
+    *(
+        (f"{row}{suffix}", f"{row}_alone{suffix}")
+        for row in ("speech", "row1", "row6")
+        for suffix in ("", "_by_speaker")
+    ),
+    ("row6_alone", "row1_alone"),
 )
 
 

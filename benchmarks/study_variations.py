@@ -47,12 +47,12 @@ VARIATIONS = {
     "1600 steps": ["--max_steps", "1600"],
     "no modality dropout": ["--modality_dropout", "0"],
     "modality dropout of words alone": ["--dropped_text_share", "1"],
+    "frozen encoders, as these": ["--speaker_statistics", "0", *fields(standardize_states=False)],
     "fine-tuned encoders": [
         *FINE_TUNED,
         *fields(standardize_states=False),
         *("--encoder_learning_rate", "5e-5"),
     ],
-    "frozen encoders, as these": ["--speaker_statistics", "0", *fields(standardize_states=False)],
 }
 WATCHED = ("speech", "text", "row1")
 WATCH = ["--eval_strategy", "steps", "--eval_steps", "50", "--logging_steps", "50"]
@@ -83,18 +83,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trials = [
         Trial(corpus, name, seed, chosen)
         for seed in options.seeds
-        for corpus in CORPORA
         for name, chosen in (
-            *((name, [ROW6, *chosen]) for name, chosen in VARIATIONS.items()),
             *((row, [*ROWS[row], *WATCH]) for row in WATCHED),
+            *((name, [ROW6, *chosen]) for name, chosen in VARIATIONS.items()),
         )
+        for corpus in CORPORA
     ]
-    varied, learnt = [], []
     with ProcessPoolExecutor(options.jobs, max_tasks_per_child=1) as pool:
         jobs = {pool.submit(run_trial, trial, options.data, options.recipe): trial for trial in trials}
         for job in tqdm(as_completed(jobs), total=len(jobs), unit="run"):
             job.result()
+            collect(trials, options.output)
+    return 0
+
+
+def collect(trials: Sequence[Trial], output: Path) -> None:
+    """Writes both tables, of the runs that are finished."""
+    varied, learnt = [], []
     for trial in trials:
+        if not (trial.folder / "metrics.json").exists():
+            continue
         metrics = json.loads((trial.folder / "metrics.json").read_text())
         line = {"corpus": trial.corpus, "name": trial.name, "seed": trial.seed}
         if trial.name in VARIATIONS:
@@ -102,10 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             learnt += [line | step for step in learning(trial.folder)]
     for name, lines in (("variations", varied), ("learning", learnt)):
-        table = pandas.DataFrame(lines)
-        table.to_csv(options.output / f"{name}.csv", index=False)
-        print(f"\n{name}\n{table.to_string(index=False)}")
-    return 0
+        pandas.DataFrame(lines).to_csv(output / f"{name}.csv", index=False)
 
 
 def run_trial(trial: Trial, data: Path, recipe: str) -> None:
