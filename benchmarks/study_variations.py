@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
     parser.add_argument("--recipe", default="starter.yaml", help="options of all runs (default: starter.yaml)")
+    parser.add_argument("--only", nargs="+", help="names of the runs (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one core each (default: 2)")
     parser.add_argument("--output", type=Path, default=Path("model_cards/study"))
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             *((row, [*ROWS[row], *WATCH]) for row in WATCHED),
             *((name, [ROW6, *chosen]) for name, chosen in VARIATIONS.items()),
         )
+        if options.only is None or name in options.only
         for corpus in CORPORA
     ]
     with ProcessPoolExecutor(options.jobs, max_tasks_per_child=1) as pool:
