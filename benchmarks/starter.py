@@ -57,9 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     everybody = train(corpus, one_clip_a_class(corpus), manifest, options.work / "everybody")
     model, processor = everybody.model, everybody.processor
     model.config.consistency_calibration = calibrated.model.config.consistency_calibration
-    with torch.no_grad():
-        for parameter in model.emotion_classifier.output.parameters():
-            parameter.div_(temperature)
+    model.config.temperature = temperature
     whole = options.work / "whole"
     save(model, processor, whole)
     texts = corpus.dataset["all"]["text"][:]

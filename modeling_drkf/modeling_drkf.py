@@ -272,9 +272,10 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         )
 
     def _answer(self, of_fused: Tensor, halves: tuple[Tensor, Tensor] | None) -> Tensor:
-        if halves is None or self.config.classifier == "fused":
-            return of_fused
-        return (of_fused + halves[0] + halves[1]) / 3
+        answer = of_fused
+        if halves is not None and self.config.classifier == "experts":
+            answer = (of_fused + halves[0] + halves[1]) / 3
+        return answer / self.config.temperature
 
     def _discriminate(self, fused: Tensor, halves: tuple[Tensor, Tensor] | None) -> Tensor | None:
         if self.emotion_discriminator is None:
