@@ -305,13 +305,15 @@ def test_ten_thousand_requests_are_served_in_bounded_time_and_memory(handler: An
             [data, {"audio": data}, [{"text": data}, data], {"audio": originals[0], "segments": segments}]
         )
         parameters = {"top_k": rng.choice([3, None, -1, "all", 1e308, [1]])} if rng.random() < 0.1 else {}
-        began = time.monotonic()
+        began = time.process_time()  # whatever else the machine does
         check_served(handler, {"inputs": inputs, "parameters": parameters})
-        worst = max(worst, time.monotonic() - began)
+        worst = max(worst, time.process_time() - began)
         if number == 1000:
             start = psutil.Process().memory_info().rss
+    growth = psutil.Process().memory_info().rss - start
+    print(f"worst {worst:.2f} s of CPU, growth {growth / 2**20:.0f} MiB")
     assert worst < 3
-    assert psutil.Process().memory_info().rss - start < 100 * 2**20
+    assert growth < 100 * 2**20
 
 
 def test_two_thousand_mutated_files_are_served_in_bounded_memory(handler: Any):
