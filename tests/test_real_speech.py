@@ -62,8 +62,8 @@ def test_the_demo_holds_its_promises(tmp_path: Path):
         modality: json.loads((tmp_path / modality / "metrics.json").read_text())["test"]["unweighted_accuracy"]
         for modality in ("speech", "text", "both")
     }
-    assert scores["both"] >= 0.80
-    assert scores["both"] - max(scores["speech"], scores["text"]) >= 0.10
+    assert scores["both"] >= 0.75
+    assert scores["both"] - max(scores["speech"], scores["text"]) >= 0.05
     columns = ["utterance_id", "audio", "text", "voice_cue", "text_cue", "consistent"]
     clips = pandas.read_csv(tmp_path / "corpus" / "manifest.csv", usecols=columns)
     tested = pandas.read_csv(tmp_path / "both" / "test_predictions.csv").merge(clips, on="utterance_id")
