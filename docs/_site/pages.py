@@ -1,12 +1,15 @@
 """What the site takes from elsewhere in the repository: the cards of `model_cards`, each under "Corpora and results",
-the changelog, the help of the verbs, and the table of the corpora."""
+the changelog, the help of the verbs, and the list of the corpora."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
+ADDRESS = re.compile(r"https?://[^\s,;()]*[^\s,;().]")
+LANGUAGES = {"de": "German", "en": "English", "pl": "Polish", "zh": "Chinese"}
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = {f"cards/{path.stem}.md": path for path in sorted((ROOT / "model_cards").glob("*.md"))}
 CARDS["cards/starter.md"] = ROOT / "model_cards" / "starter" / "README.md"
@@ -44,9 +47,17 @@ def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
 def _corpora() -> str:
     from processing.corpora.facts import describe_corpora
 
-    columns = ("id", "title", "language", "licence", "download", "protocol", "source")
-    rows = [columns, ["---"] * len(columns), *([row[name] for name in columns] for row in describe_corpora())]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows) + "\n"
+    names = {"download": "in its folder", "protocol": "protocol", "licence": "licence", "source": "source"}
+    sections = []
+    for row in describe_corpora():
+        language = f", {LANGUAGES[row['language']]}" if row["language"] else ""
+        lines = [f"- {name}: {_linked(row[key])}" for key, name in names.items() if row[key]]
+        sections += [f"### {row['title']}", f"`--corpus {row['id']}`{language}", "\n".join(lines)]
+    return "\n\n".join(["", *sections, ""])
+
+
+def _linked(text: str) -> str:
+    return ADDRESS.sub(r"<\g<0>>", text.replace("*", r"\*"))
 
 
 def _verbs(command: Any) -> Iterator[list[str]]:
