@@ -58,7 +58,8 @@ CROSS_VALIDATION: dict[str, Any] = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cards")
     manifest, recipe = write_tones(folder), write_recipe(folder)
-    options = ["--protocol", "leave_one_speaker_out", "--fold", "bob", "--output_dir", str(folder / "out")]
+    options = ["--protocol", "leave_one_speaker_out", "--fold", "bob", "--pictures", "true"]
+    options += ["--output_dir", str(folder / "out")]
     assert main([str(recipe), "--manifest", str(manifest), *options]) == 0
     return folder
 

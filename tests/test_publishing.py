@@ -109,6 +109,7 @@ def published(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Published:
     command = script(
         recipe, "--manifest", manifest, "--output_dir", folder / "out", "--skip_damaged", "all", "--push_to_hub",
         "--hub_model_id", REPO, "--hub_token", TOKEN, "--hub_strategy", "every_save", "--save_total_limit", 5,
+        "--pictures", "true",
     )  # fmt: skip
     (folder / "dan_calm_0.wav").write_bytes(b"")
     done = subprocess.run(command, env=run.environment("home"), capture_output=True, text=True, timeout=240)

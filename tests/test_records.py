@@ -161,7 +161,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     manifest = write_tones(folder, takes=4)
     options = ["--manifest", manifest, "--protocol", "leave_one_speaker_out", "--fold", "bob", "--seed", "5"]
-    options += ["--report_to", "tensorboard", "--logging_steps", "2", "--output_dir", folder / "out"]
+    options += ["--report_to", "tensorboard", "--logging_steps", "2", "--pictures", "true"]
+    options += ["--output_dir", folder / "out"]
     assert main([str(write_recipe(folder)), *map(str, options)]) == 0
     return folder / "out"
 

@@ -55,7 +55,7 @@ id: '{speaker}-{label}-{take}'
 def test_what_a_declaration_tells_stands_on_the_cards(tmp_path: Path):
     write_tones(tmp_path)
     (tmp_path / "mine.yaml").write_text(OWN)
-    recipe, out = write_recipe(tmp_path, num_train_epochs=1, pictures=False), tmp_path / "out"
+    recipe, out = write_recipe(tmp_path, num_train_epochs=1), tmp_path / "out"
     command = [str(recipe), "--corpus", str(tmp_path / "mine.yaml"), "--data_dir", str(tmp_path)]
     assert main([*command, "--output_dir", str(out)]) == 0
     card = ModelCard.load(out / "README.md")

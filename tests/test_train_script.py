@@ -26,8 +26,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run: one test speaker, one validation speaker."""
     folder = tmp_path_factory.mktemp("run")
     manifest, recipe = write_tones(folder), write_recipe(folder)
-    options = ["--manifest", manifest, "--protocol", "leave_one_speaker_out", "--fold", "bob", "--output_dir"]
-    assert main([str(recipe), *map(str, options), str(folder / "out")]) == 0
+    options = ["--manifest", manifest, "--protocol", "leave_one_speaker_out", "--fold", "bob", "--pictures", "true"]
+    assert main([str(recipe), *map(str, options), "--output_dir", str(folder / "out")]) == 0
     return folder
 
 

@@ -70,7 +70,7 @@ def cross_validate(
     results = merge_runs(list(runs.values()))
     if arguments.process_index == 0:
         write_results(results, folder)
-        write_cross_validation_report(results, folder, list(runs.values()))
+        write_cross_validation_report(results, folder, list(runs.values()), arguments.pictures)
     return results
 
 

@@ -126,14 +126,17 @@ def write_report(
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def write_cross_validation_report(results: Mapping[str, Any], folder: Path, runs: Sequence[Path]) -> None:
+def write_cross_validation_report(
+    results: Mapping[str, Any], folder: Path, runs: Sequence[Path], pictures: bool = True
+) -> None:
     """Writes the card and, where matplotlib is installed, the pictures of several runs taken together.
 
     Args:
-        results: of `merge_runs`. runs: their folders.
+        results: of `merge_runs`. runs: their folders. pictures: whether to draw any.
     """
-    pictures = [picture.name for picture in draw_pooled(folder, runs=runs)] if find_spec("matplotlib") else []
-    (folder / "README.md").write_text(cross_validation_card(results, folder, pictures), encoding="utf-8")
+    drawn = draw_pooled(folder, runs=runs) if pictures and find_spec("matplotlib") else []
+    card = cross_validation_card(results, folder, [picture.name for picture in drawn])
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def package_versions() -> dict[str, str]:

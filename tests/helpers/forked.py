@@ -83,7 +83,6 @@ def _train(arguments: list[str], log: str, environment: dict[str, str], fault: C
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.environ.update(environment)
-    sys.modules["matplotlib"] = None  # type: ignore[assignment] # pictures take longer than the training
     from train_drkf import main
 
     torch.set_num_threads(1)

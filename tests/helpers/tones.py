@@ -31,6 +31,7 @@ RECIPE = {
     "learning_rate": 3e-3,
     "per_device_train_batch_size": 4,
     "num_train_epochs": 2,
+    "pictures": False,  # they take longer than the training
 }  # fmt: skip
 
 
