@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("study/starter"), help="where both trainings go")
     parser.add_argument("--output", type=Path, default=Path("model_cards/starter"))
     options = parser.parse_args(arguments)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)
     manifest = write_manifest(options.data, options.work / "clips.csv")
     corpus = read_corpus("manifest", str(manifest))
