@@ -78,9 +78,13 @@ def test_the_bar_counts_pieces_with_their_rate(
     shown = capsys.readouterr().err
     assert "3/3" in shown
     assert "clip" in shown.rpartition("3/3")[2]
-    with answering(pipe, 1, "clip") as other:
+    with answering(pipe, 2, "clip") as other:
         pipe(recording(tmp_path, 1.0))
     assert (bar.n, other.n) == (3, 1)
+    assert "1/2" in capsys.readouterr().err
+    with answering(pipe, 1, "clip"):
+        pipe(recording(tmp_path, 1.0))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("seconds", [1.0, 2.0, 2.5, 5.0, 6.0])

@@ -1,0 +1,194 @@
+"""Puts the study's tables into its card, each between `<!-- table: NAME -->` and `<!-- end -->`.
+
+python -m benchmarks.study_card --tables model_cards/study --card model_cards/study.md
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas
+
+from benchmarks.study import CORPORA
+from benchmarks.study_pictures import ALONE, BY_SPEAKER, NAMES
+
+TABLE4 = ("row1", "row2", "row3", "row4", "row5", "row6")
+SHORT = {name: name.replace("row", "row ") for name in TABLE4} | {
+    "speech": "voice alone",
+    "text": "words alone",
+    "halves": "late fusion of the halves",
+    "voice": "support vector machine, voice",
+    "late": "late fusion of the yardsticks",
+    "starter": "row 1, ED on the halves",
+}
+LESS = (
+    *((row, other) for row in ("row1", "row6") for other in ("speech", "halves", "late")),
+    *((row, "row1") for row in ("row2", "row3", "row4", "row5", "row6", "starter")),
+    *((row, f"{row}{ALONE}") for row in ("speech", "row1", "row6")),
+)
+WATCHED = ("speech", "text", "row1")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=Path, default=Path("model_cards/study"))
+    parser.add_argument("--card", type=Path, default=Path("model_cards/study.md"))
+    options = parser.parse_args(arguments)
+
+    def filled(match: re.Match[str]) -> str:
+        name = match["name"]
+        return f"<!-- table: {name} -->\n\n{TABLES[name](options.tables)}\n\n<!-- end -->"
+
+    pattern = re.compile(r"<!-- table: (?P<name>\w+) -->.*?<!-- end -->", re.DOTALL)
+    options.card.write_text(pattern.sub(filled, options.card.read_text(encoding="utf-8")), encoding="utf-8")
+    print(options.card)
+    return 0
+
+
+def accuracies(folder: Path) -> str:
+    """Each row with its interval."""
+    return _accuracies(folder, "", list(NAMES))
+
+
+def accuracies_alone(folder: Path) -> str:
+    """The same of what EC alone answers."""
+    return _accuracies(folder, ALONE, ["speech", *TABLE4])
+
+
+def _accuracies(folder: Path, kind: str, rows: Sequence[str]) -> str:
+    found = pandas.read_csv(folder / "rows.csv").set_index(["corpus", "row"])
+
+    def cell(key: tuple[str, str]) -> str:
+        if key not in found.index:
+            return ""
+        line = found.loc[key]
+        return f"{line.unweighted_accuracy:.3f} [{line.low:.3f}, {line.high:.3f}]"
+
+    columns = [(corpus, kind + suffix) for corpus in CORPORA for suffix in ("", BY_SPEAKER)]
+    worded = {"text", "words"}
+    lines = [
+        [
+            NAMES[row],
+            *(
+                "" if row in worded and suffix.endswith(BY_SPEAKER) else cell((c, row + suffix))
+                for c, suffix in columns
+            ),
+            _seeds(found, row),
+        ]
+        for row in rows
+        if ("paired", row + kind) in found.index or ("ravdess_paired", row + kind) in found.index
+    ]
+    return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker")), "seeds"], lines)
+
+
+def _seeds(found: pandas.DataFrame, row: str) -> str:
+    return str(int(min(found.loc[(corpus, row)].seeds for corpus in CORPORA if (corpus, row) in found.index)))
+
+
+def folds(folder: Path) -> str:
+    """Fold by fold, without the speaker's other clips."""
+    found = pandas.read_csv(folder / "folds.csv")
+    found = found[found.standardised_by == "training"].drop(columns=["corpus", "standardised_by"])
+    means = found.groupby("row").first()  # one corpus fills the columns that the other leaves empty
+    lines = [[NAMES[row], *(f"{value:.3f}" for value in means.loc[row])] for row in NAMES if row in means.index]
+    return _markdown(["", *means.columns], lines)
+
+
+def differences(folder: Path) -> str:
+    """Of the same utterances, with intervals."""
+    found = pandas.read_csv(folder / "differences.csv").set_index(["corpus", "row", "less"])
+
+    def cell(key: tuple[str, str, str]) -> str:
+        if key not in found.index:
+            return "not run"
+        line = found.loc[key]
+        return f"{line.difference:+.3f} [{line.low:+.3f}, {line.high:+.3f}]"
+
+    lines = []
+    for row, other in LESS:
+        pairs = [(corpus, row + suffix, other + suffix) for corpus in CORPORA for suffix in ("", BY_SPEAKER)]
+        title = f"{SHORT[row]} less {SHORT.get(other, 'the same by EC alone')}"
+        lines.append([title, *map(cell, pairs)])
+    return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker"))], lines)
+
+
+def disagreements(folder: Path) -> str:
+    """Pairs of other emotions, and `consistency`."""
+    found = pandas.read_csv(folder / "disagreement.csv")
+    lines = []
+    for line in found[found.row.isin([*TABLE4, "starter"])].itertuples():
+        share = "no CLS" if pandas.isna(line.voice_dominates) else f"{line.voice_dominates:.0%}"
+        judged = (
+            ["no ED", ""]
+            if pandas.isna(line.consistency_auc)
+            else [
+                f"{line.consistency_auc:.3f}",
+                f"{line.consistency_brier:.3f}; {line.consistency_brier_of_prior:.3f}",
+            ]
+        )
+        title = f"{line.corpus}, {SHORT[str(line.row)]}"
+        lines.append([title, f"{line.on_voice:.3f}", f"{line.on_words:.3f}", share, *judged])
+    titles = ["", "by the voice", "by the words", "voice dominates", "AUC", "Brier; of always 0.5"]
+    return _markdown(titles, lines)
+
+
+def separations(folder: Path) -> str:
+    """Silhouettes of the fused vectors."""
+    found = pandas.read_csv(folder / "separation.csv").pivot(index="row", columns="corpus", values="fused")
+    lines = [[SHORT[row], *(f"{found.loc[row, corpus]:.3f}" for corpus in CORPORA)] for row in TABLE4]
+    return _markdown(["", *CORPORA], lines)
+
+
+def variations(folder: Path) -> str:
+    """One thing at a time, on validation speakers."""
+    found = pandas.read_csv(folder / "variations.csv")
+    means = found.groupby(["name", "corpus"], sort=False).mean(numeric_only=True)
+
+    def number(name: str, corpus: str, column: str) -> str:
+        value = means.loc[(name, corpus)][column]
+        return "" if pandas.isna(value) else f"{value:.3f}"
+
+    columns = ("unweighted_accuracy", "by_speaker", "consistency_auc")
+    lines = [
+        [name, *(number(name, corpus, column) for corpus in CORPORA for column in columns)]
+        for name in found.name.unique()
+    ]
+    return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker", "AUC"))], lines)
+
+
+def learning(folder: Path) -> str:
+    """Loss on the training and on the validation part, by step."""
+    found = pandas.read_csv(folder / "learning.csv")
+    steps = sorted(found.step.unique())
+    shown = [step for step in steps if step in (50, 100, 200, 400, 800)]
+    lines = []
+    for corpus in CORPORA:
+        for row in WATCHED:
+            own = found[(found.corpus == corpus) & (found.name == row)].groupby("step").mean(numeric_only=True)
+            pairs = [f"{own.training_loss[step]:.2f}; {own.validation_loss[step]:.2f}" for step in shown]
+            lines.append([f"{corpus}, {SHORT[row]}", *pairs])
+    return _markdown(["", *(f"step {step}" for step in shown)], lines)
+
+
+def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = "|" + "---|" * len(titles)
+    return "\n".join([f"| {' | '.join(titles)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "rows": accuracies,
+    "alone": accuracies_alone,
+    "folds": folds,
+    "differences": differences,
+    "disagreement": disagreements,
+    "separation": separations,
+    "variations": variations,
+    "learning": learning,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
