@@ -86,7 +86,7 @@ class Table:
     def __init__(self, corpus: str):
         self.right: dict[str, np.ndarray] = {}
         self.runs: dict[str, int] = {}
-        self.by_seed: dict[str, list[np.ndarray]] = {}
+        self.by_seed: dict[str, dict[str, np.ndarray]] = {}
         self.facts: pandas.DataFrame | None = None
         found: list[pandas.DataFrame] = []
         for suffix in ("", "_by_speaker", "_alone", "_alone_by_speaker"):
@@ -96,9 +96,9 @@ class Table:
             for row, seeds in scored.items():
                 if seeds:
                     name = row + suffix
-                    self.by_seed[name] = [self._right(table) for table in seeds.values()]
+                    self.by_seed[name] = {seed: self._right(table) for seed, table in seeds.items()}
                     found += [table[OF_PREDICTIONS].assign(row=name, seed=seed) for seed, table in seeds.items()]
-                    self.runs[name], self.right[name] = len(seeds), np.mean(self.by_seed[name], axis=0)
+                    self.runs[name], self.right[name] = len(seeds), np.mean(list(self.by_seed[name].values()), axis=0)
         for name in YARDSTICKS:
             path = FOLDER / "yardsticks" / corpus / f"{name}.csv"
             if path.exists():
@@ -155,7 +155,7 @@ class Table:
         """Mean, interval, and the deviation between seeds."""
         once = np.ones((1, len(self.right[name])))
         low, high = np.quantile(self.accuracy(self.right[name], self.weights), (0.025, 0.975))
-        seeds = [float(self.accuracy(each, once)[0]) for each in self.by_seed.get(name, [])]
+        seeds = [float(self.accuracy(each, once)[0]) for each in self.by_seed.get(name, {}).values()]
         return {
             "unweighted_accuracy": round(float(self.accuracy(self.right[name], once)[0]), 4),
             "low": round(float(low), 4),
@@ -165,8 +165,11 @@ class Table:
         }
 
     def difference(self, name: str, other: str) -> dict[str, float]:
-        """Of two rows, with its interval."""
-        gap, once = self.right[name] - self.right[other], np.ones((1, len(self.right[name])))
+        """Of two rows over the seeds that both have, with its interval; a yardstick is compared with all."""
+        ours, theirs = self.by_seed.get(name, {}), self.by_seed.get(other, {})
+        common = ours.keys() & theirs.keys()
+        gaps = [ours[seed] - theirs[seed] for seed in common] or [self.right[name] - self.right[other]]
+        gap, once = np.mean(gaps, axis=0), np.ones((1, len(self.right[name])))
         low, high = np.quantile(self.accuracy(gap, self.weights), (0.025, 0.975))
         return {"difference": round(float(self.accuracy(gap, once)[0]), 4)} | {
             "low": round(float(low), 4),
