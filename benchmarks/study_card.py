@@ -148,6 +148,8 @@ def variations(folder: Path) -> str:
     means = found.groupby(["name", "corpus"], sort=False).mean(numeric_only=True)
 
     def number(name: str, corpus: str, column: str) -> str:
+        if (name, corpus) not in means.index:
+            return "not run"
         value = means.loc[(name, corpus)][column]
         return "" if pandas.isna(value) else f"{value:.3f}"
 
