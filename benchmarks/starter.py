@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     everybody = train(corpus, one_clip_a_class(corpus), manifest, options.work / "everybody")
     model, processor = everybody.model, everybody.processor
     model.config.consistency_calibration = calibrated.model.config.consistency_calibration
-    model.config.temperature = temperature
+    model.config.score_temperature = temperature
     whole = options.work / "whole"
     save(model, processor, whole)
     texts = corpus.dataset["all"]["text"][:]

@@ -27,6 +27,10 @@ LESS = (
     *((row, other) for row in ("row1", "row6") for other in ("speech", "halves", "late")),
     *((row, "row1") for row in ("row2", "row3", "row4", "row5", "row6", "starter")),
     *((row, f"{row}{ALONE}") for row in ("speech", "row1", "row6")),
+    *(
+        (f"{row}{ALONE}", f"{other}{ALONE}")
+        for row, other in (("row1", "speech"), ("row6", "speech"), ("row6", "row1"))
+    ),
 )
 WATCHED = ("speech", "text", "row1")
 
@@ -110,9 +114,12 @@ def differences(folder: Path) -> str:
     lines = []
     for row, other in LESS:
         pairs = [(corpus, row + suffix, other + suffix) for corpus in CORPORA for suffix in ("", BY_SPEAKER)]
-        title = f"{SHORT[row]} less {SHORT.get(other, 'the same by EC alone')}"
-        lines.append([title, *map(cell, pairs)])
+        lines.append([f"{_title(row)} less {_title(other)}", *map(cell, pairs)])
     return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker"))], lines)
+
+
+def _title(name: str) -> str:
+    return f"{SHORT[name.removesuffix(ALONE)]}{' (EC alone)' if name.endswith(ALONE) else ''}"
 
 
 def disagreements(folder: Path) -> str:

@@ -37,7 +37,11 @@ DIFFERENCES = (
         for row in ("speech", "row1", "row6")
         for suffix in ("", "_by_speaker")
     ),
-    ("row6_alone", "row1_alone"),
+    *(
+        (f"{row}_alone{suffix}", f"{other}_alone{suffix}")
+        for row, other in (("row6", "row1"), ("row1", "speech"), ("row6", "speech"))
+        for suffix in ("", "_by_speaker")
+    ),
 )
 
 

@@ -76,7 +76,7 @@ class DRKFConfig(PreTrainedConfig):
             Slope and intercept by which ED's logit becomes that of a probability; training fits them on validation
             pairs. Without them no `consistency` is given.
         consistency_prior (`float`, defaults to 0.5): the share of pairs that agree, for which they are fitted.
-        temperature (`float`, defaults to 1.0):
+        score_temperature (`float`, defaults to 1.0):
             What the answered logits are divided by, to calibrate their probabilities (Guo et al., ICML 2017). No loss
             term reads it.
         problem_type (`"single_label_classification"` or `"multi_label_classification"`, defaults to the former):
@@ -145,7 +145,7 @@ class DRKFConfig(PreTrainedConfig):
     discrimination_pairs: int | None = None
     consistency_calibration: list[float | int] | None = None
     consistency_prior: float | int = 0.5
-    temperature: float | int = 1.0
+    score_temperature: float | int = 1.0
     problem_type: Literal["single_label_classification", "multi_label_classification"] | None = (
         "single_label_classification"
     )
@@ -205,8 +205,8 @@ class DRKFConfig(PreTrainedConfig):
                 f"discrimination_pairs must be at least 2 (the matched pair and a shuffled one) or None for all "
                 f"pairs, got {self.discrimination_pairs}"
             )
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
+        if self.score_temperature <= 0:
+            raise ValueError(f"score_temperature must be positive, got {self.score_temperature}")
         if not 0.0 < self.consistency_prior < 1.0:
             raise ValueError(f"consistency_prior must be in (0, 1), got {self.consistency_prior}")
         if self.consistency_calibration is not None and len(self.consistency_calibration) != 2:

@@ -275,7 +275,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel):
         answer = of_fused
         if halves is not None and self.config.classifier == "experts":
             answer = (of_fused + halves[0] + halves[1]) / 3
-        return answer / self.config.temperature
+        return answer / self.config.score_temperature
 
     def _discriminate(self, fused: Tensor, halves: tuple[Tensor, Tensor] | None) -> Tensor | None:
         if self.emotion_discriminator is None:

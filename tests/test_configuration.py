@@ -104,7 +104,7 @@ def test_each_row_of_table_4_has_exactly_its_terms_and_parameters(row: str) -> N
         ),
         ({"discrimination_pairs": 1}, "discrimination_pairs must be at least 2"),
         ({"num_labels": 3, "class_weights": [1.0, 2.0]}, "class_weights has 2 entries for .*3"),
-        ({"temperature": 0}, "temperature must be positive, got 0"),
+        ({"score_temperature": 0}, "score_temperature must be positive, got 0"),
         ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
         ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\), got -0.1"),
         ({"label_smoothing": 0.1, "problem_type": "multi_label_classification"}, "label_smoothing applies to single"),

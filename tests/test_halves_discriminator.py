@@ -126,7 +126,7 @@ def test_experts_answer_with_the_mean_of_three_that_learn_by_themselves(other: d
     expected, output = alone(**batch), model(**batch)
     mean = (expected.logits + output.speech_logits + output.text_logits) / 3
     torch.testing.assert_close(output.logits, mean)
-    model.config.temperature = 0.5
+    model.config.score_temperature = 0.5
     tempered = model(**batch)
     torch.testing.assert_close(tempered.logits, 2 * mean)
     torch.testing.assert_close(tempered.loss, output.loss)
