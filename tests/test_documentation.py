@@ -75,7 +75,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path):
     assert "drkf predict --example" in (tmp_path / "api" / "cli.html").read_text(encoding="utf-8")
     assert 'id="modeling_drkf.losses_drkf.info_nce"' in (tmp_path / "api" / "model.html").read_text(encoding="utf-8")
     assert (tmp_path / "cards" / "iemocap.html").exists()
-    assert "<td>MSP-Podcast</td>" in (tmp_path / "corpora.html").read_text(encoding="utf-8")
+    assert '<h3 id="msp-podcast">' in (tmp_path / "corpora.html").read_text(encoding="utf-8")
     for built in tmp_path.rglob("*.html"):
         loaded = re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(https?:[^"]+)', built.read_text())
         assert not loaded, f"{built.name} loads {loaded}"
