@@ -15,15 +15,9 @@ from sklearn import metrics as sk
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from processing.evaluation import metrics
-from processing.evaluation.metrics import (
-    FORMULAS,
-    EmotionMetrics,
-    bootstrap_interval,
-    compute_metrics_fn,
-    emotion_metrics,
-    flat_metrics,
-    predictions_from_logits,
-)
+from processing.evaluation.bootstrap import bootstrap_interval
+from processing.evaluation.decisions import compute_metrics_fn, predictions_from_logits
+from processing.evaluation.metrics import FORMULAS, EmotionMetrics, emotion_metrics, flat_metrics
 
 NAMES = ["ang", "hap", "sad", "neu"]
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"

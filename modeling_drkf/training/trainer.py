@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from processing.collator import DRKFDataCollator
 from processing.errors_drkf import OptionError
-from processing.evaluation.metrics import compute_metrics_fn
+from processing.evaluation.decisions import compute_metrics_fn
 from processing.processing_drkf import DRKFProcessor
 
 from ..configuration_drkf import DRKFConfig

@@ -1,4 +1,4 @@
-"""Emotion metrics with their formulas, bootstrap intervals, and the functions that `evaluate` and `Trainer` call.
+"""Emotion metrics with their formulas, also as an `evaluate` module.
 
 Every metric here is a function of counts summed over utterances. A point estimate sums each utterance once, a
 bootstrap resample sums it as often as it was drawn, so both run through the same formulas.
@@ -9,14 +9,11 @@ The file imports nothing local: `evaluate.load("<absolute path>/metrics.py")` wo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import evaluate
 import numpy as np
-
-if TYPE_CHECKING:
-    from transformers import EvalPrediction
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification")
 
@@ -65,7 +62,7 @@ def emotion_metrics(predictions: Any, references: Any, label_names: Sequence[str
             that repeat.
     """
     num_labels = len(label_names)
-    counts, score = _utterance_counts(predictions, references, label_names)
+    counts, score = utterance_counts(predictions, references, label_names)
     total = counts.sum(axis=0)
     scalars, per_class = score(total, num_labels)
     metrics: dict[str, Any] = {name: float(value) for name, value in scalars.items()}
@@ -86,120 +83,10 @@ def flat_metrics(metrics: dict[str, Any]) -> dict[str, float]:
 
 def scalar_names(label_names: Sequence[str], problem_type: str) -> list[str]:
     """The names in `flat_metrics` for a problem."""
-    _check_problem_type(problem_type)
+    check_problem_type(problem_type)
     shape = (1,) if problem_type == "single_label_classification" else (1, len(label_names))
     nothing = np.zeros(shape, dtype=np.int64)
     return list(flat_metrics(emotion_metrics(nothing, nothing, label_names)))
-
-
-def bootstrap_scores(
-    predictions: Any,
-    references: Any,
-    label_names: Sequence[str],
-    *,
-    speakers: Sequence[Any] | None = None,
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, np.ndarray]:
-    """Every metric in `flat_metrics` on `num_resamples` bootstrap samples, (num_resamples,) each.
-
-    Utterances are resampled with replacement. With `speakers`, one per utterance, whole speakers are resampled: their
-    utterances are not independent, and the wider interval says what a new set of speakers would do. A handful of
-    speakers (IEMOCAP has ten, two per session) gives a rough interval only.
-
-    Raises:
-        ValueError: as `emotion_metrics`; no resamples, or fewer than two speakers.
-    """
-    if num_resamples < 1:
-        raise ValueError(f"num_resamples must be positive, not {num_resamples}.")
-    counts, score = _utterance_counts(predictions, references, label_names)
-    if speakers is not None:
-        counts = _sum_by_speaker(counts, speakers)
-    # Units with equal counts are exchangeable: how often each kind is drawn is multinomial, no index arrays needed.
-    kinds, frequency = np.unique(counts, axis=0, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(counts), frequency / len(counts), size=num_resamples)
-    scalars, per_class = score(draws @ kinds, len(label_names))
-    return scalars | {f"f1_{label}": per_class["f1"][:, c] for c, label in enumerate(label_names)}
-
-
-def bootstrap_interval(
-    predictions: Any, references: Any, label_names: Sequence[str], *, level: float = 0.95, **options: Any
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap interval (low, high) of every metric in `flat_metrics`; options of `bootstrap_scores`.
-
-    Raises:
-        ValueError: as `bootstrap_scores`; a level outside (0, 1).
-    """
-    scores = bootstrap_scores(predictions, references, label_names, **options)
-    return {name: percentile_interval(values, level) for name, values in scores.items()}
-
-
-def percentile_interval(scores: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The central `level` of bootstrap scores, (low, high).
-
-    Raises:
-        ValueError: a level outside (0, 1).
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), not {level}.")
-    low, high = np.quantile(scores, ((1 - level) / 2, (1 + level) / 2)).tolist()
-    return low, high
-
-
-def predictions_from_logits(logits: Any, problem_type: str) -> np.ndarray:
-    """The decision rule: logits (utterances, classes) to class ids (utterances,) or label sets (utterances, classes).
-
-    Single label: the largest logit. Multi-label: every class whose sigmoid exceeds 0.5; an utterance where none does
-    takes its top class, since every utterance of the corpora carries at least one emotion.
-
-    Raises:
-        ValueError: an unknown problem type, logits that are not a matrix, or NaN or infinity among them.
-    """
-    _check_problem_type(problem_type)
-    logits = np.asarray(logits)
-    if logits.ndim != 2:
-        raise ValueError(f"Logits must have the shape (utterances, classes), not {logits.shape}.")
-    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(broken):
-        raise ValueError(
-            f"{len(broken)} of {len(logits)} utterances have NaN or infinite logits (the first is row {broken[0]}): "
-            "the model has diverged; lower the learning rate or look for the batch where the loss broke."
-        )
-    return _decide(logits, 0.0, problem_type == "multi_label_classification")  # sigmoid(0) is 0.5
-
-
-def predictions_from_probabilities(probabilities: np.ndarray, multi_label: bool) -> np.ndarray:
-    """The same decision rule on probabilities, (utterances, classes)."""
-    return _decide(probabilities, 0.5, multi_label)
-
-
-def _decide(values: np.ndarray, threshold: float, multi_label: bool) -> np.ndarray:
-    top = values.argmax(axis=1)
-    if not multi_label:
-        return top
-    label_sets = values > threshold
-    nothing_chosen = np.flatnonzero(~label_sets.any(axis=1))
-    label_sets[nothing_chosen, top[nothing_chosen]] = True
-    return label_sets.astype(np.int64)
-
-
-def compute_metrics_fn(label_names: Sequence[str], problem_type: str) -> Callable[[EvalPrediction], dict[str, float]]:
-    """A function for `Trainer(compute_metrics=...)`; it returns `flat_metrics`, scalars only.
-
-    Predictions may be logits (utterances, classes) or a tuple whose first item they are. Soft labels of a single-label
-    problem (a distribution per utterance) are scored as their most probable class.
-    """
-    _check_problem_type(problem_type)
-
-    def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
-        outputs = evaluation.predictions
-        predictions = predictions_from_logits(outputs[0] if isinstance(outputs, tuple) else outputs, problem_type)
-        references = np.asarray(evaluation.label_ids)
-        if problem_type == "single_label_classification" and references.ndim == 2:
-            references = references.argmax(axis=1)
-        return flat_metrics(emotion_metrics(predictions, references, label_names))
-
-    return compute_metrics
 
 
 class EmotionMetrics(evaluate.Metric):
@@ -229,7 +116,11 @@ def _describe_formulas() -> str:
     return "\n".join(f"{name}: {formula.formula}" for name, formula in FORMULAS.items())
 
 
-def _check_problem_type(problem_type: str) -> None:
+def check_problem_type(problem_type: str) -> None:
+    """
+    Raises:
+        ValueError: it is none of `PROBLEM_TYPES`.
+    """
     if problem_type not in PROBLEM_TYPES:
         raise ValueError(f"problem_type must be one of {', '.join(PROBLEM_TYPES)}, not {problem_type!r}.")
 
@@ -238,7 +129,7 @@ Scores = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 ScoreFunction = Callable[[np.ndarray, int], Scores]
 
 
-def _utterance_counts(
+def utterance_counts(
     predictions: Any, references: Any, label_names: Sequence[str]
 ) -> tuple[np.ndarray, ScoreFunction]:
     """What each utterance adds to the counts, (utterances, kinds of count), and the function that scores their sum."""
@@ -324,16 +215,3 @@ def _label_sets(values: np.ndarray, num_labels: int, name: str) -> np.ndarray:
             "(logits go through predictions_from_logits first)."
         )
     return values.astype(bool)
-
-
-def _sum_by_speaker(counts: np.ndarray, speakers: Sequence[Any]) -> np.ndarray:
-    if len(speakers) != len(counts):
-        raise ValueError(f"There are {len(speakers)} speakers for {len(counts)} utterances; one each is needed.")
-    names, speaker_of = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(
-            "Resampling speakers needs at least two of them; leave `speakers` out to resample utterances."
-        )
-    sums = np.zeros((len(names), counts.shape[1]))
-    np.add.at(sums, speaker_of, counts)
-    return sums

@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from ..corpora.facts import recorded_facts
 from ..errors_drkf import DRKFError
 from ..quiet import BAR_DELAY_S
-from .metrics import FORMULAS, bootstrap_scores, percentile_interval
+from .bootstrap import bootstrap_scores, percentile_interval
+from .metrics import FORMULAS
 from .records import SELECTED_ON_TEST, Predictions
 from .rounding import rounded
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from .bootstrap import bootstrap_interval
 from .calibration import brier_score, calibration
-from .metrics import bootstrap_interval, emotion_metrics, predictions_from_probabilities
+from .decisions import predictions_from_probabilities
+from .metrics import emotion_metrics
 
 
 def score(
