@@ -28,8 +28,9 @@ from typing import Any
 
 from rich.console import Console
 
+from modeling_drkf.experiments.experiment import run_experiment
 from modeling_drkf.experiments.options import parse_arguments
-from modeling_drkf.experiments.run import Run, Terminated, run_experiment
+from modeling_drkf.experiments.run import Run, Terminated
 from processing.errors_drkf import DRKFError
 from processing.evaluation.results import SELECTED_ON_TEST, results_table
 from processing.quiet import late_bars

@@ -13,8 +13,9 @@ from sklearn.metrics import roc_auc_score
 from transformers import pipeline
 
 from drkf_cli.spoken_demo.corpus import make_spoken_demo
+from modeling_drkf.experiments.experiment import run_experiment
 from modeling_drkf.experiments.options import parse_arguments
-from modeling_drkf.experiments.run import Run, Terminated, run_experiment
+from modeling_drkf.experiments.run import Run, Terminated
 from processing.errors_drkf import DRKFError
 from processing.evaluation.rounding import rounded
 from processing.pipeline_drkf import TASK

@@ -138,6 +138,17 @@ class ModelArguments:
         """Whether neither encoder is trained."""
         return self.freeze_speech_encoder and self.freeze_text_encoder
 
+    @property
+    def encoder_names(self) -> dict[str, str]:
+        """What the speech and the text encoder were made from, under `audio` and `text`."""
+        if self.model_name_or_path:
+            return dict.fromkeys(("audio", "text"), f"of {self.model_name_or_path}")
+        encoders: dict[str, Any] = {"audio": self.audio_encoder, "text": self.text_encoder}
+        return {
+            name: encoder if isinstance(encoder, str) else f"{encoder['model_type']} (trained from scratch)"
+            for name, encoder in encoders.items()
+        }
+
 
 def _encoder_fields(option: str, encoder: Mapping[str, Any]) -> list[str]:
     """What the configuration of an encoder from scratch may hold."""

@@ -13,9 +13,10 @@ from transformers import HfArgumentParser
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from processing.errors_drkf import OptionError
-from processing.evaluation.metrics import FORMULAS
+from processing.evaluation.metrics import FORMULAS, scalar_names
 from processing.suggestions import did_you_mean
 
+from ..configuration_drkf import DRKFConfig
 from ..training.arguments import DRKFTrainingArguments
 from .data_options import DataArguments
 from .model_options import ModelArguments
@@ -31,6 +32,7 @@ TRAINING_DEFAULTS = {
     "output_dir": "runs/drkf",
 }
 """Where the script departs from `TrainingArguments`: each epoch is validated, the best one is kept."""
+MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}
 
 WHERE_AND_HOW = (
     *("manifest", "data_dir", "audio_root", "fold", "folds", "fold_file", "seed", "seeds", "output_dir"),
@@ -44,8 +46,7 @@ FILLED_IN = ("do_eval", "greater_is_better")
 
 
 def chosen_options(*arguments: Any) -> dict[str, Any]:
-    """What defines an experiment: the options that are not at their default, but for those of `WHERE_AND_HOW` and
-    `FILLED_IN`.
+    """The options that are not at their default, but for those of `WHERE_AND_HOW` and `FILLED_IN`.
 
     Args:
         arguments: the dataclasses of `parse_arguments`.
@@ -61,6 +62,29 @@ def chosen_options(*arguments: Any) -> dict[str, Any]:
             if option.init and value != default and not left_out and not filled_in:
                 chosen[option.name] = _portable(value)
     return json.loads(json.dumps(chosen, default=str))
+
+
+def experiment_options(model: ModelArguments, data: DataArguments, training: DRKFTrainingArguments) -> dict[str, Any]:
+    """What defines an experiment, on whichever machine it runs: the chosen options and the number of processes."""
+    return chosen_options(model, data, training) | {"processes": training.world_size}
+
+
+def choose_metric(arguments: DRKFTrainingArguments, config: DRKFConfig) -> None:
+    """Checks `metric_for_best_model` before anything is trained; multi-label corpora have another default.
+
+    Raises:
+        OptionError: there is no such metric.
+    """
+    if arguments.metric_for_best_model is None:
+        return
+    name = str(arguments.metric_for_best_model).removeprefix("eval_")
+    if config.is_multi_label:
+        name = MULTI_LABEL_SELECTION.get(name, name)
+    known = [*scalar_names(config.label_names, str(config.problem_type)), "loss", *config.loss_weights]
+    if name not in known:
+        suggestion = did_you_mean(name, known)
+        raise OptionError(f"--metric_for_best_model: no metric {name!r}{suggestion}; there are {', '.join(known)}")
+    arguments.metric_for_best_model = name
 
 
 def _portable(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One experiment from options to report: which folds are run, and what a run is."""
+"""One run: a fold that is trained, scored and reported with one seed."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,99 +9,35 @@ import numpy as np
 from datasets import concatenate_datasets
 from transformers import set_seed
 
-from processing.corpora.column_options import parse_columns
 from processing.corpora.corpus import Corpus
 from processing.corpora.facts import corpus_name
-from processing.corpora.partition import find_fold, folds_of, parts_of, resolve_protocol
+from processing.corpora.partition import parts_of, resolve_protocol
 from processing.corpora.protocols import Fold, ProtocolError, save_folds
-from processing.corpora.registry import is_declaration, read_corpus
+from processing.corpora.registry import is_declaration
 from processing.errors_drkf import OptionError
-from processing.evaluation.metrics import scalar_names
-from processing.printable import printable
-from processing.suggestions import did_you_mean
 
-from ..configuration_drkf import DRKFConfig
 from ..release.hub import publish
 from ..training.arguments import DRKFTrainingArguments
 from ..training.optimization import merge_lora
-from ..training.processes import require_agreement, require_joined
+from ..training.processes import require_agreement
 from ..training.tracking import tracked_as_one_run
 from ..training.trainer import DRKFTrainer
 from .building import build_model_and_processor
 from .consistency import calibrate, score_consistency
-from .cross_validation import cross_validate, fingerprint, require_unfinished
+from .cross_validation import fingerprint
 from .data_options import DataArguments
 from .datasets import Inputs, ModalityDropout, RedrawnTexts, SingleModalityCollator, feature_inputs, row_inputs
 from .encoder_states import SpeakerStatistics, measure_usual, state_inputs
-from .lock import locked
 from .model_options import ModelArguments
-from .options import chosen_options
+from .options import choose_metric, experiment_options
 from .report import evaluate_split, package_versions, write_report
 
 SCORED = ("validation", "test")
 BY_SPEAKER = "_by_speaker"  # scores where each speaker's other clips are known
-MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}
 
 
 class Terminated(Exception):  # noqa: N818
     """A signal, whose number this holds, ended the training; a checkpoint was saved."""
-
-
-def run_experiment(
-    model: ModelArguments, data: DataArguments, training: DRKFTrainingArguments
-) -> "Run | dict[str, Any]":
-    """Trains, evaluates and saves model, processor, metrics, predictions, pictures and card into `output_dir`; with
-    `folds` or `seeds`, one folder a run and what they have in common.
-
-    Returns: the run; of several, what [`merge_runs`] returns.
-
-    Raises:
-        CorpusError: the corpus is damaged. ProtocolError: it has no such division.
-        CheckpointError: a checkpoint cannot be written, or not be resumed from. NonFiniteError: a loss is not finite.
-        FileError: another process trains in the folder.
-        OptionError: an option is invalid, or the folder holds a finished run and nothing says to resume.
-        PublishError: everything is saved, but could not be published.
-        Terminated: Ctrl-C or SIGTERM ended the training; a checkpoint was saved.
-    """
-    require_joined(training.world_size)
-    require_unfinished(Path(str(training.output_dir)), training)
-    with training.main_process_first(desc="reading the corpus"):
-        corpus = read_corpus(
-            data.corpus,
-            str(data.data_dir),
-            skip_damaged=data.skip_damaged or (),
-            label_map=data.label_map,
-            audio_root=data.audio_root,
-            columns=parse_columns(data.columns),
-            words=model.modality != "speech" and not model.modality_dropout,
-        )
-    if corpus.report.problems and training.process_index == 0:
-        print(printable(corpus.report.table()))
-    shares = data.validation_share, data.test_share, data.split_seed
-    folds = folds_of(corpus, data.protocol, *shares, data.fold_file)
-
-    def run_fold(fold: Fold, arguments: DRKFTrainingArguments) -> Run:
-        run = Run(corpus, fold, [each.name for each in folds], model, data, arguments)
-        with locked(run.folder, training.process_index == 0):
-            run.execute()
-        return run
-
-    if not data.cross_validates:
-        return run_fold(find_fold(folds, data.fold), training)
-    names: Sequence[str | None] = data.folds or [data.fold]
-    chosen = folds if names == ["all"] else [find_fold(folds, name) for name in names]
-    if untested := [fold.name for fold in chosen if not fold.test]:
-        raise ProtocolError(
-            f"--folds and --seeds compare test parts, and fold {untested[0]} has none: add one to the corpus, or "
-            "train with one --seed after the other"
-        )
-    options = experiment_options(model, data, training)
-    return cross_validate(run_fold, chosen, data.seeds or [training.seed], training, options)
-
-
-def experiment_options(model: ModelArguments, data: DataArguments, training: DRKFTrainingArguments) -> dict[str, Any]:
-    """What defines an experiment, on whichever machine it runs."""
-    return chosen_options(model, data, training) | {"processes": training.world_size}
 
 
 class Run:
@@ -123,9 +59,7 @@ class Run:
         self.corpus, self.fold, self.fold_names = corpus, fold, list(fold_names)
         self.model_arguments, self.data_arguments = model_arguments, data_arguments
         self.training_arguments = training_arguments
-        self.options = experiment_options(
-            model_arguments, data_arguments, training_arguments
-        )  # before any is filled in
+        self.options = experiment_options(model_arguments, data_arguments, training_arguments)  # as they are given
         self.folder = Path(str(training_arguments.output_dir))
         self.scores: dict[str, dict[str, Any]] = {}
         self.scores_by_speaker: dict[str, dict[str, Any]] = {}
@@ -256,7 +190,7 @@ class Run:
 
     def _report(self) -> None:
         save_folds([self.fold], self.folder / "fold.json")
-        write_report(self.trainer, self.record(), self.scores, self.folder, encoder_names(self.model_arguments))
+        write_report(self.trainer, self.record(), self.scores, self.folder, self.model_arguments.encoder_names)
         training = self.training_arguments
         if training.push_to_hub:
             self.published = publish(
@@ -300,35 +234,6 @@ class Run:
             "train_seconds": self.train_seconds,
             "versions": package_versions(),
         }
-
-
-def choose_metric(arguments: DRKFTrainingArguments, config: DRKFConfig) -> None:
-    """Checks `metric_for_best_model` before anything is trained; multi-label corpora have another default.
-
-    Raises:
-        OptionError: there is no such metric.
-    """
-    if arguments.metric_for_best_model is None:
-        return
-    name = str(arguments.metric_for_best_model).removeprefix("eval_")
-    if config.is_multi_label:
-        name = MULTI_LABEL_SELECTION.get(name, name)
-    known = [*scalar_names(config.label_names, str(config.problem_type)), "loss", *config.loss_weights]
-    if name not in known:
-        suggestion = did_you_mean(name, known)
-        raise OptionError(f"--metric_for_best_model: no metric {name!r}{suggestion}; there are {', '.join(known)}")
-    arguments.metric_for_best_model = name
-
-
-def encoder_names(arguments: ModelArguments) -> dict[str, str]:
-    """What the speech and the text encoder were made from, under `audio` and `text`."""
-    if arguments.model_name_or_path:
-        return dict.fromkeys(("audio", "text"), f"of {arguments.model_name_or_path}")
-    encoders: dict[str, Any] = {"audio": arguments.audio_encoder, "text": arguments.text_encoder}
-    return {
-        name: encoder if isinstance(encoder, str) else f"{encoder['model_type']} (trained from scratch)"
-        for name, encoder in encoders.items()
-    }
 
 
 def _checkpoint(arguments: DRKFTrainingArguments) -> str | bool | None:

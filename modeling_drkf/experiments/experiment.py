@@ -1,0 +1,72 @@
+"""One experiment from options to report: which folds are run, and with which seeds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from processing.corpora.column_options import parse_columns
+from processing.corpora.partition import find_fold, folds_of
+from processing.corpora.protocols import Fold, ProtocolError
+from processing.corpora.registry import read_corpus
+from processing.printable import printable
+
+from ..training.arguments import DRKFTrainingArguments
+from ..training.processes import require_joined
+from .cross_validation import cross_validate, require_unfinished
+from .data_options import DataArguments
+from .lock import locked
+from .model_options import ModelArguments
+from .options import experiment_options
+from .run import Run
+
+
+def run_experiment(
+    model: ModelArguments, data: DataArguments, training: DRKFTrainingArguments
+) -> Run | dict[str, Any]:
+    """Trains, evaluates and saves model, processor, metrics, predictions, pictures and card into `output_dir`; with
+    `folds` or `seeds`, one folder a run and what they have in common.
+
+    Returns: the run; of several, what [`merge_runs`] returns.
+
+    Raises:
+        CorpusError: the corpus is damaged. ProtocolError: it has no such division.
+        CheckpointError: a checkpoint cannot be written, or not be resumed from. NonFiniteError: a loss is not finite.
+        FileError: another process trains in the folder.
+        OptionError: an option is invalid, or the folder holds a finished run and nothing says to resume.
+        PublishError: everything is saved, but could not be published.
+        Terminated: Ctrl-C or SIGTERM ended the training; a checkpoint was saved.
+    """
+    require_joined(training.world_size)
+    require_unfinished(Path(str(training.output_dir)), training)
+    with training.main_process_first(desc="reading the corpus"):
+        corpus = read_corpus(
+            data.corpus,
+            str(data.data_dir),
+            skip_damaged=data.skip_damaged or (),
+            label_map=data.label_map,
+            audio_root=data.audio_root,
+            columns=parse_columns(data.columns),
+            words=model.modality != "speech" and not model.modality_dropout,
+        )
+    if corpus.report.problems and training.process_index == 0:
+        print(printable(corpus.report.table()))
+    shares = data.validation_share, data.test_share, data.split_seed
+    folds = folds_of(corpus, data.protocol, *shares, data.fold_file)
+
+    def run_fold(fold: Fold, arguments: DRKFTrainingArguments) -> Run:
+        run = Run(corpus, fold, [each.name for each in folds], model, data, arguments)
+        with locked(run.folder, training.process_index == 0):
+            run.execute()
+        return run
+
+    if not data.cross_validates:
+        return run_fold(find_fold(folds, data.fold), training)
+    names: Sequence[str | None] = data.folds or [data.fold]
+    chosen = folds if names == ["all"] else [find_fold(folds, name) for name in names]
+    if untested := [fold.name for fold in chosen if not fold.test]:
+        raise ProtocolError(
+            f"--folds and --seeds compare test parts, and fold {untested[0]} has none: add one to the corpus, or "
+            "train with one --seed after the other"
+        )
+    options = experiment_options(model, data, training)
+    return cross_validate(run_fold, chosen, data.seeds or [training.seed], training, options)
