@@ -18,8 +18,8 @@ from processing.corpora.protocols import (
     load_folds,
     official_splits,
     save_folds,
-    speaker_disjoint_split,
 )
+from processing.corpora.speaker_disjoint import speaker_disjoint_split
 
 PARTS = ("train", "validation", "test")
 

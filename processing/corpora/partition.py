@@ -10,18 +10,17 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from .corpus import Corpus
 from .protocols import (
+    PARTS,
     Fold,
     ProtocolError,
     leave_one_session_out,
     leave_one_speaker_out,
     load_folds,
     official_splits,
-    speaker_disjoint_split,
 )
+from .speaker_disjoint import speaker_disjoint_split
 
 logger = logging.getLogger(__name__)
-
-PARTS = ("train", "validation", "test")
 
 
 def resolve_protocol(corpus: Corpus, protocol: str = "auto") -> str:

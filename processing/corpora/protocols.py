@@ -9,17 +9,14 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from ..errors_drkf import DRKFError
 
 PARTS = ("train", "validation", "test")
-SPLIT_TRIALS = 200
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +69,7 @@ def leave_one_session_out(
     """
     if validation not in ("speaker", "session"):
         raise ProtocolError(f'validation must be "speaker" or "session", not {validation!r}.')
-    _check_columns(ids, speakers=speakers, sessions=sessions)
+    check_columns(ids, speakers=speakers, sessions=sessions)
     folds = []
     column, minimum = (sessions, 3) if validation == "session" else (speakers, 2)
     for number, (session, following) in enumerate(_with_next(sessions, "session", minimum)):
@@ -82,7 +79,7 @@ def leave_one_session_out(
             "test" if s == session else "validation" if value == chosen else "train"
             for value, s in zip(column, sessions, strict=True)
         ]
-        folds.append(_fold(str(session), ids, parts, speakers))
+        folds.append(fold_of(str(session), ids, parts, speakers))
     return folds
 
 
@@ -92,11 +89,11 @@ def leave_one_speaker_out(ids: Sequence[str], speakers: Sequence[str]) -> list[F
     Raises:
         ProtocolError: fewer than three speakers, an unknown speaker, columns of unequal length, or repeated ids.
     """
-    _check_columns(ids, speakers=speakers)
+    check_columns(ids, speakers=speakers)
     folds = []
     for speaker, following in _with_next(speakers, "speaker", minimum=3):
         part_of = {speaker: "test", following: "validation"}
-        folds.append(_fold(str(speaker), ids, [part_of.get(p, "train") for p in speakers], speakers))
+        folds.append(fold_of(str(speaker), ids, [part_of.get(p, "train") for p in speakers], speakers))
     return folds
 
 
@@ -109,63 +106,11 @@ def official_splits(ids: Sequence[str], splits: Sequence[str], speakers: Sequenc
         ProtocolError: another split name, repeated ids (MELD's repeat across splits: key them by split), or a corpus
             without an official validation part (carve one from train with `speaker_disjoint_split`).
     """
-    _check_columns(ids, splits=splits, **({} if speakers is None else {"speakers": speakers}))
+    check_columns(ids, splits=splits, **({} if speakers is None else {"speakers": speakers}))
     unknown = sorted(set(splits) - set(PARTS))
     if unknown:
         raise ProtocolError(f"Split names must be {', '.join(PARTS)}, not {_some(unknown)}; rename dev or val first.")
-    return _fold("official", ids, splits, speakers)
-
-
-def speaker_disjoint_split(
-    ids: Sequence[str],
-    speakers: Sequence[str] | None,
-    labels: Sequence[Any] | None = None,
-    validation_share: float = 0.1,
-    test_share: float = 0.0,
-    seed: int = 0,
-) -> Fold:
-    """A random division in which no speaker has utterances in two parts, for any corpus.
-
-    Of `SPLIT_TRIALS` random orders of the speakers the one is kept whose parts come closest to the shares (of
-    utterances) and, with `labels` (class ids, names or multi-hot rows), to the corpus' distribution of labels. Few or
-    very unequal speakers can keep a part far from its share; a logged warning says so.
-
-    Unknown speakers (`speakers=None`) leave only a stratified division by utterance: the fold is named
-    "utterance_split", is not `speaker_disjoint`, and scores too well on speakers that it has heard.
-
-    Raises:
-        ProtocolError: shares that leave nothing for a part, too few speakers, unknown speakers among known ones,
-            columns of unequal length, or repeated ids.
-    """
-    if not (0 < validation_share < 1 and 0 <= test_share < 1 and validation_share + test_share < 1):
-        raise ProtocolError(
-            f"validation_share must be positive, test_share not negative, and their sum below 1; they are "
-            f"{validation_share} and {test_share}."
-        )
-    columns = {"speakers": speakers, "labels": labels}
-    _check_columns(ids, **{name: column for name, column in columns.items() if column is not None})
-    kinds = _label_kinds(labels, len(ids))
-    shares = {"test": test_share, "validation": validation_share}
-    shares = {part: share for part, share in shares.items() if share > 0}
-    rng = np.random.default_rng(seed)
-    if speakers is None:
-        logger.warning("The speakers are unknown: the division is by utterance, and speakers may be shared.")
-        return _fold("utterance_split", ids, _stratified_parts(kinds, shares, rng), None)
-    names, speaker_of = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
-    if len(names) <= len(shares):
-        raise ProtocolError(
-            f"{len(names)} speaker(s) cannot fill {len(shares) + 1} speaker-disjoint parts. Give a split column, "
-            "fewer parts (a test share of 0), or no speakers at all: then utterances are divided, and speakers shared."
-        )
-    label_counts = np.zeros((len(names), kinds.max() + 1))
-    np.add.at(label_counts, (speaker_of, kinds), 1)
-    part_of_speaker = _best_speaker_parts(label_counts, shares, rng)
-    parts = [part_of_speaker[speaker] for speaker in speaker_of]
-    for part, share in shares.items():
-        actual = parts.count(part) / len(ids)
-        if abs(actual - share) > share / 2:
-            logger.warning("The %s part has %.0f%% of the utterances, not %.0f%%.", part, 100 * actual, 100 * share)
-    return _fold("speaker_disjoint_split", ids, parts, speakers)
+    return fold_of("official", ids, splits, speakers)
 
 
 def save_folds(folds: Sequence[Fold], path: str | Path) -> None:
@@ -184,7 +129,7 @@ def load_folds(path: str | Path, ids: Sequence[str], speakers: Sequence[str] | N
         ProtocolError: the file is missing, is not such JSON, or a fold repeats an utterance, names one that the corpus
             does not have, or claims disjoint speakers and is not so (or `speakers` are not given to check it).
     """
-    _check_columns(ids, **({} if speakers is None else {"speakers": speakers}))
+    check_columns(ids, **({} if speakers is None else {"speakers": speakers}))
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))["folds"]
         folds = [Fold(**{**row, **{part: tuple(row[part]) for part in PARTS}}) for row in rows]
@@ -218,7 +163,8 @@ def _verify(fold: Fold, ids: set[str], speaker_of: Mapping[str, str] | None, pat
         raise ProtocolError(f"{where} claims disjoint speakers, but {_some(shared)} stand(s) in more than one part.")
 
 
-def _fold(name: str, ids: Sequence[str], parts: Sequence[str], speakers: Sequence[str] | None) -> Fold:
+def fold_of(name: str, ids: Sequence[str], parts: Sequence[str], speakers: Sequence[str] | None) -> Fold:
+    """The fold that puts each utterance into its part; `speaker_disjoint` is found out from `speakers`."""
     members: dict[str, list[str]] = defaultdict(list)
     for utterance, part in zip(ids, parts, strict=True):
         members[part].append(utterance)
@@ -236,51 +182,6 @@ def _shared_speakers(fold: Fold, speaker_of: Mapping[str, str]) -> set[str]:
     return _repeated(speaker for part in PARTS for speaker in {speaker_of[u] for u in getattr(fold, part)})
 
 
-def _best_speaker_parts(label_counts: np.ndarray, shares: Mapping[str, float], rng: np.random.Generator) -> list[str]:
-    """A part for each row of `label_counts` (speakers, labels)."""
-    total = label_counts.sum()
-    best_cost, best_parts = np.inf, ["train"] * len(label_counts)
-    for _ in range(SPLIT_TRIALS):
-        order = rng.permutation(len(label_counts))
-        parts, cost = ["train"] * len(label_counts), 0.0
-        for waiting, (part, share) in zip(range(len(shares), 0, -1), shares.items(), strict=True):
-            sizes = label_counts[order].sum(axis=1).cumsum()[: len(order) - waiting]
-            taken = int(np.abs(sizes - share * total).argmin()) + 1
-            counts = label_counts[order[:taken]].sum(axis=0)
-            for speaker in order[:taken]:
-                parts[speaker] = part
-            order = order[taken:]
-            # in utterances: distance from the number of each label that the share asks for
-            cost += np.abs(counts - share * label_counts.sum(axis=0)).sum() / total
-        if cost < best_cost:
-            best_cost, best_parts = cost, parts
-    return best_parts
-
-
-def _stratified_parts(kinds: np.ndarray, shares: Mapping[str, float], rng: np.random.Generator) -> list[str]:
-    """A part for each utterance: shuffled within each label, then taken at even steps along the sorted labels."""
-    parts = np.full(len(kinds), "train", dtype=object)
-    left = rng.permutation(len(kinds))
-    left = left[np.argsort(kinds[left], kind="stable")]
-    for part, share in shares.items():
-        steps = np.floor(np.arange(len(left) + 1) * share * len(kinds) / len(left) + 0.5)
-        taken = np.diff(steps) > 0
-        if not taken.any():
-            raise ProtocolError(f"A {part} share of {share} leaves none of {len(kinds)} utterances for that part.")
-        parts[left[taken]] = part
-        left = left[~taken]
-    return parts.tolist()
-
-
-def _label_kinds(labels: Sequence[Any] | None, length: int) -> np.ndarray:
-    """Labels as integers; equal labels or equal label sets get the same one."""
-    if labels is None:
-        return np.zeros(length, dtype=int)
-    keys = [label if isinstance(label, Hashable) else tuple(label) for label in labels]
-    number_of = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return np.array([number_of[key] for key in keys])
-
-
 def _with_next(groups: Sequence[Any], what: str, minimum: int) -> Iterable[tuple[Any, Any]]:
     names = sorted(set(groups))
     if len(names) < minimum:
@@ -288,7 +189,11 @@ def _with_next(groups: Sequence[Any], what: str, minimum: int) -> Iterable[tuple
     return zip(names, names[1:] + names[:1], strict=True)
 
 
-def _check_columns(ids: Sequence[str], **columns: Sequence[Any]) -> None:
+def check_columns(ids: Sequence[str], **columns: Sequence[Any]) -> None:
+    """
+    Raises:
+        ProtocolError: ids are repeated, or a column is of another length or has gaps.
+    """
     if _repeated(ids):
         raise ProtocolError(f"Utterance ids must be unique; repeated: {_some(_repeated(ids))}.")
     for name, column in columns.items():
