@@ -32,7 +32,8 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from drkf_cli.checkpoint import open_pipeline
 from modeling_drkf import DRKFForEmotionClassification
-from modeling_drkf.release.onnx_export import InferenceGraph, _check_graph, _finish, _metadata, export_onnx
+from modeling_drkf.release.onnx_export import _check_graph, _finish, _metadata, export_onnx
+from modeling_drkf.release.onnx_graph import InferenceGraph
 from processing import DRKFProcessor
 from processing.errors_drkf import FileError, OptionError
 from processing.onnx_recognizer import OnnxEmotionRecognizer
