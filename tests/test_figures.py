@@ -23,8 +23,8 @@ from processing.figures.style import is_wide, wide_fonts
 matplotlib = pytest.importorskip("matplotlib")
 
 LOG_HISTORY = [
-    {"loss": 3.0, "reconstruction_loss": 0.5, "grad_norm": 1.0, "learning_rate": 1e-5, "epoch": 0.5, "step": 1},
-    {"loss": 2.0, "reconstruction_loss": 0.4, "grad_norm": 1.0, "learning_rate": 1e-5, "epoch": 1.0, "step": 2},
+    {"loss": 3.0, "halves_loss": 2.5, "reconstruction_loss": 0.5, "grad_norm": 1.0, "epoch": 0.5, "step": 1},
+    {"loss": 2.0, "halves_loss": 1.6, "reconstruction_loss": 0.4, "learning_rate": 1e-5, "epoch": 1.0, "step": 2},
     {
         "eval_loss": 2.5,
         "eval_unweighted_accuracy": 0.6,
@@ -65,9 +65,9 @@ def test_confusion_matrix_shows_counts_and_row_percent(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("texts_stay_texts")
 def test_loss_curves_have_a_panel_per_term(tmp_path: Path) -> None:
     texts = svg_texts(plot_loss_curves(LOG_HISTORY, tmp_path / "curves.svg"))
-    titles = [text for text in texts if text in ("loss", "reconstruction loss", "unweighted accuracy")]
-    assert titles == ["loss", "reconstruction loss", "unweighted accuracy"]
-    assert (texts.count("training"), texts.count("validation"), texts.count("epoch")) == (1, 1, 3)
+    expected = ["loss", "halves loss", "reconstruction loss", "unweighted accuracy"]
+    assert [text for text in texts if text in expected] == expected
+    assert (texts.count("training"), texts.count("validation"), texts.count("epoch")) == (1, 1, 4)
 
 
 def test_panels_fill_their_rows() -> None:
@@ -75,20 +75,24 @@ def test_panels_fill_their_rows() -> None:
 
 
 def test_what_never_occurs_has_no_panel_and_what_spans_decades_a_logarithmic_axis() -> None:
-    history = [
-        {"loss": 10.0 ** (3 - epoch), "cross_loss": 0.0, "flat_loss": 1.0, "epoch": epoch} for epoch in range(4)
-    ]
-    curves = _curves(history)
-    assert list(curves) == ["loss", "flat_loss"]
-    alone = [entry | {"only_loss": entry["loss"]} for entry in history]
-    assert list(_curves(alone)) == ["loss", "flat_loss"]
+    terms = {"cross_loss": 0.0, "even_loss": 2.0, "flat_loss": 1.0}
+    curves = _curves([{"loss": 10.0 ** (3 - epoch), **terms, "epoch": epoch} for epoch in range(4)])
+    assert list(curves) == ["loss", "even_loss", "flat_loss"]
     assert (_spreads(curves["loss"]), _spreads(curves["flat_loss"])) == (True, False)
     assert not _spreads({"training": [(0, 1.0), (1, 1000.0)], "validation": [(1, 0.0)]})
+
+
+def test_the_only_term_of_a_loss_is_drawn_once() -> None:
+    """The trainer's loss is a mean over steps, its term a mean over clips: they differ where a batch is not full."""
+    history = [{"loss": 1.31, "classification_loss": 1.3048, "cross_loss": 0.0, "epoch": 1.0}]
+    history += [{"eval_loss": 1.2, "eval_classification_loss": 1.2, "eval_weighted_f1": 0.4, "epoch": 1.0}]
+    assert list(_curves(history)) == ["loss", "weighted_f1"]
 
 
 def test_curves_hold_the_logged_values() -> None:
     assert _curves(LOG_HISTORY) == {
         "loss": {"training": [(0.5, 3.0), (1.0, 2.0)], "validation": [(1.0, 2.5)]},
+        "halves_loss": {"training": [(0.5, 2.5), (1.0, 1.6)], "validation": []},
         "reconstruction_loss": {"training": [(0.5, 0.5), (1.0, 0.4)], "validation": []},
         "unweighted_accuracy": {"training": [], "validation": [(1.0, 0.6)]},
     }

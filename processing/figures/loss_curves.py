@@ -23,8 +23,8 @@ def plot_loss_curves(
 ) -> Path:
     """Draw every term of a training run against the epoch, one small panel each, training and validation together.
 
-    Terms that are 0 throughout, and one that is the whole loss, are left out; those that span more than two powers of
-    ten have a logarithmic axis.
+    Terms that are 0 throughout, and the only term of a loss, are left out; those that span more than two powers of ten
+    have a logarithmic axis.
 
     Args:
         log_history: `Trainer.state.log_history`. Losses come first, then metrics; each class' F1, test scores and
@@ -39,7 +39,7 @@ def plot_loss_curves(
     curves = _curves(log_history)
     if not curves:
         raise OptionError("The log history holds no losses: was the trainer's logging_steps longer than the run?")
-    terms = sorted(curves, key=lambda term: (term != "loss", not term.endswith(("_loss", "_divergence"))))
+    terms = sorted(curves, key=lambda term: (term != "loss", not term.endswith("_loss")))
     columns = _columns(len(terms))
     rows = -(-len(terms) // columns)
 
@@ -95,9 +95,10 @@ def _curves(log_history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, lis
             if term in NOT_CURVES or term.startswith(NOT_CURVES_BEGINNINGS) or term.endswith(NOT_CURVES_ENDINGS):
                 continue
             curves[term]["training" if term == name else "validation"].append((entry["epoch"], value))
-    return {
-        term: kinds
-        for term, kinds in curves.items()
-        if any(v != 0 for points in kinds.values() for _, v in points)
-        and (term == "loss" or kinds != curves.get("loss"))
+    drawn = {
+        term: kinds for term, kinds in curves.items() if any(v != 0 for points in kinds.values() for _, v in points)
     }
+    losses = [term for term in drawn if term.endswith("_loss")]
+    if "loss" in drawn and len(losses) == 1:
+        del drawn[losses[0]]
+    return drawn
