@@ -13,6 +13,7 @@ from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging
 
 from .audio_drkf import AudioSource, AudioStream, audio_label
+from .batch_drkf import as_batch, names_of, pad
 from .errors_drkf import InputError
 from .waveform_drkf import AudioError
 
@@ -143,9 +144,9 @@ class DRKFProcessor(ProcessorMixin):
         options = self._merge_kwargs(DRKFProcessorKwargs, **kwargs)  # type: ignore[arg-type]
         audio_options, text_options = options["audio_kwargs"], options["text_kwargs"]
         tensor_types = [half.pop("return_tensors", None) for half in (audio_options, text_options)]
-        clips = None if audio is None else _as_batch(audio, "audio")
-        texts = None if text is None else _as_batch(text, "text")
-        names = _names_of(clips, texts, sample_names)
+        clips = None if audio is None else as_batch(audio, "audio")
+        texts = None if text is None else as_batch(text, "text")
+        names = names_of(clips, texts, sample_names)
         inputs: dict[str, Any] = {}
         if clips is not None:
             inputs |= self._speech_inputs(clips, names, audio_options)
@@ -184,7 +185,7 @@ class DRKFProcessor(ProcessorMixin):
                     label,
                 )
         if options["padding"] in (True, "longest"):
-            speech, masks = _pad(speech, self.feature_extractor.padding_value), _pad(masks, 0)
+            speech, masks = pad(speech, self.feature_extractor.padding_value), pad(masks, 0)
         return {"input_values": speech, "audio_attention_mask": masks}
 
     def load_waveform(
@@ -266,35 +267,6 @@ class DRKFProcessor(ProcessorMixin):
             return self.max_text_tokens
         stated = self.tokenizer.model_max_length
         return stated if stated < LARGE_INTEGER else DEFAULT_TEXT_TOKENS
-
-
-def _as_batch(samples: Any, modality: str) -> list[Any]:
-    """A list of samples; a lone sample becomes a list of one."""
-    if not isinstance(samples, Sequence) or isinstance(samples, (str, bytes, bytearray, memoryview)):
-        return [samples]
-    if not len(samples):
-        raise ValueError(f"{modality}=[] holds no samples")
-    return [samples] if isinstance(samples[0], (numbers.Number, np.number)) else list(samples)
-
-
-def _pad(rows: list[np.ndarray], value: float) -> list[np.ndarray]:
-    """Rows (length, ...) of the longest one's length."""
-    longest = max(map(len, rows))
-    return [np.pad(row, [(0, longest - len(row)), *[(0, 0)] * (row.ndim - 1)], constant_values=value) for row in rows]
-
-
-def _names_of(clips: list[Any] | None, texts: list[Any] | None, names: Sequence[str] | None) -> list[str]:
-    given = {"audio": clips, "text": texts, "sample_names": names}
-    lengths = {key: len(samples) for key, samples in given.items() if samples is not None}
-    if clips is None and texts is None:
-        raise ValueError("there is nothing to process: pass audio, text or both")
-    if len(set(lengths.values())) > 1:
-        raise ValueError(
-            f"the numbers of samples differ: {lengths}. A 2-D array is one clip of several channels and a list of "
-            "numbers is one clip; a batch is a list of clips"
-        )
-    count = next(iter(lengths.values()))
-    return [f"sample {number}" for number in range(1, count + 1)] if names is None else list(names)
 
 
 def _is_number(value: Any) -> bool:

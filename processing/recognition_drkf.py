@@ -4,16 +4,15 @@ A backend (the torch pipeline, an ONNX session) supplies one function: from the 
 `consistency` and `modality_shares`.
 """
 
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
 
 from .audio_drkf import AudioStream
 from .errors_drkf import FileError, InputError, OptionError
+from .many_inputs_drkf import is_collection, iterated, read_ahead
 from .recognition_inputs_drkf import InputReader, Item, Unit
 from .recognition_options_drkf import RecognitionOptions
 from .transcription_drkf import Transcribers
@@ -122,7 +121,7 @@ class EmotionRecognizer:
         reader = self._reader(options)
         units: Iterator[Unit] = (
             unit
-            for value, name in zip(_iterated(inputs), names)  # noqa: B905  (names may go on for ever)
+            for value, name in zip(iterated(inputs), names)  # noqa: B905  (names may go on for ever)
             for unit in reader.read(value, name)
         )
         if options.num_workers:
@@ -137,7 +136,7 @@ class EmotionRecognizer:
     def _answered(self, units: Iterator[Unit], options: RecognitionOptions) -> Iterator[Unit]:
         """The units in their order, as soon as they have their answer or, on their item, an error."""
         ahead = 1 if options.batch_size == 1 else options.batch_size * BUCKETED_BATCHES
-        while window := _take(units, ahead):
+        while window := list(islice(units, ahead)):
             usable = [unit for unit in window if unit.item.error is None and unit.answer is None]
             usable.sort(key=lambda unit: (len(unit.waveform), len(unit.text or "")))
             for start in range(0, len(usable), options.batch_size):
@@ -227,56 +226,6 @@ class EmotionRecognizer:
             return []
         missing, used = ("no words were given", "the voice") if unit.has_audio else ("no audio was given", "the words")
         return [f"{missing}: the answer rests on {used} alone, for which this checkpoint was not trained"]
-
-
-def is_collection(inputs: Any) -> bool:
-    """Whether `inputs` is many inputs (a generator, a dataset, a list) rather than one (a dict, bytes, an array)."""
-    if isinstance(inputs, (str, bytes, bytearray, memoryview, Mapping, tuple)):
-        return False
-    if hasattr(inputs, "read") or hasattr(inputs, "dtype") or hasattr(inputs, "__fspath__"):
-        return False
-    return hasattr(inputs, "__iter__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
-
-
-def _iterated(inputs: Any) -> Iterable[Any]:
-    return inputs if hasattr(inputs, "__iter__") else (inputs[i] for i in range(len(inputs)))
-
-
-def read_ahead(units: Iterator[Unit], limit: int) -> Iterator[Unit]:
-    """The same units, read in a thread of its own, at most `limit` before they are used."""
-    waiting: queue.Queue[tuple[Unit | None, BaseException | None]] = queue.Queue(limit)
-    stopped = threading.Event()
-
-    def read() -> None:
-        failure = None
-        try:
-            for unit in units:
-                waiting.put((unit, None))
-                if stopped.is_set():
-                    return
-        except BaseException as error:
-            failure = error
-        waiting.put((None, failure))
-
-    threading.Thread(target=read, daemon=True).start()
-    try:
-        while (unit := (entry := waiting.get())[0]) is not None:
-            yield unit
-        if entry[1] is not None:
-            raise entry[1]
-    finally:
-        stopped.set()
-        while not waiting.empty():
-            waiting.get_nowait()
-
-
-def _take(units: Iterator[Unit], count: int) -> list[Unit]:
-    taken = []
-    for unit in units:
-        taken.append(unit)
-        if len(taken) == count:
-            break
-    return taken
 
 
 def whole_answer(item: Item) -> dict[str, Any]:
