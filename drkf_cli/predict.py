@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from processing.errors_drkf import FileError, OptionError
 from processing.printable import printable, printable_json
+from processing.recognition_drkf import whole_answer
+from processing.recognition_inputs_drkf import Item
 from processing.transcripts.segments import SegmentError, read_segments
 from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, write_results
 
@@ -83,7 +84,7 @@ def _read_words(path: Path) -> str:
 def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> list[Result]:
     """A result a request, in order; what is wrong with one is its `error` and does not touch the others.
 
-    Ctrl-C leaves the results that are there by then.
+    Ctrl-C leaves the results that are there by then, and the pieces of a long recording, which is `stopped`.
     """
     results: dict[int, Result] = {}
     inputs: dict[int, dict[str, Any]] = {}
@@ -94,11 +95,22 @@ def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> l
             results[number] = {"error": str(error)}
     names = [str(requests[number].audio) for number in inputs]
     total = count_pieces(list(inputs.values()), options.get("chunk_length_s"), options.get("step_s"))
-    with suppress(KeyboardInterrupt), answering(pipe, total, "clip"):
-        answers = pipe(iter(inputs.values()), names, errors="return", **options)
-        for number, answer in zip(inputs, answers, strict=True):
-            results[number] = answer
+    recognizer, numbers, begun = getattr(pipe, "recognizer", pipe), iter(inputs), None
+    try:
+        with answering(pipe, total, "clip"):
+            for unit in recognizer.answered(inputs.values(), names, errors="return", **options):
+                begun = unit.item
+                if unit.is_last:
+                    results[next(numbers)], begun = whole_answer(begun), None
+    except KeyboardInterrupt:
+        if begun is not None:
+            results[next(numbers)] = _beginning(begun)
     return [{"audio": str(requests[number].audio), **results[number]} for number in sorted(results)]
+
+
+def _beginning(item: Item) -> Result:
+    ends = [piece["end"] for piece in item.answers if "error" not in piece]
+    return {"audio_seconds": max(ends, default=0.0), "timeline": item.answers, "stopped": True}
 
 
 def _size(file: Path) -> int:
@@ -149,9 +161,11 @@ def run_predict(
         name = printable(Path(good[0]["audio"]).name)
         with writing(picture):
             plot_timeline(good[0], pipe.label_names, picture, name, pipe.is_multi_label, good[0]["audio"])
-    if len(results) < len(requests):
-        where = f": {output}" if is_written else ""
-        print(f"Stopped. {len(results)} of {len(requests)} files are answered{where}.", file=sys.stderr)
+    whole = [result for result in results if "stopped" not in result]
+    if len(whole) < len(requests):
+        beginnings = [f", {result['audio']} up to {_end(result)}" for result in results if "stopped" in result]
+        told = f"Stopped. {len(whole)} of {len(requests)} files are answered{''.join(beginnings)}"
+        print(printable(told + (f": {output}." if is_written else ".")), file=sys.stderr)
         return INTERRUPTED
     return int(any("error" in answer for answer in [*results, *_answers(good)]))
 
@@ -197,6 +211,12 @@ def _check_destinations(requests: Sequence[Request], windows: bool, output: Path
 def _placed(result: Result) -> str:
     error, audio = result["error"], result["audio"]
     return error if audio in error else f"{audio}: {error}"
+
+
+def _end(beginning: Result) -> str:
+    from processing.figures.timeline import clock
+
+    return clock(beginning["audio_seconds"], decimals=1)
 
 
 def _answers(results: Sequence[Result]) -> list[Mapping[str, Any]]:

@@ -77,13 +77,29 @@ class EmotionRecognizer:
             OptionError: an option does not exist, or its value is invalid.
             FileError: the model gives no numbers.
         """
+        many = is_collection(inputs)
+        usual: Iterable[str] = (f"input {number}" for number in count(1)) if many else ["the input"]
+        units = self.answered(inputs if many else [inputs], usual if names is None else names, **options)
+        answers = (whole_answer(unit.item) for unit in units if unit.is_last)
+        if not many:
+            return next(answers)
+        return list(answers) if isinstance(inputs, list) else answers
+
+    def answered(self, inputs: Iterable[Any], names: Iterable[str], **options: Any) -> Iterator[Unit]:
+        """Clips and pieces in their order, as soon as they have their answer or, on their item, an error.
+
+        An item gathers the answers of its pieces: what is answered of a long recording is there before its end.
+        """
         chosen = self._known_speaker(RecognitionOptions.checked(options, self.options))
-        named = (f"input {number}" for number in count(1)) if names is None else names
-        if isinstance(inputs, list):
-            return list(self._answers(inputs, named, chosen))
-        if is_collection(inputs):
-            return self._answers(inputs, named, chosen)
-        return next(self._answers([inputs], ["the input"] if names is None else names, chosen))
+        reader = self._reader(chosen)
+        units: Iterator[Unit] = (
+            unit
+            for value, name in zip(iterated(inputs), names)  # noqa: B905  (names may go on for ever)
+            for unit in reader.read(value, name)
+        )
+        if chosen.num_workers:
+            units = read_ahead(units, BUCKETED_BATCHES * chosen.batch_size)
+        return map(_gathered, self._answered(units, chosen))
 
     def _known_speaker(self, options: RecognitionOptions) -> RecognitionOptions:
         if options.speaker is None:
@@ -117,24 +133,7 @@ class EmotionRecognizer:
     def _reader(self, options: RecognitionOptions) -> InputReader:
         return InputReader(self.processor, self._transcribers.get(options.transcriber), options)
 
-    def _answers(self, inputs: Iterable[Any], names: Iterable[str], options: RecognitionOptions) -> Iterator[dict]:
-        reader = self._reader(options)
-        units: Iterator[Unit] = (
-            unit
-            for value, name in zip(iterated(inputs), names)  # noqa: B905  (names may go on for ever)
-            for unit in reader.read(value, name)
-        )
-        if options.num_workers:
-            units = read_ahead(units, BUCKETED_BATCHES * options.batch_size)
-        for unit in self._answered(units, options):
-            item = unit.item
-            if unit.answer is not None:
-                item.answers.append(unit.answer)
-            if unit.is_last:
-                yield whole_answer(item)
-
     def _answered(self, units: Iterator[Unit], options: RecognitionOptions) -> Iterator[Unit]:
-        """The units in their order, as soon as they have their answer or, on their item, an error."""
         ahead = 1 if options.batch_size == 1 else options.batch_size * BUCKETED_BATCHES
         while window := list(islice(units, ahead)):
             usable = [unit for unit in window if unit.item.error is None and unit.answer is None]
@@ -226,6 +225,12 @@ class EmotionRecognizer:
             return []
         missing, used = ("no words were given", "the voice") if unit.has_audio else ("no audio was given", "the words")
         return [f"{missing}: the answer rests on {used} alone, for which this checkpoint was not trained"]
+
+
+def _gathered(unit: Unit) -> Unit:
+    if unit.answer is not None:
+        unit.item.answers.append(unit.answer)
+    return unit
 
 
 def whole_answer(item: Item) -> dict[str, Any]:

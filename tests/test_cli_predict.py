@@ -106,7 +106,9 @@ def test_the_table_shows_every_file(folder, checkpoint):
     assert err.count("note: ") == 1
 
 
-def test_ctrl_c_leaves_the_answers_that_are_there(folder, checkpoint, pipe, tmp_path, monkeypatch):
+@pytest.fixture
+def batches(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the model has seen; Ctrl-C comes with the third batch."""
     monkeypatch.setattr("drkf_cli.predict.open_pipeline", lambda *_, **__: pipe)
     infer, batches = pipe.recognizer.infer, []
 
@@ -117,6 +119,10 @@ def test_ctrl_c_leaves_the_answers_that_are_there(folder, checkpoint, pipe, tmp_
         return infer(features)
 
     monkeypatch.setattr(pipe.recognizer, "infer", interrupted)
+    return batches
+
+
+def test_ctrl_c_leaves_the_answers_that_are_there(folder, checkpoint, batches, tmp_path):
     files = [folder / f"{index}.wav" for index in (5, 0, 4, 1, 3, 2)]  # the higher, the longer
     arguments = ["predict", *files, "--model", checkpoint, "--batch-size", 2, "--output", tmp_path / "o.csv"]
     status, out, err = drkf(*arguments)
@@ -130,6 +136,31 @@ def test_ctrl_c_leaves_the_answers_that_are_there(folder, checkpoint, pipe, tmp_
     status, _, err = drkf(*arguments)
     assert (status, err) == (130, "Stopped. 0 of 6 files are answered.\n")
     assert not (tmp_path / "o.csv").exists()
+
+
+def test_ctrl_c_leaves_the_pieces_of_a_long_recording(folder, checkpoint, pipe, batches, tmp_path):
+    whole = pipe(folder / "talk.wav", chunk_length_s=0.4, batch_size=6)["timeline"]
+    batches.clear()
+    files = [folder / "0.wav", folder / "talk.wav"]
+    arguments = ["--chunk-length-s", 0.4, "--model", checkpoint, "--batch-size", 2]
+    status, out, err = drkf("predict", *files, *arguments, "--json", "--output", tmp_path / "o.csv")
+    assert status == 130
+    told = f"Stopped. 1 of 2 files are answered, {files[1]} up to 00:01.2: {tmp_path / 'o.csv'}."
+    assert err.splitlines()[-1] == told
+    short, long = json.loads(out)
+    assert "stopped" not in short
+    assert (long["stopped"], long["audio_seconds"]) == (True, pytest.approx(1.2))
+    for piece, expected in zip(long["timeline"], whole[:3], strict=True):
+        assert (piece["start"], piece["end"]) == (expected["start"], expected["end"])
+        assert scores(piece) == pytest.approx(scores(expected), abs=1e-6)
+    assert len(pandas.read_csv(tmp_path / "o.csv")) == 4
+    batches[:] = batches[:1]
+    outputs = ["--output", tmp_path / "o.srt", "--picture", tmp_path / "o.png"]
+    status, out, err = drkf("predict", files[1], *arguments, *outputs)
+    assert (status, "Stopped. 0 of 1 files are answered" in err) == (130, True)
+    assert "00:00.4 - 00:00.8" in out
+    assert len(parse_segments((tmp_path / "o.srt").read_text())) == 2
+    assert (tmp_path / "o.png").stat().st_size > 5000
 
 
 def test_labels_are_shown_as_they_are(folder, tmp_path):

@@ -78,9 +78,9 @@ def predict(
     accelerate launch -m drkf_cli predict --manifest clips.csv --output answers.parquet
 
     Files that cannot be used are reported beside the others and make the exit status 1; Ctrl-C shows and writes what
-    is answered by then. Rows of a manifest have the reason in the column `error`, and their number is printed. A
-    manifest's run that was stopped or killed goes on with the same command; several processes, on machines that share
-    the output's folder, each take their part.
+    is answered by then, of a long recording its pieces. Rows of a manifest have the reason in the column `error`, and
+    their number is printed. A manifest's run that was stopped or killed goes on with the same command; several
+    processes, on machines that share the output's folder, each take their part.
     """
     from ..predict import run_manifest, run_predict
 

@@ -14,7 +14,7 @@ from .segments import format_srt
 
 Result = Mapping[str, Any]
 """What was said about one file: `audio` (its name) and an answer, or `audio_seconds` and `timeline` (a list of answers
-with `start` and `end` in seconds), or `error`."""
+with `start` and `end` in seconds), or `error`; a timeline that ends before its recording does is `stopped`."""
 
 
 SPAN_COLUMNS = {"start": float, "end": float}
