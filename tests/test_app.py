@@ -162,6 +162,19 @@ def test_an_example_fills_in_clip_and_words(page, expected):
     assert scores_shown(page) == {item["label"]: f"{100 * item['score']:.1f} %" for item in expected["scores"]}
 
 
+def test_an_example_is_waited_for(page, expected):
+    held = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    with page.expect_request("**/queue/join*"):
+        page.get_by_role("button", name=WORDS).click()
+    recognise = page.get_by_role("button", name="Recognise")
+    assert recognise.is_disabled()
+    held[0].continue_()
+    page.unroute("**/queue/join*")
+    recognise.click()  # as soon as it can be
+    assert scores_shown(page) == {item["label"]: f"{100 * item['score']:.1f} %" for item in expected["scores"]}
+
+
 def test_bad_clips_are_told_and_the_next_one_answered(page, clips):
     for file, message in BAD_CLIPS.items():
         upload(page, clips / file)

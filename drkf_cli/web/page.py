@@ -30,6 +30,8 @@ answer = page.predict(handle_file("clip.wav"), "the words", api_name="/answer")
 ```
 """
 FONT = ("system-ui", "sans-serif")
+HOLD = "() => { document.getElementById('recognise').disabled = true; return []; }"
+RELEASE = HOLD.replace("true", "false")
 ON_LOAD = """() => {
     const endings = ENDINGS, largest = LARGEST;
     const answer = document.getElementById("answer");
@@ -196,7 +198,7 @@ def build_page(
 
 
 def _add_examples(examples: Sequence[Example], audio: gr.Audio, text: gr.Textbox) -> None:
-    """A button an example, which fills in its clip and its words."""
+    """A button an example, which fills in its clip and its words; until they are there, nothing can be recognised."""
 
     def fill_in(example: Example) -> tuple[tuple[int, np.ndarray], str]:
         return example.audio, example.text
@@ -205,4 +207,5 @@ def _add_examples(examples: Sequence[Example], audio: gr.Audio, text: gr.Textbox
     with gr.Row(elem_id="examples"):
         for example in examples:
             button = gr.Button(example.title, size="sm")
-            button.click(partial(fill_in, example), None, [audio, text], api_visibility="private")
+            filled = button.click(partial(fill_in, example), None, [audio, text], js=HOLD, api_visibility="private")
+            filled.then(None, js=RELEASE, api_visibility="private")
