@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas
 import torch
+from datasets import concatenate_datasets
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model, processor = build_model_and_processor(
                 model_arguments, corpus.label_names, corpus.problem_type, parts["train"]
             )
-            states = state_inputs(parts, model, processor).parts
+            rows = concatenate_datasets(list(parts.values()))
+            states = state_inputs(rows, parts, model, processor).parts
             for yardstick, predicted in predictions(features(states["train"]), features(states["test"])).items():
                 tables.setdefault(yardstick, []).append(
                     pandas.DataFrame(

@@ -161,21 +161,22 @@ class AudioStream:
         self.seconds = None if frames is None else frames / self.rate
 
     def _find_excerpt(self) -> None:
-        self._first, self._last = 0, None
+        self._first, self._last, self._played_rate = 0, None, self.rate
         if self._excerpt is None:
             return
+        self._played_rate = self.rate * self._excerpt.speed
         start, end = self._excerpt.bounds()
         self._first, self._last = round(start * self.rate), None if end is None else round(end * self.rate)
         if self.seconds is not None:
             self._excerpt.check(self.seconds)
-            self.seconds = min(self.seconds, math.inf if end is None else end) - start
+            self.seconds = (min(self.seconds, math.inf if end is None else end) - start) / self._excerpt.speed
 
     def _resampled(self) -> Iterator[np.ndarray]:
-        if self.rate == self.target_rate:
+        if self._played_rate == self.target_rate:
             yield from self._checked()
             return
-        resampler = _soxr(self.rate, self.target_rate).ResampleStream(
-            self.rate, self.target_rate, 1, dtype="float32", quality="HQ"
+        resampler = _soxr(self._played_rate, self.target_rate).ResampleStream(
+            self._played_rate, self.target_rate, 1, dtype="float32", quality="HQ"
         )
         first, given = None, False
         for block in self._checked():

@@ -19,11 +19,11 @@ PRESENT = ("speech_present", "text_present")
 class DRKFDataCollator:
     """Process the audio and text of some rows and stack their labels.
 
-    A row has `audio` (anything that `DRKFProcessor` takes), cut by `start` and `end` (seconds) where it has them,
-    `text`, and at most one of `label` (an integer class) and `labels` (one number in [0, 1] per class, multi-hot or
-    soft). Either every row of a batch is labelled in the same way or none is; None counts as absent. `utterance_id`,
-    where present, names the row in messages; `speech_present` and `text_present` say which half modality dropout has
-    blanked. Other columns are ignored.
+    A row has `audio` (anything that `DRKFProcessor` takes), cut by `start` and `end` (seconds) and played at `speed`
+    where it has them, `text`, and at most one of `label` (an integer class) and `labels` (one number in [0, 1] per
+    class, multi-hot or soft). Either every row of a batch is labelled in the same way or none is; None counts as
+    absent. `utterance_id`, where present, names the row in messages; `speech_present` and `text_present` say which
+    half modality dropout has blanked. Other columns are ignored.
 
     Args:
         processor: makes the model inputs.
@@ -78,7 +78,7 @@ class DRKFDataCollator:
                 raise InputError(f"{name}: no column {' and '.join(sorted(missing))}; it has {sorted(row)}")
         labels = self._labels(features, names)
         inputs = self.processor(
-            audio=[excerpt(row["audio"], row.get("start"), row.get("end")) for row in features],
+            audio=[excerpt(row["audio"], row.get("start"), row.get("end"), row.get("speed")) for row in features],
             text=[row["text"] for row in features],
             sample_names=names,
             return_tensors="pt",

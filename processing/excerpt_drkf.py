@@ -1,4 +1,4 @@
-"""A part of a recording, as rows of a table name it by their `start` and `end`."""
+"""A part of a recording, as rows of a table name it by their `start` and `end`, and how fast it is played."""
 
 import math
 from dataclasses import dataclass
@@ -15,11 +15,13 @@ class Excerpt:
     Attributes:
         audio: the recording, see `AudioSource`.
         start, end: seconds from its beginning, numbers or their text; None or "" is the beginning and the end.
+        speed: at which it is played; 1.1 is shorter by a tenth, and higher.
     """
 
     audio: Any
     start: Any = None
     end: Any = None
+    speed: float = 1.0
 
     def bounds(self) -> tuple[float, float | None]:
         """Start and end in seconds.
@@ -42,9 +44,11 @@ class Excerpt:
             raise AudioError(f"end ({end:g} s) is after the end of the recording ({seconds:.2f} s)")
 
 
-def excerpt(audio: Any, start: Any, end: Any) -> Any:
-    """`audio` from `start` to `end`; `audio` itself where neither says anything, or there is none."""
-    return audio if audio is None or (_is_blank(start) and _is_blank(end)) else Excerpt(audio, start, end)
+def excerpt(audio: Any, start: Any, end: Any, speed: float | None = None) -> Any:
+    """`audio` from `start` to `end`, played at `speed`; `audio` itself where none says anything, or there is none."""
+    if audio is None or (_is_blank(start) and _is_blank(end) and speed is None):
+        return audio
+    return Excerpt(audio, start, end, speed or 1.0)
 
 
 def _is_blank(value: Any) -> bool:

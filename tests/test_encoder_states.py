@@ -7,6 +7,7 @@ import pandas
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from helpers.tones import RECIPE, write_tones
 from transformers import AutoModelForAudioClassification, BertConfig, BertModel, Wav2Vec2FeatureExtractor, pipeline
 
@@ -78,6 +79,21 @@ def test_the_saved_folder_gives_the_predictions_of_the_cached_states(corpus, run
     for row, answer in zip(table.itertuples(), answers, strict=True):
         scores = {item["label"]: item["score"] for item in answer["scores"]}
         assert scores["calm"] == pytest.approx(row.probability_calm, abs=5e-3)  # states are kept in half precision
+
+
+def test_copies_at_other_speeds_are_encoded_once_for_all_folds(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for fold in ("bob", "cleo"):
+        assert train(corpus, tmp_path / fold, "--fold", fold, "--speeds", 0.8, 1.25, "--max_steps", 2) == 0
+    (cache,) = (tmp_path / "cache" / "drkf-states").glob("*.arrow")
+    rows = Dataset.from_file(str(cache)).to_pandas().set_index("utterance_id")
+    assert len(rows) == 3 * len(pandas.read_csv(corpus / "clips.csv"))
+    name = "ada_calm_0.wav"
+    lengths = [len(rows.speech[row]) for row in (f"{name} at speed 0.8", name, f"{name} at speed 1.25")]
+    assert lengths[0] > lengths[1] > lengths[2]
+    assert rows.speaker[f"{name} at speed 0.8"] == "ada at speed 0.8"
+    metrics = json.loads((tmp_path / "bob" / "metrics.json").read_text())
+    assert metrics["fold"]["test"] == len(pandas.read_csv(tmp_path / "bob" / "test_predictions.csv")) == 4
 
 
 def test_scores_are_given_without_and_with_the_speakers_other_clips(corpus, run):
@@ -156,6 +172,7 @@ def test_a_sample_never_knows_itself_and_draws_anew_each_epoch():
         (["--freeze_text_encoder", "false"], "measures what the encoders say once"),
         (["--drkf", '{"standardize_states": false}'], "--speaker_statistics needs"),
         (["--speaker_statistics", "1.5"], "is a share in"),
+        (["--speeds", "1.1", "1"], "0.5 to 2 but 1"),
     ],
 )
 def test_options_that_cannot_go_together_are_refused(corpus, tmp_path, capsys, options, message):

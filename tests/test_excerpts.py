@@ -77,6 +77,16 @@ def test_arrays_are_cut_too_and_know_their_length(recording):
         assert len(stream.read()) == 12_000
 
 
+@pytest.mark.parametrize(("speed", "rate"), [(0.9, RATE), (1.1, RATE), (1.1, 8000), (2.0, 8000)])
+def test_an_excerpt_that_is_played_faster_is_shorter_and_higher(recording, speed, rate):
+    with AudioStream(Excerpt({"array": recording, "sampling_rate": RATE}, 1, 2, speed), rate) as stream:
+        played = stream.read()
+        assert stream.seconds == pytest.approx(1 / speed)
+    assert len(played) == pytest.approx(rate / speed, abs=1)
+    loudest = np.abs(np.fft.rfft(played)).argmax() * rate / len(played)
+    assert loudest == pytest.approx(400 * speed, abs=1.5)  # the second of the four tones
+
+
 @pytest.mark.parametrize(
     ("start", "end", "message"),
     [

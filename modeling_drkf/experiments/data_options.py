@@ -54,6 +54,13 @@ class DataArguments:
             "for corpora whose pairs of voice and words are constructed."
         },
     )
+    speeds: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Train on each clip at these speeds, too, as a clip of another speaker: `0.9 1.1`, for corpora of "
+            "few speakers."
+        },
+    )
     protocol: Literal["auto", "official", "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out"] = (
         field(
             default="auto",
@@ -107,6 +114,10 @@ class DataArguments:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:
             raise OptionError("name the data: --manifest FILE, or --corpus NAME --data_dir FOLDER")
+        if wrong := [speed for speed in self.speeds or () if not 0.5 <= speed <= 2 or speed == 1]:
+            raise OptionError(
+                f"--speeds takes numbers from 0.5 to 2 but 1, which is trained on anyway, not {wrong[0]:g}"
+            )
         if self.fold is not None and self.folds is not None:
             raise OptionError("--fold trains one fold and --folds several: give one of the two")
 

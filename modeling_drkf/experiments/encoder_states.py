@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from datasets import Dataset, Features, List, Value, concatenate_datasets
+from datasets import Dataset, Features, List, Value
 from torch import Tensor
 
 from processing.collator import DRKFDataCollator
@@ -54,7 +54,7 @@ def _encode(
     columns: Mapping[str, Sequence[Any]], model: DRKFForEmotionClassification, collator: DRKFDataCollator
 ) -> dict[str, list[np.ndarray]]:
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    batch = collator([{name: row.get(name) for name in ("audio", "text", "start", "end")} for row in rows])
+    batch = collator([{name: row.get(name) for name in ("audio", "text", "start", "end", "speed")} for row in rows])
     encoding = model.drkf.modality_encoding.eval()
     speech = encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"])
     text = encoding.encode_text(batch["input_ids"], batch["attention_mask"])
@@ -135,10 +135,13 @@ class EncoderStates(torch.utils.data.Dataset):
 
 
 def state_inputs(
-    parts: Mapping[str, Dataset], model: DRKFForEmotionClassification, processor: DRKFProcessor
+    rows: Dataset, parts: Mapping[str, Dataset], model: DRKFForEmotionClassification, processor: DRKFProcessor
 ) -> Inputs:
-    """States of frozen encoders. The parts of one corpus share what is kept on disk."""
-    rows = concatenate_datasets(list(parts.values()))
+    """States of frozen encoders.
+
+    Args:
+        rows: the corpus, whose folds share what is kept on disk. parts: of these rows.
+    """
     order = np.argsort(rows["utterance_id"][:])  # the same for every fold
     encoded = encode_corpus(rows.select(order), model, processor)
     position = {utterance: index for index, utterance in enumerate(encoded["utterance_id"][:])}

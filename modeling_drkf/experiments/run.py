@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 from transformers import set_seed
 
 from processing.corpora.corpus import Corpus
@@ -26,7 +26,15 @@ from .building import build_model_and_processor
 from .consistency import calibrate, score_consistency
 from .cross_validation import fingerprint
 from .data_options import DataArguments
-from .datasets import Inputs, ModalityDropout, RedrawnTexts, SingleModalityCollator, feature_inputs, row_inputs
+from .datasets import (
+    Inputs,
+    ModalityDropout,
+    RedrawnTexts,
+    SingleModalityCollator,
+    feature_inputs,
+    row_inputs,
+    with_copies_at,
+)
 from .encoder_states import SpeakerStatistics, measure_usual, state_inputs
 from .model_options import ModelArguments
 from .options import choose_metric, experiment_options
@@ -93,9 +101,14 @@ class Run:
         return parts
 
     @cached_property
+    def training_rows(self) -> Any:
+        """The training part, with copies at other speeds if there are to be any."""
+        return with_copies_at(self.parts["train"], self.data_arguments.speeds or ())
+
+    @cached_property
     def inputs(self) -> Inputs:
         """What the trainer reads: rows, features that are kept, or states of frozen encoders."""
-        model, data = self.model_arguments, self.data_arguments
+        model, data, parts = self.model_arguments, self.data_arguments, {**self.parts, "train": self.training_rows}
         standardizes = self.model.config.standardize_states
         if standardizes and not (data.cache_features and model.freezes_both):
             raise OptionError(
@@ -107,14 +120,13 @@ class Run:
                 '--speaker_statistics needs {"standardize_states": true, "speech_statistics": true} in --drkf'
             )
         if data.cache_features and model.freezes_both:
-            inputs = state_inputs(self.parts, self.model, self.processor)
+            corpus = with_copies_at(concatenate_datasets(list(self.parts.values())), data.speeds or ())
+            inputs = state_inputs(corpus, parts, self.model, self.processor)
             if standardizes:
                 measure_usual(self.model.drkf.modality_encoding, inputs.parts["train"])
         else:
             inputs = (
-                feature_inputs(self.parts, self.processor)
-                if data.cache_features
-                else row_inputs(self.parts, self.processor)
+                feature_inputs(parts, self.processor) if data.cache_features else row_inputs(parts, self.processor)
             )
         if model.modality != "both":
             blank = inputs.blanks["text" if model.modality == "speech" else "speech"]
@@ -127,9 +139,9 @@ class Run:
         seed, dataset = self.training_arguments.seed, self.inputs.parts["train"]
         if self.model_arguments.speaker_statistics:
             dataset = self._told_speakers("train", self.model_arguments.speaker_statistics)
-        worded = [bool(text) for text in self.parts["train"]["text"]]
+        worded = [bool(text) for text in self.training_rows["text"]]
         if self.data_arguments.redraw_texts:
-            dataset = RedrawnTexts(dataset, self._labels("train"), seed, worded)
+            dataset = RedrawnTexts(dataset, self._labels(self.training_rows), seed, worded)
             worded = dataset.worded
         if dropout := self.model.config.modality_dropout:
             share = self.model_arguments.dropped_text_share
@@ -179,10 +191,9 @@ class Run:
 
     def labelled(self, split: str) -> tuple[Any, np.ndarray, int]:
         """Samples of a part, their labels (class ids or label sets), and the seed."""
-        return self.inputs.parts[split], self._labels(split), self.training_arguments.seed
+        return self.inputs.parts[split], self._labels(self.parts[split]), self.training_arguments.seed
 
-    def _labels(self, split: str) -> np.ndarray:
-        part = self.parts[split]
+    def _labels(self, part: Dataset) -> np.ndarray:
         labels = np.asarray(part["label" if "label" in part.column_names else "labels"][:])
         if labels.ndim == 2 and not self.model.config.is_multi_label:
             labels = labels.argmax(axis=1)

@@ -236,7 +236,7 @@ def _bounds(
     for line, row in rows:
         cells = [text_cell(row.get(name)) for name in BOUNDS]
         try:
-            start, end = Excerpt(None, *cells).bounds()
+            start, end = Excerpt(None, start=cells[0], end=cells[1]).bounds()
         except AudioError as error:
             report.add(ProblemKind.MALFORMED_ROW, error.reason, file=path, row=line, remedy="correct the cell")
             continue
