@@ -150,7 +150,7 @@ def separations(folder: Path) -> str:
 
 
 def variations(folder: Path) -> str:
-    """One thing at a time, on validation speakers."""
+    """One thing at a time, on validation speakers; means over seeds."""
     found = pandas.read_csv(folder / "variations.csv")
     means = found.groupby(["name", "corpus"], sort=False).mean(numeric_only=True)
 
@@ -161,11 +161,12 @@ def variations(folder: Path) -> str:
         return "" if pandas.isna(value) else f"{value:.3f}"
 
     columns = ("unweighted_accuracy", "by_speaker", "consistency_auc")
+    seeds = found.groupby("name").seed.nunique()
     lines = [
-        [name, *(number(name, corpus, column) for corpus in CORPORA for column in columns)]
+        [name, *(number(name, corpus, column) for corpus in CORPORA for column in columns), str(seeds[name])]
         for name in found.name.unique()
     ]
-    return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker", "AUC"))], lines)
+    return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker", "AUC")), "seeds"], lines)
 
 
 def learning(folder: Path) -> str:

@@ -2,9 +2,10 @@
 validation speakers of one fold of each corpus; no test part is read.
 
     python -m benchmarks.study_variations --data DATA --output model_cards/study
+    python -m benchmarks.study_variations --data DATA --seeds 1 --only "row 6" "batches of 4"
 
-Writes `variations.csv`, a line a run, and `learning.csv`: loss and accuracy of row 1 and of its halves on training and
-validation part as they train. Again to go on.
+Writes `variations.csv`, a line a finished run, and `learning.csv`: loss and accuracy of row 1 and of its halves on
+training and validation part as they train. Again to go on.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from tqdm import tqdm
 from benchmarks.study import CORPORA, FOLDER, ROWS, write_folds
 
 FOLDS = {"ravdess_paired": "4", "paired": "EB0"}
-ROW6 = "table4_drkf.yaml"
+BATCHES_OF_4 = ["--per_device_train_batch_size", "4", "--max_steps", "3200"]
 FINE_TUNED = ["--freeze_speech_encoder", "false", "--freeze_text_encoder", "false", "--speaker_statistics", "0"]
 
 
@@ -30,9 +31,10 @@ def fields(**drkf: Any) -> list[str]:
     return ["--drkf", json.dumps(drkf)]
 
 
-VARIATIONS = {
+OF_ROW6 = {
     "row 6": [],
-    "batches of 4": ["--per_device_train_batch_size", "4", "--max_steps", "3200"],
+    "batches of 4": BATCHES_OF_4,
+    "batches of 8": ["--per_device_train_batch_size", "8", "--max_steps", "1600"],
     "batches of 64": ["--per_device_train_batch_size", "64", "--max_steps", "200"],
     "temperature 0.1 at first": fields(initial_temperature_logit=-2.2),
     "contrastive weight 0": fields(contrastive_weight=0.0),
@@ -42,6 +44,7 @@ VARIATIONS = {
     "discrimination weight 1": fields(discrimination_weight=1.0),
     "all pairs in ED": fields(discrimination_pairs=None),
     "ED reads the halves": fields(discriminator="halves"),
+    "ED reads the halves, batches of 4": [*fields(discriminator="halves"), *BATCHES_OF_4],
     "two fusion layers": fields(num_fusion_layers=2),
     "400 steps": ["--max_steps", "400"],
     "1600 steps": ["--max_steps", "1600"],
@@ -53,6 +56,12 @@ VARIATIONS = {
         *fields(standardize_states=False),
         *("--encoder_learning_rate", "5e-5"),
     ],
+}
+OF_ROW1 = {"row 1": [], "row 1, batches of 4": BATCHES_OF_4}
+VARIATIONS = {
+    name: [*ROWS[row], *chosen]
+    for row, variations in (("row6", OF_ROW6), ("row1", OF_ROW1))
+    for name, chosen in variations.items()
 }
 WATCHED = ("speech", "text", "row1")
 WATCH = ["--eval_strategy", "steps", "--eval_steps", "50", "--logging_steps", "50"]
@@ -84,10 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trials = [
         Trial(corpus, name, seed, chosen)
         for seed in options.seeds
-        for name, chosen in (
-            *((row, [*ROWS[row], *WATCH]) for row in WATCHED),
-            *((name, [ROW6, *chosen]) for name, chosen in VARIATIONS.items()),
-        )
+        for name, chosen in ({row: [*ROWS[row], *WATCH] for row in WATCHED} | VARIATIONS).items()
         if options.only is None or name in options.only
         for corpus in CORPORA
     ]
@@ -95,24 +101,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = {pool.submit(run_trial, trial, options.data, options.recipe): trial for trial in trials}
         for job in tqdm(as_completed(jobs), total=len(jobs), unit="run"):
             job.result()
-            collect(trials, options.output)
+            collect(options.output)
     return 0
 
 
-def collect(trials: Sequence[Trial], output: Path) -> None:
-    """Writes both tables, of the runs that are finished."""
+def collect(output: Path) -> None:
+    """Writes both tables, of all runs that are finished."""
     varied, learnt = [], []
-    for trial in trials:
-        if not (trial.folder / "metrics.json").exists():
-            continue
-        metrics = json.loads((trial.folder / "metrics.json").read_text())
-        line = {"corpus": trial.corpus, "name": trial.name, "seed": trial.seed}
-        if trial.name in VARIATIONS:
-            varied.append(line | scores_of(metrics))
-        else:
-            learnt += [line | step for step in learning(trial.folder)]
-    for name, lines in (("variations", varied), ("learning", learnt)):
-        pandas.DataFrame(lines).to_csv(output / f"{name}.csv", index=False)
+    for name in (*VARIATIONS, *WATCHED):
+        for corpus in CORPORA:
+            for folder in sorted((FOLDER / "variations" / corpus).glob(f"{name.replace(' ', '_')}-seed*")):
+                if not (folder / "metrics.json").exists():
+                    continue
+                metrics = json.loads((folder / "metrics.json").read_text())
+                line = {"corpus": corpus, "name": name, "seed": metrics["seed"]}
+                if name in VARIATIONS:
+                    varied.append(line | scores_of(metrics))
+                else:
+                    learnt += [line | step for step in learning(folder)]
+    for title, lines in (("variations", varied), ("learning", learnt)):
+        pandas.DataFrame(lines).to_csv(output / f"{title}.csv", index=False)
 
 
 def run_trial(trial: Trial, data: Path, recipe: str) -> None:
