@@ -1,4 +1,4 @@
-"""What probes find in each half alone, for EC's answer and for ED: numbers by hand, losses by loops."""
+"""What probes find in each half alone, for ED: numbers by hand, losses by loops."""
 
 import math
 
@@ -114,25 +114,3 @@ def test_it_is_saved_and_loaded(tmp_path):
     model.save_pretrained(tmp_path)
     again = DRKFForEmotionClassification.from_pretrained(tmp_path)
     torch.testing.assert_close(again(**batch).consistency_logits, model(**batch).consistency_logits)
-
-
-@pytest.mark.parametrize("other", [{}, {"discriminator": "halves"}, {"emotion_discrimination": False}])
-@pytest.mark.parametrize(("multi_label", "labels"), [({}, LABELS), (MULTI_LABEL, MULTI_HOT)])
-def test_experts_answer_with_the_mean_of_three_that_learn_by_themselves(other: dict, multi_label: dict, labels: list):
-    options = {"representation": "none", **other, **multi_label}
-    alone, model = (perturb(tiny_model(**options, **kind)) for kind in ({}, {"classifier": "experts"}))
-    model.load_state_dict(alone.state_dict(), strict=False)
-    batch = tiny_batch(labels=labels)
-    expected, output = alone(**batch), model(**batch)
-    mean = (expected.logits + output.speech_logits + output.text_logits) / 3
-    torch.testing.assert_close(output.logits, mean)
-    model.config.score_temperature = 0.5
-    tempered = model(**batch)
-    torch.testing.assert_close(tempered.logits, 2 * mean)
-    torch.testing.assert_close(tempered.loss, output.loss)
-    assert (output.logits - expected.logits).abs().max() > 1e-2
-    for name, term in expected.loss_terms.items():
-        torch.testing.assert_close(output.loss_terms[name], term)
-    model.zero_grad()
-    output.loss.backward()
-    assert {name for name, gradient in gradients(model).items() if not gradient.any()} == set()
