@@ -11,21 +11,15 @@ import pandas
 import pytest
 import soundfile
 import torch
+from helpers.cli import drkf
 from helpers.tiny import tiny_model, tiny_processor
 from helpers.tones import write_tones
 from typer import Typer
 from typer.testing import CliRunner
 
-from drkf_cli import app
 from drkf_cli.command import Verbs
 from processing.errors_drkf import OptionError
 from processing.printable import printable_json
-
-
-def drkf(*arguments: object) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr."""
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")
