@@ -4,53 +4,23 @@ import functools
 import http.server
 import io
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-import soxr
 import torch
 from datasets import Audio, Dataset
-from helpers.recognisers import write_ctc_recogniser, write_whisper_recogniser
-from helpers.tiny import MULTI_LABEL, perturb, tiny_model, tiny_processor
+from helpers.pipelines import RATE, TASK, WORDS, assert_same, clip, model_of, noise, pipe_of, write_pipeline
+from helpers.tiny import MULTI_LABEL, tiny_processor
 from huggingface_hub import constants
-from transformers import AutomaticSpeechRecognitionPipeline, pipeline
+from transformers import pipeline
 
-from modeling_drkf import DRKFForEmotionClassification
-from processing import DRKFProcessor, MultimodalEmotionRecognitionPipeline
+from processing import MultimodalEmotionRecognitionPipeline
 from processing.audio_drkf import AudioError
-from processing.errors_drkf import FileError, InputError, OptionError
-from processing.transcription_drkf import transcribe
-
-RATE = 16_000
-TASK = "multimodal-emotion-recognition"
-WORDS = "i am so happy"
-
-
-def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * RATE)).astype(np.float32)
-
-
-def clip(seconds: float, seed: int = 0) -> dict[str, Any]:
-    return {"array": noise(seconds, seed), "sampling_rate": RATE}
-
-
-def model_of(**fields: Any) -> DRKFForEmotionClassification:
-    return perturb(tiny_model(max_fusion_positions=2_400, **fields))
-
-
-def pipe_of(options: dict[str, Any] | None = None, **fields: Any) -> MultimodalEmotionRecognitionPipeline:
-    return MultimodalEmotionRecognitionPipeline(
-        model=model_of(**fields), processor=tiny_processor(**(options or {})), device=-1
-    )
+from processing.errors_drkf import InputError, OptionError
 
 
 @pytest.fixture(scope="module")
@@ -60,31 +30,7 @@ def pipe() -> MultimodalEmotionRecognitionPipeline:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder written as training writes it, with a stereo clip at 8 kHz in it."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    model_of().save_pretrained(folder)
-    tiny_processor().save_pretrained(folder)
-    soundfile.write(folder / "clip.wav", np.stack([noise(1.0), noise(1.0, 1)], 1), RATE // 2, subtype="FLOAT")
-    return folder
-
-
-def assert_same(actual: Any, expected: Any, tolerance: float = 1e-6) -> None:
-    """Equal answers; numbers up to a tolerance."""
-    if isinstance(expected, dict):
-        assert actual.keys() == expected.keys()
-        for key, value in expected.items():
-            assert_same(actual[key], value, tolerance)
-    elif isinstance(expected, list):
-        assert len(actual) == len(expected)
-        for one, other in zip(actual, expected, strict=True):
-            assert_same(one, other, tolerance)
-    elif isinstance(expected, float):
-        assert actual == pytest.approx(expected, abs=tolerance)
-    else:
-        assert actual == expected
-
-
-# ---- answers -------------------------------------------------------------------------------------------------------
+    return write_pipeline(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.mark.parametrize("fields", [{}, MULTI_LABEL, {"fusion": "cross"}, {"emotion_discrimination": False}], ids=str)
@@ -259,54 +205,6 @@ def test_ten_megabytes_of_text_are_answered_within_seconds(pipe):
     assert time.monotonic() - started < 10
 
 
-# ---- words by speech recognition -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """It listens at 8 kHz."""
-    return write_ctc_recogniser(tmp_path_factory.mktemp("recogniser"))
-
-
-def test_a_transcriber_fills_in_the_words_that_are_missing(pipe, recogniser):
-    speech_recognition = pipeline("automatic-speech-recognition", model=str(recogniser), device=-1)
-    assert isinstance(speech_recognition, AutomaticSpeechRecognitionPipeline)
-    clips = [{"array": noise(0.5, seed), "sampling_rate": RATE} for seed in range(3)]
-    heard = [speech_recognition(at_8_khz(one["array"]))["text"].strip() for one in clips]
-    assert all(heard)
-    assert len(set(heard)) == 3
-    expected = [pipe({"audio": one, "text": text}) for one, text in zip(clips, heard, strict=True)]
-    assert_same(pipe(clips, transcriber=speech_recognition, batch_size=3), expected)
-    assert_same(pipe(clips, transcriber=str(recogniser)), expected)
-    assert_same(pipe(clips, transcriber=lambda audio: speech_recognition(at_8_khz(audio["array"]))), expected)
-    known = {"audio": clips[0], "text": WORDS}
-    assert_same(pipe(known, transcriber=str(recogniser)), pipe(known))
-    assert_same(pipe({"text": WORDS}, transcriber=str(recogniser)), pipe({"text": WORDS}))
-
-
-def at_8_khz(samples: np.ndarray) -> dict[str, Any]:
-    return {"array": soxr.resample(samples, RATE, 8_000), "sampling_rate": 8_000}
-
-
-def test_whisper_hears_more_than_its_window_of_thirty_seconds(pipe, tmp_path):
-    whisper = pipeline("automatic-speech-recognition", model=str(write_whisper_recogniser(tmp_path)))
-    short, long = whisper(clip(1))["text"], whisper(clip(31), return_timestamps=True)["text"]
-    assert min(len(short), len(long)) > 5
-    assert pipe(clip(1), transcriber=str(tmp_path))["text"] == short
-    assert transcribe(whisper, noise(31), RATE) == long
-
-
-def test_what_a_transcriber_may_give(pipe):
-    assert pipe(clip(0.2), transcriber=lambda audio: f" {len(audio['array'])} ")["text"] == "3200"
-    assert pipe(clip(0.2), transcriber=lambda audio: "")["text"] is None
-    assert pipe(clip(0.01), transcriber=lambda audio: str(len(audio["array"])))["text"] == "640"  # padded
-    with pytest.raises(InputError, match="input 2: the transcriber gave list; expected a str"):
-        pipe([{"text": "so"}, clip(0.2)], transcriber=lambda audio: ["so"])
-
-
-# ---- long recordings -----------------------------------------------------------------------------------------------
-
-
 def test_windows_are_answered_as_clips_of_their_own(pipe, tmp_path):
     soundfile.write(tmp_path / "long.wav", noise(1.4), RATE, subtype="FLOAT")
     answer = pipe(tmp_path / "long.wav", chunk_length_s=0.5, step_s=0.25, batch_size=2)
@@ -338,35 +236,6 @@ def test_segments_are_answered_with_their_words(pipe):
     assert [part["text"] for part in words] == ["so", "oh no"]
 
 
-# ---- refusals ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"topk": 2},
-            "unknown option topk; the options are batch_size, num_workers, top_k, transcriber, chunk_length_s, ",
-        ),
-        ({"batch_size": 0}, "batch_size must be a positive integer"),
-        ({"top_k": 1.5}, "top_k must be a positive integer or None"),
-        ({"chunk_length_s": -1}, "chunk_length_s must be a positive number"),
-        ({"step_s": 1}, "step_s=1 needs a chunk_length_s"),
-        ({"chunk_length_s": 1, "step_s": 2}, "at least as many seconds"),
-        ({"chunk_length_s": 3}, "chunk_length_s=3 exceeds the longest clip that this checkpoint takes, 2 s"),
-        ({"max_recording_s": "60"}, "max_recording_s must be a positive number"),
-        ({"transcriber": 3}, "transcriber must be"),
-        ({"return_embeddings": "yes"}, "return_embeddings must be True or False"),
-        ({"errors": "ignore"}, 'errors must be "raise" or "return"'),
-    ],
-)
-def test_options_are_checked(options, message):
-    pipe = pipe_of({"max_audio_seconds": 2.0})
-    with pytest.raises(OptionError) as caught:
-        pipe(clip(0.1), **options)
-    assert message in str(caught.value)
-
-
 def test_options_of_the_pipeline_are_the_defaults_of_its_calls(checkpoint):
     pipe = pipeline(TASK, model=str(checkpoint), top_k=1, batch_size=4)
     assert len(pipe(clip(0.1))["scores"]) == 1
@@ -374,31 +243,6 @@ def test_options_of_the_pipeline_are_the_defaults_of_its_calls(checkpoint):
     assert pipe.recognizer.options.batch_size == 4
     with pytest.raises(OptionError, match="unknown option top_n"):
         pipeline(TASK, model=str(checkpoint), top_n=1)
-
-
-BAD_INPUTS: list[tuple[Any, type[Exception], str]] = [
-    ({}, InputError, "nothing to judge"),
-    ({"audio": {"sampling_rate": RATE}}, AudioError, "a dict needs a value"),
-    ({"audio": None, "text": None}, InputError, 'give "audio", "text" or both'),
-    ({"text": " "}, InputError, 'give "audio", "text" or both'),
-    ({"audio": 3}, AudioError, "an array of shape ()"),
-    ({"audio": "gone.wav"}, AudioError, "(gone.wav): no such file"),
-    ({"audio": clip(0.1), "text": 3}, InputError, '"text" must be a str or None, not int'),
-    ({"audio": clip(0.1), "text": ["so"]}, InputError, '"text" must be a str or None, not list'),
-    ({"audio": {"array": [0.1, float("nan")], "sampling_rate": RATE}}, AudioError, "NaN"),
-    ({"audio": noise(0.1)}, AudioError, "needs its sampling rate"),
-    ({"audio": b"no sound"}, AudioError, "cannot be decoded"),
-    ({"segments": [{"start": 0, "end": 1}]}, InputError, "segments need the audio"),
-    ({"audio": clip(0.1), "segments": [{"start": 0.2, "end": 1}]}, InputError, "segment 1 starts at 0.2 s"),
-    (("clip.wav", "so"), InputError, "in place of a tuple"),
-    (None, InputError, "nothing to judge"),
-    ({"audio": clip(0.1), "txt": "so"}, InputError, "unknown key 'txt'; audio is under audio, speech"),
-    ({"audio": clip(0.1), "speech": clip(0.2)}, InputError, "more than one recording, under audio, speech"),
-    ({"text": "so", "transcript": "no"}, InputError, "more than one text, under text, transcript"),
-    ({"audio": "http://127.0.0.1:9/clip.wav"}, AudioError, "cannot be downloaded"),
-    ({"text": "oh \ud83d"}, InputError, "the text holds halves of characters"),
-    ({"audio": clip(4.0), "text": "so"}, InputError, "max_fusion_positions"),
-]
 
 
 @pytest.mark.parametrize("key", ["speech", "wav", "file", "audio_path"])
@@ -453,200 +297,3 @@ def test_a_recording_at_a_web_address(pipe, tmp_path, monkeypatch):
         with pytest.raises(AudioError, match=r"the input: .*/gone.wav cannot be downloaded .*404"):
             pipe(address.replace("clip", "gone"))
         server.shutdown()
-
-
-@pytest.mark.parametrize(("bad", "error", "message"), BAD_INPUTS)
-def test_an_input_that_cannot_be_used_is_named(pipe, bad, error, message):
-    with pytest.raises(error) as caught:
-        pipe([clip(0.1), bad, clip(0.2)], batch_size=2)
-    assert str(caught.value).startswith("input 2")
-    assert message in str(caught.value)
-    with pytest.raises(error, match=r"^the input"):
-        pipe(bad)
-
-
-def test_bad_inputs_are_reported_beside_the_good(pipe, tmp_path):
-    (tmp_path / "notes.wav").write_text("no audio at all")
-    bad = [{"audio": tmp_path / "notes.wav"}, *(bad for bad, _, _ in BAD_INPUTS)]
-    inputs = [one for pair in zip([clip(0.1, i) for i in range(len(bad))], bad, strict=True) for one in pair]
-    for batch_size in (1, 5):
-        answers = pipe(inputs, errors="return", batch_size=batch_size)
-        assert_same(answers[::2], pipe(inputs[::2]))
-        for number, answer in enumerate(answers[1::2]):
-            assert list(answer) == ["error"]
-            assert answer["error"].startswith(f"input {2 * number + 2}")
-    assert "notes.wav): cannot be decoded" in answers[1]["error"]
-
-
-@pytest.mark.parametrize("head", ["emotion_classifier", "emotion_discriminator"])
-def test_weights_that_are_no_numbers_are_refused_and_the_checkpoint_is_named(tmp_path, head):
-    model = tiny_model()
-    with torch.no_grad():
-        getattr(model, head).output.bias[0] = float("nan")
-    model.save_pretrained(tmp_path)
-    tiny_processor().save_pretrained(tmp_path)
-    pipe = pipeline(TASK, model=str(tmp_path))
-    for options in ({}, {"errors": "return"}):
-        with pytest.raises(FileError, match=f"{tmp_path.name} gives scores that are no numbers"):
-            pipe([clip(0.1), clip(0.2)], **options)
-
-
-def test_a_recording_over_the_callers_limit_is_refused_before_it_is_decoded(pipe):
-    long = noise(1.0)
-    long[-1] = np.nan  # decoding would tell
-    data = io.BytesIO()
-    soundfile.write(data, long, RATE, format="WAV", subtype="FLOAT")
-    for options in ({}, {"chunk_length_s": 0.2}):
-        with pytest.raises(AudioError, match=r"the input: 1\.00 s of audio, longer than the limit of 0\.9 s"):
-            pipe(data.getvalue(), max_recording_s=0.9, **options)
-    assert_same(pipe(clip(0.9), max_recording_s=0.9), pipe(clip(0.9)))
-
-
-def test_words_for_the_whole_recording_cannot_be_given_to_windows(pipe):
-    with pytest.raises(ValueError, match="which words belong to which window"):
-        pipe({"audio": clip(1.0), "text": WORDS}, chunk_length_s=0.5)
-
-
-@pytest.mark.parametrize("errors", ["raise", "return"])
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_segment_that_cannot_be_answered_costs_no_other(pipe, errors, workers):
-    segments = [
-        {"start": 0, "end": 0.1, "text": "so"},
-        {"start": 0.6, "end": 0.7},
-        {"start": 0.2, "end": 0.2, "text": "oh no"},
-        {"start": "x", "end": 0.2},
-        {"start": 0.3, "end": 9.0},
-    ]
-    timeline = {"audio": clip(0.6), "segments": segments}
-    first, second = pipe([timeline, {"text": "so"}], errors=errors, batch_size=2, num_workers=workers)
-    good = pipe({**timeline, "segments": [segments[0], segments[4]]}, batch_size=2)
-    assert_same([piece for piece in first["timeline"] if "scores" in piece], good["timeline"])
-    assert [piece for piece in first["timeline"] if "error" in piece] == [
-        {"start": None, "end": 0.2, "text": None}
-        | {"error": "segment 4: \"start\" must be a number of seconds, not 'x'"},
-        {"start": 0.2, "end": 0.2, "text": "oh no"}
-        | {"error": "segment 3 (0.2 to 0.2 s) is empty or starts before the recording"},
-        {"start": 0.6, "end": 0.7, "text": None}
-        | {"error": "segment 2 starts at 0.6 s, after the end of the recording (0.60 s)"},
-    ]
-    assert second["text"] == "so"
-    assert_same(pipe.postprocess(pipe.forward(pipe.preprocess(timeline))), first)
-    with pytest.raises(InputError, match=r"segment 1 \(0.2 to 0.2 s\) is empty"):
-        pipe({**timeline, "segments": segments[2:4]})
-
-
-def test_a_piece_that_the_model_cannot_read_costs_no_other(pipe):
-    segments = [{"start": 0, "end": 0.1, "text": "so"}, {"start": 0.1, "end": 3.9, "text": "so"}]
-    whole, long = pipe({"audio": clip(4.0), "segments": segments}, batch_size=2)["timeline"]
-    assert whole["scores"]
-    assert "positions" in long["error"]
-
-
-# ---- checkpoints ---------------------------------------------------------------------------------------------------
-
-GIVEN = """
-import numpy as np
-def given(folder):
-    noise = np.random.default_rng(3).uniform(-0.5, 0.5, 12_000)
-    clip = {"array": noise, "sampling_rate": 16_000}
-    return [
-        {"audio": folder + "/clip.wav", "text": "i am so happy"}, {"audio": clip}, {"text": "oh no"},
-        {"audio": clip, "segments": [{"start": 0.1, "end": 0.5, "text": "never mind"}, {"start": 0.4, "end": 0.7}]},
-    ]
-"""
-
-WITHOUT = """
-import importlib.machinery, sys
-absent = set(sys.argv[1].split(","))
-for finder in list(sys.meta_path):
-    if getattr(finder, "__name__", "").startswith("_Editable"):
-        sys.meta_path.remove(finder)
-find_spec = importlib.machinery.PathFinder.find_spec
-importlib.machinery.PathFinder.find_spec = classmethod(
-    lambda cls, name, *rest: None if name.split(".")[0] in absent else find_spec(name, *rest)
-)
-sys.path.extend(sys.argv[4:])
-"""
-
-REMOTE = """
-import json
-from transformers import pipeline
-folder = sys.argv[2]
-pipe = pipeline("multimodal-emotion-recognition", model=folder, trust_remote_code=True, device=-1)
-assert type(pipe).__module__.startswith("transformers_modules."), type(pipe).__module__
-answers = pipe(given(folder), batch_size=2)
-assert pipe("gone.wav", errors="return")["error"] == "the input (gone.wav): no such file; check the path " \\
-    "(relative paths start at the working directory)"
-pipe.save_pretrained(sys.argv[3])
-again = pipeline(model=sys.argv[3], trust_remote_code=True, device=-1)
-assert again(given(folder), batch_size=2) == answers
-loaded = {name.split(".")[0] for name in sys.modules}
-assert not absent & loaded, absent & loaded
-print(json.dumps(answers))
-"""
-
-OURS = "modeling_drkf,processing,drkf_cli,train_drkf"
-
-
-def run(script: str, tmp_path: Path, *arguments: object) -> Any:
-    """What a script prints as JSON in an isolated interpreter, offline, with fresh caches."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_"))}
-    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-I", "-W", "ignore", "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def given(folder: Path) -> list[Any]:
-    scope: dict[str, Any] = {}
-    exec(GIVEN, scope)
-    return scope["given"](str(folder))
-
-
-def test_the_code_in_a_checkpoint_answers_as_the_package_does(checkpoint, tmp_path):
-    others = "datasets,pandas,sklearn,scipy,accelerate,evaluate"
-    answers = run(WITHOUT + GIVEN + REMOTE, tmp_path, f"{OURS},{others}", checkpoint, tmp_path / "resaved")
-    assert answers == pipeline(TASK, model=str(checkpoint), device=-1)(given(checkpoint), batch_size=2)
-
-
-TORCH_FREE = """
-import json
-from processing.processing_drkf import DRKFProcessor
-from processing.recognition_drkf import EmotionRecognizer
-def infer(features):
-    speech = (features["input_values"] * features["audio_attention_mask"]).std(-1)
-    logits = np.stack([speech, features["attention_mask"].sum(-1)], -1)
-    return {"logits": logits, "consistency": speech, "modality_shares": None}
-folder = sys.argv[2]
-processor = DRKFProcessor.from_pretrained(folder + "/processor")
-answers = EmotionRecognizer(processor, infer, ["speech", "text"], batch_size=2)(given(folder)[1:], chunk_length_s=0.3)
-"""
-
-
-def test_the_core_runs_without_torch(checkpoint, tmp_path):
-    tiny_processor().save_pretrained(checkpoint / "processor")  # no config.json beside it
-    root = Path(__file__).resolve().parents[1]
-    checks = "\nassert 'torch' not in sys.modules\nprint(json.dumps(answers))"
-    answers = run(WITHOUT + GIVEN + TORCH_FREE + checks, tmp_path, "torch", checkpoint, "-", root)
-    scope: dict[str, Any] = {"sys": SimpleNamespace(argv=["", "", str(checkpoint)])}
-    exec(GIVEN + TORCH_FREE, scope)
-    assert answers == scope["answers"]
-    assert len(answers[0]["timeline"]) == 3
-
-
-@pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}])
-def test_with_the_package_its_own_classes_are_used_and_no_trust_is_needed(checkpoint, options):
-    pipe = pipeline(TASK, model=str(checkpoint), **options)
-    assert type(pipe) is MultimodalEmotionRecognitionPipeline
-    assert type(pipe.model) is DRKFForEmotionClassification
-    assert type(pipe.processor) is DRKFProcessor
-
-
-def test_a_loaded_checkpoint_saves_the_same_configuration(checkpoint, tmp_path):
-    pipeline(TASK, model=str(checkpoint)).save_pretrained(tmp_path)
-    for name, keys in (("config.json", ("auto_map", "custom_pipelines")), ("processor_config.json", ("auto_map",))):
-        saved, before = (json.loads((folder / name).read_text()) for folder in (tmp_path, checkpoint))
-        assert [saved[key] for key in keys] == [before[key] for key in keys]
-    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in checkpoint.glob("*.*")} - {"clip.wav"}
-    assert "pipeline_drkf.py" in {file.name for file in tmp_path.iterdir()}
