@@ -1,34 +1,17 @@
-"""`drkf app` and `drkf export space` as their users meet them: real processes, a real browser, real requests."""
+"""The page of `drkf app` as its visitors meet it: a real process, a real browser."""
 
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import requests
-import soundfile
-from helpers.page import DRKF, FILE_DATA, WORDS, call, free_port, result, serving, uploaded, write_checkpoint
+from helpers.page import DRKF, WORDS, call, close, free_port, result, serving, uploaded, write_checkpoint, write_clips
 from helpers.recognisers import write_ctc_recogniser
-from helpers.remote import REMOTE
 from transformers import pipeline
-from typer.testing import CliRunner
 
 import modeling_drkf  # noqa: F401  (registers the pipeline)
-from drkf_cli import app
-from drkf_cli.checkpoint import model_title, packaged
-from drkf_cli.web.attention import _colour, _slices
-from drkf_cli.web.clips import ClipError, read_examples
-from drkf_cli.web.limits import Limits
-from drkf_cli.web.recordings import recognise_pieces
-from drkf_cli.web.rendering import render_answer
-from processing.figures.explanation import COLOURS
 
 pytest.importorskip("gradio", reason="the web page needs the extra `app`")
 
@@ -56,18 +39,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a good clip, a manifest of it, and files that are not good."""
-    folder = tmp_path_factory.mktemp("clips")
-    noise = np.random.default_rng(0).normal(size=6400) * 0.1
-    soundfile.write(folder / "good.wav", noise, 16_000)
-    (folder / "examples.csv").write_text(f"audio,text\ngood.wav,{WORDS}\n")
-    (folder / "words.wav").write_text("this is text, no sound")
-    (folder / "empty.wav").write_bytes(b"")
-    (folder / "cut.wav").write_bytes((folder / "good.wav").read_bytes()[:5000])
-    soundfile.write(folder / "long.flac", np.zeros(601 * 8000), 8000)
-    soundfile.write(folder / "talk.wav", np.random.default_rng(1).normal(size=24_000) * 0.1, 16_000)
-    (folder / "voice.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
-    return folder
+    return write_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
@@ -243,27 +215,6 @@ def test_the_page_is_called_after_the_model(page):
     assert page.get_by_role("heading", level=1).inner_text() == "Three feelings"
 
 
-def test_a_checkpoint_without_a_card_is_called_after_its_folder(tmp_path):
-    assert model_title(str(tmp_path)) == tmp_path.name
-    assert model_title("someone/drkf-mine") == "drkf-mine"
-    assert model_title(packaged("starter")) == "Starter checkpoint"
-
-
-def test_a_visitor_is_told_what_was_read_and_not_which_options_there_are(checkpoint):
-    answer = pipeline("multimodal-emotion-recognition", model=str(checkpoint))({"text": "so " * 200})
-    assert "tokens of the text were read; segments with their words cover" in answer["warning"]
-    shown = render_answer(answer)
-    assert "tokens of the text were read;" in shown
-    assert "segments with" not in shown
-
-
-def test_a_recording_that_nobody_waits_for_is_given_up(checkpoint, clips):
-    pipe = pipeline("multimodal-emotion-recognition", model=str(checkpoint))
-    heard = pipe.read_audio(str(clips / "talk.wav"))
-    with pytest.raises(ClipError, match="takes too long"):
-        recognise_pieces(pipe, heard, 0.5, None, ends=time.monotonic() - 1)
-
-
 def test_the_keyboard_is_enough(page):
     def go_to(selector: str) -> None:
         for _ in range(30):
@@ -311,205 +262,3 @@ def test_words_that_are_left_out_are_written_down(browser, checkpoint, clips, tm
     assert expected["text"]
     assert f"seconds of voice, with the words “{expected['text']}”" in shown
     assert scores == {item["label"]: f"{100 * item['score']:.1f} %" for item in expected["scores"]}
-
-
-def close(value: Any) -> Any:
-    """An answer whose numbers may differ by what another number of threads makes of a sum."""
-    if isinstance(value, dict):
-        return {name: close(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [close(item) for item in value]
-    return pytest.approx(value, abs=1e-5) if isinstance(value, float) else value
-
-
-def test_the_api_answers(address, clips, expected):
-    event, data = result(address, call(address, uploaded(address, clips / "good.wav")))
-    assert (event, data) == ("complete", [close(expected)])
-
-
-@pytest.mark.parametrize(
-    ("gains", "warning"),
-    [
-        ((1, -1), "the channels cancel each other: the loudest alone was heard"),
-        ((0, 0), "silence: the recording says nothing, and the answer rests on no voice"),
-    ],
-)
-def test_the_page_says_where_there_is_little_to_hear(address, clips, tmp_path, gains, warning):
-    noise, rate = soundfile.read(clips / "good.wav")
-    soundfile.write(tmp_path / "clip.wav", noise[:, None] * gains, rate)
-    event, (answer,) = result(address, call(address, uploaded(address, tmp_path / "clip.wav")))
-    assert (event, answer["warning"]) == ("complete", warning)
-    assert f'<p class="warning">Note: {warning}</p>' in render_answer(answer)
-
-
-@pytest.mark.parametrize(
-    "named",
-    [
-        "/etc/passwd",
-        "https://example.com/clip.wav",
-        "clip.wav",
-        "{upload}/../../../../etc/passwd",
-        "file:///etc/passwd",
-    ],
-)
-def test_paths_and_urls_of_clients_are_refused(address, clips, named):
-    own = uploaded(address, clips / "good.wav")["path"]
-    called = call(address, {"path": named.format(upload=Path(own).parent), **FILE_DATA})
-    assert (called.status_code, called.json()["detail"]) == (400, "Upload the clip: paths and URLs are not read.")
-
-
-def test_files_of_the_server_are_not_given_out(address, checkpoint, clips):
-    own = uploaded(address, clips / "good.wav")["path"]
-    assert requests.get(f"{address}/gradio_api/file={own}", timeout=30).content == (clips / "good.wav").read_bytes()
-    for other in (checkpoint / "config.json", "/etc/passwd", "https://example.com/", f"{Path(own).parent}/../../x"):
-        for route in ("file=", "file/", "proxy="):
-            assert requests.get(f"{address}/gradio_api/{route}{other}", timeout=30).status_code in (403, 404), other
-
-
-def test_what_is_sent_is_bounded(address, clips):
-    assert call(address, None, "x" * 2**20).status_code == 413
-    assert result(address, call(address, None, "x" * 2000))[0] == "error"
-    assert result(address, call(address, None, " "))[0] == "error"
-    too_large = {"files": ("big.wav", b"\0" * (Limits().upload_bytes + 2**15))}
-    assert requests.post(f"{address}/gradio_api/upload", files=too_large, timeout=60).status_code == 413
-    broken = requests.post(f"{address}/gradio_api/call/answer", data=b"{", timeout=30)
-    assert broken.status_code == 400
-    deep = requests.post(f"{address}/gradio_api/call/answer", data=b"[" * 10_000, timeout=30)
-    assert deep.status_code == 400
-    assert result(address, call(address, uploaded(address, clips / "good.wav")))[0] == "complete"
-
-
-def test_services_that_the_page_does_not_use_are_closed(address):
-    for route in ("process_recording", "vibe-edit", "run/answer", "stream/x", "login"):
-        assert requests.post(f"{address}/gradio_api/{route}", json={}, timeout=30).status_code == 404, route
-
-
-@pytest.mark.slow
-def test_clips_are_deleted_while_the_server_runs(checkpoint, clips, tmp_path):
-    port = free_port()
-    hasty = ["--limit", "kept_seconds=2", "--limit", "swept_seconds=2"]
-    with serving([*DRKF, "app", "--model", str(checkpoint), "--port", str(port), *hasty], port, tmp_path) as url:
-        own = uploaded(url, clips / "good.wav")
-        assert result(url, call(url, own))[0] == "complete"
-        deadline = time.monotonic() + 60
-        while list(tmp_path.rglob("*.wav")):
-            assert time.monotonic() < deadline, "the clip is still there"
-            time.sleep(0.2)
-        assert result(url, call(url, own))[0] == "error"
-
-
-def test_browsers_are_told_to_load_nothing_from_elsewhere(address):
-    headers = requests.get(address, timeout=30).headers
-    assert "default-src 'self';" in headers["content-security-policy"]
-    assert headers["x-content-type-options"] == "nosniff"
-
-
-def test_a_header_that_hides_the_length_lets_no_long_clip_pass(address, clips, tmp_path):
-    encoded = bytearray((clips / "long.flac").read_bytes())
-    encoded[21] &= 0xF0  # STREAMINFO's 36 bits of total samples: 0 stands for unknown
-    encoded[22:26] = bytes(4)
-    (tmp_path / "unknown.flac").write_bytes(encoded)
-    own = uploaded(address, tmp_path / "unknown.flac")
-    event, data = result(address, call(address, own))
-    assert event == "error", data
-    assert "limit of 600 s" in data["error"] or "cannot be decoded" in data["error"]
-    assert str(Path(own["path"]).parent) not in data["error"]
-
-
-def test_examples_need_their_columns(tmp_path):
-    (tmp_path / "other.csv").write_text("file,words\na.wav,b\n")
-    with pytest.raises(ValueError, match="columns audio and text"):
-        read_examples(tmp_path / "other.csv")
-
-
-def test_examples_may_come_from_a_spreadsheet_and_bad_ones_are_named(clips, tmp_path):
-    listed = clips / "saved.csv"
-    listed.write_text(f"audio,text\ngood.wav,{WORDS}\ngood.wav\ngood.wav,{'say ' * 30}\n", encoding="utf-8-sig")
-    assert [(example.title, example.text) for example in read_examples(listed)] == [
-        (WORDS, WORDS),
-        ("good.wav", ""),
-        (f"{'say ' * 15} ...", "say " * 30),
-    ]
-    for name in ("words.wav", "nowhere.wav", ""):
-        listed.write_text(f"text,audio\n{WORDS},good.wav\n{WORDS},{name}\n")
-        with pytest.raises(ValueError, match=f"example 2 .*{name}"):
-            read_examples(listed)
-
-
-@pytest.mark.parametrize("frames", [1, 7, 120, 3001])
-def test_attention_on_frames_keeps_its_mean_and_place(frames):
-    weights = np.zeros(frames)
-    weights[-1] = 0.25
-    slices = _slices(weights)
-    assert slices.mean() == pytest.approx(0.25 / frames)
-    assert slices[-1] == pytest.approx(slices.max())
-    assert slices[0] == pytest.approx(0.25 if frames == 1 else 0)
-
-
-def test_the_page_has_the_colours_of_the_picture():
-    scale = pytest.importorskip("matplotlib").colormaps[COLOURS]
-    for share in (0.0, 0.3, 0.77, 1.0):
-        red, green, blue = (round(255 * part) for part in scale(share)[:3])
-        found = [int(part) for part in re.findall(r"\d+", _colour(share))]
-        assert found == pytest.approx([red, green, blue], abs=2)
-
-
-@pytest.mark.slow
-def test_a_taken_port_is_told(checkpoint):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        shown = subprocess.run([*DRKF, "app", "--model", str(checkpoint), "--port", port], capture_output=True,
-                              text=True, check=False)  # fmt: skip
-    assert shown.returncode == 1
-    assert shown.stderr.splitlines()[-1].startswith(f"error: port {port} of 127.0.0.1 is taken")
-
-
-def test_without_gradio_the_extra_is_named(checkpoint):
-    blocked = f"import sys; sys.modules['gradio'] = None; {DRKF[2]}"
-    finished = subprocess.run(
-        [sys.executable, "-c", blocked, "app", "--model", str(checkpoint)], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 1
-    assert finished.stderr.strip() == "error: the web page needs Gradio: pip install 'drkf[app]'"
-
-
-def export_space(*arguments: object) -> Any:
-    return CliRunner().invoke(app, ["export", "space", *map(str, arguments)])
-
-
-@pytest.mark.slow
-def test_a_space_answers_without_the_package(checkpoint, clips, expected, tmp_path):
-    space, served = tmp_path / "space", tmp_path / "served"
-    served.mkdir()
-    assert export_space(checkpoint, space, "--examples", clips / "examples.csv").exit_code == 0
-    metadata = (space / "README.md").read_text().split("---\n")[1]
-    assert "sdk: gradio\n" in metadata
-    assert "app_file: app.py\n" in metadata
-    names = {line.split(">=")[0] for line in (space / "requirements.txt").read_text().splitlines()}
-    assert names == {"torch", "transformers", "soundfile", "soxr", "prometheus_client"}
-    files = [file for file in space.rglob("*") if file.is_file()]
-    assert not [file for file in files if str(checkpoint).encode() in file.read_bytes()]
-
-    port = free_port()
-    script = f"{REMOTE}\nimport runpy\nsys.path.insert(0, {str(space)!r})\n"
-    script += f"runpy.run_path({str(space / 'app.py')!r}, run_name='__main__')"
-    modules = str(tmp_path / "modules")
-    with serving([sys.executable, "-c", script], port, served, PYTHONPATH="", GRADIO_SERVER_PORT=str(port),
-                 HF_MODULES_CACHE=modules) as url:  # fmt: skip
-        assert result(url, call(url, uploaded(url, clips / "good.wav"))) == ("complete", [close(expected)])
-
-
-def test_what_is_no_checkpoint_leaves_no_space(clips, tmp_path):
-    shown = export_space(clips, tmp_path / "space")
-    assert (shown.exit_code, "error: " in shown.stderr) == (1, True)
-    assert not (tmp_path / "space").exists()
-
-
-def test_a_space_may_refer_to_the_hub(tmp_path):
-    assert export_space("someone/drkf", tmp_path / "space").exit_code == 0
-    assert "models:\n- someone/drkf\n" in (tmp_path / "space" / "README.md").read_text()
-    assert "MODEL = 'someone/drkf'\n" in (tmp_path / "space" / "app.py").read_text()
-    again = export_space("someone/drkf", tmp_path / "space")
-    assert (again.exit_code, "exists" in again.stderr) == (1, True)
-    neither = export_space("no-such-folder", tmp_path / "other")
-    assert (neither.exit_code, "neither" in neither.stderr) == (1, True)

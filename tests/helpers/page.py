@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import requests
+import soundfile
 
 from .tiny import perturb, tiny_model, tiny_processor
 
@@ -74,3 +77,26 @@ def uploaded(address: str, clip: Path, session: Any = requests) -> dict[str, Any
     with clip.open("rb") as file:
         paths = session.post(f"{address}/gradio_api/upload", files={"files": file}, timeout=30).json()
     return {"path": paths[0], **FILE_DATA}
+
+
+def close(value: Any) -> Any:
+    """An answer whose numbers may differ by what another number of threads makes of a sum."""
+    if isinstance(value, dict):
+        return {name: close(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [close(item) for item in value]
+    return pytest.approx(value, abs=1e-5) if isinstance(value, float) else value
+
+
+def write_clips(folder: Path) -> Path:
+    """A good clip, a long one, a manifest of the good one, and files that are not good."""
+    noise = np.random.default_rng(0).normal(size=6400) * 0.1
+    soundfile.write(folder / "good.wav", noise, 16_000)
+    (folder / "examples.csv").write_text(f"audio,text\ngood.wav,{WORDS}\n")
+    (folder / "words.wav").write_text("this is text, no sound")
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "cut.wav").write_bytes((folder / "good.wav").read_bytes()[:5000])
+    soundfile.write(folder / "long.flac", np.zeros(601 * 8000), 8000)
+    soundfile.write(folder / "talk.wav", np.random.default_rng(1).normal(size=24_000) * 0.1, 16_000)
+    (folder / "voice.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
+    return folder
