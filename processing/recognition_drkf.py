@@ -89,6 +89,7 @@ class EmotionRecognizer:
         """Clips and pieces in their order, as soon as they have their answer or, on their item, an error.
 
         An item gathers the answers of its pieces: what is answered of a long recording is there before its end.
+        Arguments and errors are those of a call.
         """
         chosen = self._known_speaker(RecognitionOptions.checked(options, self.options))
         reader = self._reader(chosen)
