@@ -1,5 +1,5 @@
-"""One thing at a time: the study's row 6 with another batch, temperature, weight or length of training, scored on the
-validation speakers of one fold of each corpus; no test part is read.
+"""One thing at a time: the study's row 6, without copies at other speeds, with another batch, temperature, weight or
+length of training, scored on the validation speakers of one fold of each corpus; no test part is read.
 
     python -m benchmarks.study_variations --data DATA --output model_cards/study
     python -m benchmarks.study_variations --data DATA --seeds 1 --only "row 6" "batches of 4"
@@ -45,6 +45,7 @@ OF_ROW6 = {
     "all pairs in ED": fields(discrimination_pairs=None),
     "ED reads the halves": fields(discriminator="halves"),
     "ED reads the halves, batches of 4": [*fields(discriminator="halves"), *BATCHES_OF_4],
+    "copies at speeds 0.9 and 1.1": ["--speeds", "0.9", "1.1"],
     "two fusion layers": fields(num_fusion_layers=2),
     "400 steps": ["--max_steps", "400"],
     "1600 steps": ["--max_steps", "1600"],
