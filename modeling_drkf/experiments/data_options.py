@@ -115,9 +115,7 @@ class DataArguments:
         if not self.data_dir:
             raise OptionError("name the data: --manifest FILE, or --corpus NAME --data_dir FOLDER")
         if wrong := [speed for speed in self.speeds or () if not 0.5 <= speed <= 2 or speed == 1]:
-            raise OptionError(
-                f"--speeds takes numbers from 0.5 to 2 but 1, which is trained on anyway, not {wrong[0]:g}"
-            )
+            raise OptionError(f"--speeds takes numbers from 0.5 to 2 (1 is trained on anyway), not {wrong[0]:g}")
         if self.fold is not None and self.folds is not None:
             raise OptionError("--fold trains one fold and --folds several: give one of the two")
 
