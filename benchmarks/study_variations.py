@@ -23,6 +23,7 @@ from tqdm import tqdm
 from benchmarks.study import CORPORA, FOLDER, ROWS, write_folds
 
 FOLDS = {"ravdess_paired": "4", "paired": "EB0"}
+COPIES = ["--speeds", "0.9", "1.1"]
 BATCHES_OF_4 = ["--per_device_train_batch_size", "4", "--max_steps", "3200"]
 FINE_TUNED = ["--freeze_speech_encoder", "false", "--freeze_text_encoder", "false", "--speaker_statistics", "0"]
 
@@ -45,23 +46,24 @@ OF_ROW6 = {
     "all pairs in ED": fields(discrimination_pairs=None),
     "ED reads the halves": fields(discriminator="halves"),
     "ED reads the halves, batches of 4": [*fields(discriminator="halves"), *BATCHES_OF_4],
-    "copies at speeds 0.9 and 1.1": ["--speeds", "0.9", "1.1"],
+    "copies at speeds 0.9 and 1.1": COPIES,
     "two fusion layers": fields(num_fusion_layers=2),
     "400 steps": ["--max_steps", "400"],
     "1600 steps": ["--max_steps", "1600"],
     "no modality dropout": ["--modality_dropout", "0"],
     "modality dropout of words alone": ["--dropped_text_share", "1"],
-    "frozen encoders, as these": ["--speaker_statistics", "0", *fields(standardize_states=False)],
-    "fine-tuned encoders": [
+    "frozen encoders, not standardised": ["--speaker_statistics", "0", *fields(standardize_states=False)],
+    "fine-tuned encoders, not standardised": [
         *FINE_TUNED,
         *fields(standardize_states=False),
         *("--encoder_learning_rate", "5e-5"),
     ],
 }
 OF_ROW1 = {"row 1": [], "row 1, batches of 4": BATCHES_OF_4}
+OF_STARTER = {"row 1, ED on the halves": [], "row 1, ED on the halves, copies": COPIES}
 VARIATIONS = {
     name: [*ROWS[row], *chosen]
-    for row, variations in (("row6", OF_ROW6), ("row1", OF_ROW1))
+    for row, variations in (("row6", OF_ROW6), ("row1", OF_ROW1), ("starter", OF_STARTER))
     for name, chosen in variations.items()
 }
 WATCHED = ("speech", "text", "row1")
