@@ -46,9 +46,9 @@ class Excerpt:
 
 def excerpt(audio: Any, start: Any, end: Any, speed: float | None = None) -> Any:
     """`audio` from `start` to `end`, played at `speed`; `audio` itself where none says anything, or there is none."""
-    if audio is None or (_is_blank(start) and _is_blank(end) and speed is None):
+    if audio is None or (_is_blank(start) and _is_blank(end) and _is_blank(speed)):
         return audio
-    return Excerpt(audio, start, end, speed or 1.0)
+    return Excerpt(audio, start, end, 1.0 if _is_blank(speed) else float(speed))  # type: ignore[arg-type]
 
 
 def _is_blank(value: Any) -> bool:
