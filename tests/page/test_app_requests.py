@@ -4,9 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -14,48 +12,19 @@ import soundfile
 from helpers.page import (
     DRKF,
     FILE_DATA,
-    WORDS,
     call,
     close,
     free_port,
     result,
     serving,
     uploaded,
-    write_checkpoint,
-    write_clips,
 )
-from transformers import pipeline
 
 import modeling_drkf  # noqa: F401  (registers the pipeline)
 from drkf_cli.web.limits import Limits
 from drkf_cli.web.rendering import render_answer
 
 pytest.importorskip("gradio", reason="the web page needs the extra `app`")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny-drkf")
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture(scope="module")
-def expected(checkpoint: Path, clips: Path) -> dict[str, Any]:
-    return pipeline("multimodal-emotion-recognition", model=str(checkpoint))(
-        {"audio": str(clips / "good.wav"), "text": WORDS}
-    )
-
-
-@pytest.fixture(scope="module")
-def address(checkpoint: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    options = ["app", "--model", checkpoint, "--port", port, "--examples", clips / "examples.csv"]
-    with serving(DRKF + list(map(str, options)), port, tmp_path_factory.mktemp("served")) as url:
-        yield url
 
 
 def test_the_api_answers(address, clips, expected):

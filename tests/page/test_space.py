@@ -1,36 +1,17 @@
 """`drkf export space`: a folder that is a page of its own."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.page import WORDS, call, close, free_port, result, serving, uploaded, write_checkpoint, write_clips
+from helpers.page import call, close, free_port, result, serving, uploaded
 from helpers.remote import REMOTE
-from transformers import pipeline
 from typer.testing import CliRunner
 
 import modeling_drkf  # noqa: F401  (registers the pipeline)
 from drkf_cli import app
 
 pytest.importorskip("gradio", reason="the web page needs the extra `app`")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny-drkf")
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture(scope="module")
-def expected(checkpoint: Path, clips: Path) -> dict[str, Any]:
-    return pipeline("multimodal-emotion-recognition", model=str(checkpoint))(
-        {"audio": str(clips / "good.wav"), "text": WORDS}
-    )
 
 
 def export_space(*arguments: object) -> Any:

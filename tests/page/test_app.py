@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.page import DRKF, WORDS, call, close, free_port, result, serving, uploaded, write_checkpoint, write_clips
+from helpers.page import DRKF, WORDS, call, close, free_port, result, serving, uploaded
 from helpers.recognisers import write_ctc_recogniser
 from transformers import pipeline
 
@@ -30,31 +30,6 @@ EXTENT = """() => {
     return [boxes.length, Math.min(...boxes.map(box => box.left)), Math.max(...boxes.map(box => box.right))];
 }"""
 """How many elements are on the page, without those in boxes that scroll, and their left and right end in pixels."""
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny-drkf")
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture(scope="module")
-def expected(checkpoint: Path, clips: Path) -> dict[str, Any]:
-    return pipeline("multimodal-emotion-recognition", model=str(checkpoint))(
-        {"audio": str(clips / "good.wav"), "text": WORDS}
-    )
-
-
-@pytest.fixture(scope="module")
-def address(checkpoint: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    options = ["app", "--model", checkpoint, "--port", port, "--examples", clips / "examples.csv"]
-    with serving(DRKF + list(map(str, options)), port, tmp_path_factory.mktemp("served")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -12,27 +12,11 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from helpers.cli import TEXTS, drkf, scores, write_checkpoint, write_clips
+from helpers.cli import TEXTS, drkf, scores
 from pyarrow import parquet
 
-from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.manifest_prediction import Job, _alone, _open_shards, _write_atomically, predict_manifest
 from processing.errors_drkf import FileError
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def pipe(checkpoint: Path) -> Any:
-    return open_pipeline(str(checkpoint))
 
 
 def write_manifest(path: Path, clips: Path, rows: int) -> Path:

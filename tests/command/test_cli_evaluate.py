@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from helpers.cli import RATE, TEXTS, drkf, scores, write_checkpoint, write_clips
+from helpers.cli import RATE, TEXTS, drkf, scores, write_checkpoint
 from helpers.tiny import MULTI_LABEL
 
 from drkf_cli.checkpoint import open_pipeline
@@ -19,21 +19,6 @@ from processing.corpora.protocols import Fold, save_folds
 from processing.corpora.readers.manifest import read_manifest
 from processing.evaluation.metrics import emotion_metrics
 from processing.explanation_drkf import explain
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def pipe(checkpoint: Path) -> Any:
-    return open_pipeline(str(checkpoint))
 
 
 @pytest.fixture

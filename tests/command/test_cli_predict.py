@@ -6,27 +6,11 @@ from typing import Any
 
 import pandas
 import pytest
-from helpers.cli import TEXTS, drkf, scores, write_checkpoint, write_clips
+from helpers.cli import TEXTS, drkf, scores, write_checkpoint
 from pyarrow import parquet
 
 from drkf_cli.answer_tables import rows_table
-from drkf_cli.checkpoint import open_pipeline
 from processing.transcripts.segments import parse_segments
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def pipe(checkpoint: Path) -> Any:
-    return open_pipeline(str(checkpoint))
 
 
 def test_many_files_are_answered_and_the_bad_ones_reported_beside_them(folder, checkpoint, pipe, tmp_path):

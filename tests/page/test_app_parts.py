@@ -2,11 +2,10 @@
 
 import re
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.page import WORDS, write_checkpoint, write_clips
+from helpers.page import WORDS
 from transformers import pipeline
 
 import modeling_drkf  # noqa: F401  (registers the pipeline)
@@ -18,16 +17,6 @@ from drkf_cli.web.rendering import render_answer
 from processing.figures.explanation import COLOURS
 
 pytest.importorskip("gradio", reason="the web page needs the extra `app`")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny-drkf")
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"))
 
 
 def test_a_checkpoint_without_a_card_is_called_after_its_folder(tmp_path):
