@@ -8,7 +8,8 @@
     python -m benchmarks.speed start-up
 
 All variants share one process, the same weights and the same utterances, and take turns; figures are medians over
-rounds. `--json FILE` writes them. Memory is the growth of a fresh process' peak while it makes steps.
+rounds. The reference and the floor, `encoders alone`, run both encoders as transformers does. `--json FILE` writes the
+figures. Memory is the growth of a fresh process' peak while it makes steps.
 """
 
 import argparse
@@ -29,12 +30,25 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from modeling_drkf import DRKFForEmotionClassification
+from modeling_drkf.attention_drkf import FUSED_SDPA
 
 from . import reference
 from .workload import PRESETS, build_model, grouped_batches, random_batches, utterances
 
 Batch = dict[str, Tensor]
 SAMPLES_A_FRAME = 320
+
+
+def with_attention(name: str, call: Callable[[DRKFForEmotionClassification, Batch], Any]) -> Callable[..., Any]:
+    """The call, with an attention implementation in both encoders."""
+
+    def called(model: DRKFForEmotionClassification, batch: Batch) -> Any:
+        encoding = model.drkf.modality_encoding
+        for encoder in (encoding.speech_encoder, encoding.text_encoder):
+            encoder.set_attn_implementation(name)
+        return call(model, batch)
+
+    return called
 
 
 def encoders_loss(model: DRKFForEmotionClassification, batch: Batch) -> Tensor:
@@ -44,14 +58,18 @@ def encoders_loss(model: DRKFForEmotionClassification, batch: Batch) -> Tensor:
 
 
 TRAINING: dict[str, Callable[[DRKFForEmotionClassification, Batch], Tensor]] = {
-    "reference": reference.training_loss,
-    "package": lambda model, batch: model(**batch).loss,
-    "encoders alone": encoders_loss,
+    "reference": with_attention("sdpa", reference.training_loss),
+    "package": with_attention(FUSED_SDPA, lambda model, batch: model(**batch).loss),
+    "encoders alone": with_attention("sdpa", encoders_loss),
+    "the package's encoders": with_attention(FUSED_SDPA, encoders_loss),
 }
 INFERENCE: dict[str, Callable[[DRKFForEmotionClassification, Batch], Any]] = {
-    "reference": reference.predict,
-    "package": lambda model, batch: model(**{name: batch[name] for name in batch if name != "labels"}).logits,
-    "encoders alone": reference.encode,
+    "reference": with_attention("sdpa", reference.predict),
+    "package": with_attention(
+        FUSED_SDPA, lambda model, batch: model(**{name: batch[name] for name in batch if name != "labels"}).logits
+    ),
+    "encoders alone": with_attention("sdpa", reference.encode),
+    "the package's encoders": with_attention(FUSED_SDPA, reference.encode),
 }
 
 

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import AttentionInterface
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .attention_drkf import FUSED_SDPA, drop_keys, fused_sdpa_forward
 from .configuration_drkf import DRKFConfig
 from .orl_modality_encoding import Modality, masked_mean
 
@@ -53,7 +54,9 @@ def eager_attention_forward(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-READ_ONE_MASK_FOR_ALL_QUERIES = ("eager", "sdpa")
+ATTENTION_FUNCTIONS = AttentionInterface()
+ATTENTION_FUNCTIONS["sdpa"] = fused_sdpa_forward
+READ_ONE_MASK_FOR_ALL_QUERIES = ("eager", "sdpa", FUSED_SDPA)
 LAYER_NORM_EPSILON = 1e-12  # BERT's; PyTorch's 1e-5 is 0.8 % of the variance of a new CLS embedding
 
 
@@ -77,28 +80,18 @@ class FusionAttention(nn.Module):
     def forward(
         self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None, output_attentions: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        attention = ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        value = self._heads(self.value(context))
         attended, weights = attention(
             self,
             self._heads(self.query(hidden)),
             self._heads(self.key(context)),
-            self._drop_keys(self._heads(self.value(context))),
+            drop_keys(value, self.dropout) if self.training and self.dropout else value,
             attention_mask,
             scaling=self.scaling,
             **({"output_attentions": True} if output_attentions else {}),
         )
         return self.output(attended.flatten(-2)), weights if output_attentions else None
-
-    def _drop_keys(self, value: Tensor) -> Tensor:
-        """Dropout of the attention: each head leaves out keys, the same ones for all of a sample's queries.
-
-        Broadcast along the queries as in Tensor2Tensor: unlike dropout of single weights, it leaves the softmax whole,
-        so that every attention implementation keeps its fused kernel. For CLS, the only query of the last layer of
-        FE_s, both are the same.
-        """
-        if not (self.training and self.dropout):
-            return value
-        return value * nn.functional.dropout(value.new_ones(*value.shape[:3], 1), self.dropout)
 
     def cls_attention(self, hidden: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """Attention of the first position, whatever the implementation: mean over heads, (batch, length)."""

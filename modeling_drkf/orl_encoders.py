@@ -16,6 +16,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from .attention_drkf import FUSED_SDPA
+
 logger = logging.get_logger(__name__)
 
 # Speech encoders whose valid frames never depend on padding, as long as `reads_padding` finds nothing else.
@@ -33,8 +35,14 @@ MASK_EMBEDDING = "masked_spec_embed"  # SpecAugment's; many checkpoints lack it,
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
-    """The encoder that `AutoModel` builds for a config: without decoder, without pooler (neither would be trained)."""
-    return encoder_of(AutoModel.from_config(config, **encoder_options(config)))
+    """The encoder that `AutoModel` builds for a config: without decoder, without pooler (neither would be trained).
+
+    Where its attention would be transformers' `sdpa`, it is `fused_sdpa`; `set_attn_implementation` takes either.
+    """
+    encoder = encoder_of(AutoModel.from_config(config, **encoder_options(config)))
+    if encoder.config._attn_implementation == "sdpa":
+        encoder.config._attn_implementation = FUSED_SDPA
+    return encoder
 
 
 def encoder_options(config: PreTrainedConfig) -> dict[str, bool]:

@@ -38,6 +38,7 @@ from transformers import (
 )
 
 from modeling_drkf import DRKFForEmotionClassification
+from modeling_drkf.attention_drkf import FUSED_SDPA
 from modeling_drkf.orl_encoders import check_reads_both_ways, frame_mask
 
 LABELS = [0, 1, 2, 0]
@@ -298,8 +299,8 @@ def test_from_encoders_takes_audeerings_checkpoint(file_format, tmp_path):
     assert_same_weights(encoding.text_encoder, text_weights)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert str(tmp_path) not in model.config.to_json_string()
-    for part in (encoding.speech_encoder, encoding.text_encoder, model.drkf.fusion_encoder, model):
-        assert part.config._attn_implementation == "sdpa"
+    parts = (model, model.drkf.fusion_encoder, encoding.speech_encoder, encoding.text_encoder)
+    assert [part.config._attn_implementation for part in parts] == ["sdpa", "sdpa", FUSED_SDPA, FUSED_SDPA]
     assert model(**tiny_batch(labels=LABELS)).loss.isfinite()
 
 

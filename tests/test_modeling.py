@@ -22,6 +22,7 @@ from helpers.tiny import (
 from torch import Tensor, nn
 
 from modeling_drkf import DRKFForEmotionClassification, DRKFModel
+from modeling_drkf.attention_drkf import FUSED_SDPA
 from modeling_drkf.kf_fusion_encoder import FusionLayer
 
 LABELS = [0, 1, 2, 0]
@@ -121,7 +122,8 @@ def test_eager_and_sdpa_attention_agree(fusion):
     for model, name in ((sdpa, "sdpa"), (eager, "eager")):
         encoding = model.drkf.modality_encoding
         parts = (encoding.speech_encoder, encoding.text_encoder, model.drkf.fusion_encoder)
-        assert [part.config._attn_implementation for part in parts] == [name] * 3
+        of_encoders = FUSED_SDPA if name == "sdpa" else name
+        assert [part.config._attn_implementation for part in parts] == [of_encoders, of_encoders, name]
     batch = tiny_batch(labels=LABELS)
     outputs = [model(**batch) for model in (sdpa, eager)]
     torch.testing.assert_close(outputs[1].logits, outputs[0].logits, atol=1e-5, rtol=0)
