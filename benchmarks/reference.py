@@ -4,11 +4,13 @@ Every pair (S_i, T_j) is fused alone and the matched pairs once more for EC; eve
 carried along and masked. Row 6 of Table 4: PCMI, FE_s, ED.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import AutoModel
 
 from modeling_drkf import DRKFForEmotionClassification
 from modeling_drkf.losses_drkf import (
@@ -20,9 +22,23 @@ from modeling_drkf.losses_drkf import (
     label_divergence_loss,
     reconstruction_loss,
 )
+from modeling_drkf.orl_encoders import encoder_options
 
 Sequence = tuple[Tensor, Tensor]
 """A sequence (batch, length, d) and its mask (batch, length), true where valid."""
+
+
+def with_plain_encoders(model: DRKFForEmotionClassification) -> DRKFForEmotionClassification:
+    """A copy of the model, both encoders of which are built and run as transformers does."""
+    copy = deepcopy(model)
+    encoding = copy.drkf.modality_encoding
+    for name in ("speech_encoder", "text_encoder"):
+        encoder = getattr(encoding, name)
+        encoder.config._attn_implementation = "sdpa"
+        plain = AutoModel.from_config(encoder.config, **encoder_options(encoder.config))
+        plain.load_state_dict(encoder.state_dict())
+        setattr(encoding, name, plain.to(model.device).train(encoder.training))
+    return copy
 
 
 def training_loss(model: DRKFForEmotionClassification, batch: dict[str, Tensor]) -> Tensor:

@@ -30,25 +30,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from modeling_drkf import DRKFForEmotionClassification
-from modeling_drkf.attention_drkf import FUSED_SDPA
 
 from . import reference
 from .workload import PRESETS, build_model, grouped_batches, random_batches, utterances
 
 Batch = dict[str, Tensor]
 SAMPLES_A_FRAME = 320
-
-
-def with_attention(name: str, call: Callable[[DRKFForEmotionClassification, Batch], Any]) -> Callable[..., Any]:
-    """The call, with an attention implementation in both encoders."""
-
-    def called(model: DRKFForEmotionClassification, batch: Batch) -> Any:
-        encoding = model.drkf.modality_encoding
-        for encoder in (encoding.speech_encoder, encoding.text_encoder):
-            encoder.set_attn_implementation(name)
-        return call(model, batch)
-
-    return called
 
 
 def encoders_loss(model: DRKFForEmotionClassification, batch: Batch) -> Tensor:
@@ -58,19 +45,18 @@ def encoders_loss(model: DRKFForEmotionClassification, batch: Batch) -> Tensor:
 
 
 TRAINING: dict[str, Callable[[DRKFForEmotionClassification, Batch], Tensor]] = {
-    "reference": with_attention("sdpa", reference.training_loss),
-    "package": with_attention(FUSED_SDPA, lambda model, batch: model(**batch).loss),
-    "encoders alone": with_attention("sdpa", encoders_loss),
-    "the package's encoders": with_attention(FUSED_SDPA, encoders_loss),
+    "reference": reference.training_loss,
+    "package": lambda model, batch: model(**batch).loss,
+    "encoders alone": encoders_loss,
+    "the package's encoders": encoders_loss,
 }
 INFERENCE: dict[str, Callable[[DRKFForEmotionClassification, Batch], Any]] = {
-    "reference": with_attention("sdpa", reference.predict),
-    "package": with_attention(
-        FUSED_SDPA, lambda model, batch: model(**{name: batch[name] for name in batch if name != "labels"}).logits
-    ),
-    "encoders alone": with_attention("sdpa", reference.encode),
-    "the package's encoders": with_attention(FUSED_SDPA, reference.encode),
+    "reference": reference.predict,
+    "package": lambda model, batch: model(**{name: batch[name] for name in batch if name != "labels"}).logits,
+    "encoders alone": reference.encode,
+    "the package's encoders": reference.encode,
 }
+PLAIN = ("reference", "encoders alone")  # with encoders as transformers runs them
 
 
 def batches_of(variant: str, rows: list[Batch], size: int) -> list[Batch]:
@@ -80,13 +66,16 @@ def batches_of(variant: str, rows: list[Batch], size: int) -> list[Batch]:
 
 def measure_training(options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of a pass over all utterances, by variant, a figure a round: forward, backward, AdamW."""
-    model, rows = _prepare(options)
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    models, rows = _prepare(options)
+    optimizers = {
+        model: torch.optim.AdamW(model.train().parameters(), lr=1e-6, fused=True) for model in set(models.values())
+    }
     seconds: dict[str, list[float]] = {variant: [] for variant in options.variants}
     for number in range(options.rounds + 1):
         for variant in seconds:
             loss_of, batches = TRAINING[variant], batches_of(variant, rows, options.batch_size)
+            model = models[variant]
+            optimizer = optimizers[model]
             start = _now(options)
             for batch in batches if number else batches[:1]:
                 with _autocast(options):
@@ -100,12 +89,12 @@ def measure_training(options: argparse.Namespace) -> dict[str, list[float]]:
 
 def measure_inference(options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of a pass over all utterances, by variant, a figure a round."""
-    model, rows = _prepare(options)
-    model.eval()
+    models, rows = _prepare(options)
     seconds: dict[str, list[float]] = {variant: [] for variant in options.variants}
     for number in range(options.rounds + 1):
         for variant in seconds:
             answer, batches = INFERENCE[variant], batches_of(variant, rows, options.batch_size)
+            model = models[variant].eval()
             start = _now(options)
             with torch.inference_mode(), _autocast(options):
                 for batch in batches if number else batches[:1]:
@@ -116,8 +105,8 @@ def measure_inference(options: argparse.Namespace) -> dict[str, list[float]]:
 
 def peak_memory(options: argparse.Namespace) -> float:
     """MiB by which steps on the longest utterances raise the peak of this process, or of the GPU."""
-    model, rows = _prepare(options)
-    model.train()
+    models, rows = _prepare(options)
+    model = models[options.variant].train()
     batch = grouped_batches(rows, options.batch_size)[0]
     loss_of = TRAINING[options.variant]
     if options.device == "cuda":
@@ -165,8 +154,8 @@ def measure_start_up(options: argparse.Namespace) -> dict[str, list[float]]:
 
 def package_rates(options: argparse.Namespace, seconds: float) -> dict[str, float]:
     """What the package's pass over all utterances does a second; what is computed again counts again."""
-    model, rows = _prepare(options)
-    model.train()
+    models, rows = _prepare(options)
+    model = models["package"].train()
     positions = sum(len(row["input_values"]) // SAMPLES_A_FRAME + len(row["input_ids"]) for row in rows)
     rates = {"frames and tokens/s": positions / seconds}
     if options.peak_tflops:
@@ -178,12 +167,14 @@ def package_rates(options: argparse.Namespace, seconds: float) -> dict[str, floa
     return rates
 
 
-def _prepare(options: argparse.Namespace) -> tuple[DRKFForEmotionClassification, list[Batch]]:
+def _prepare(options: argparse.Namespace) -> tuple[dict[str, DRKFForEmotionClassification], list[Batch]]:
+    """The model of each variant, of the same weights, and the utterances."""
     torch.set_num_threads(options.threads)
-    model = build_model(PRESETS[options.preset], discrimination_pairs=options.discrimination_pairs)
+    model = build_model(PRESETS[options.preset], discrimination_pairs=options.discrimination_pairs).to(options.device)
+    plain = reference.with_plain_encoders(model)
     rows = utterances(options.utterances)
     moved = [{name: value.to(options.device) for name, value in row.items()} for row in rows]
-    return model.to(options.device), moved  # type: ignore[arg-type]
+    return {variant: plain if variant in PLAIN else model for variant in TRAINING}, moved
 
 
 def _autocast(options: argparse.Namespace) -> Any:

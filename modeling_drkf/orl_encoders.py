@@ -37,12 +37,20 @@ MASK_EMBEDDING = "masked_spec_embed"  # SpecAugment's; many checkpoints lack it,
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """The encoder that `AutoModel` builds for a config: without decoder, without pooler (neither would be trained).
 
-    Where its attention would be transformers' `sdpa`, it is `fused_sdpa`; `set_attn_implementation` takes either.
+    It says the same, but trains faster on a CPU: where its attention would be transformers' `sdpa`, it is `fused_sdpa`
+    (`set_attn_implementation` takes either), and convolutions' activations read no transposed tensors.
     """
     encoder = encoder_of(AutoModel.from_config(config, **encoder_options(config)))
     if encoder.config._attn_implementation == "sdpa":
         encoder.config._attn_implementation = FUSED_SDPA
+    for layer in getattr(getattr(encoder, "feature_extractor", None), "conv_layers", ()):
+        layer.activation.register_forward_pre_hook(_contiguous)
     return encoder
+
+
+def _contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What layer norms leave transposed, which the next convolution would copy anyway: activations are slow on it."""
+    return tuple(tensor.contiguous() for tensor in inputs)
 
 
 def encoder_options(config: PreTrainedConfig) -> dict[str, bool]:
