@@ -242,9 +242,10 @@ class CrossAttentionFusion(nn.Module):
 def key_mask(config: DRKFConfig, hidden: Tensor, context: Tensor, mask: Tensor) -> Any:
     """The valid keys, `mask` of (batch, length), in the form that the attention implementation reads.
 
-    All queries see the same keys: where one row for all of them will do, no mask of (queries, keys) is made.
+    All queries see the same keys: where one row for all of them will do, no mask of (queries, keys) is made. ONNX's
+    attention takes no such row.
     """
-    if config._attn_implementation in READ_ONE_MASK_FOR_ALL_QUERIES:
+    if config._attn_implementation in READ_ONE_MASK_FOR_ALL_QUERIES and not torch.compiler.is_exporting():
         hidden = hidden[:, :1]
     return create_bidirectional_mask(config, hidden, mask, context)
 

@@ -43,8 +43,8 @@ def onnx_card(graph: Path, config: DRKFConfig, processor: Any) -> str:
         "",
         USAGE.format(folder=graph.parent.name),
         "",
-        "That needs the package (`pip install --no-deps drkf` will do), onnxruntime, soundfile, soxr and "
-        "transformers, but no torch. Any other ONNX runtime takes the graph:",
+        "That needs the package (`pip install --no-deps drkf` will do), onnxruntime 1.23 or later, soundfile, soxr "
+        "and transformers, but no torch. Any other ONNX runtime with opset 23 takes the graph:",
         "",
         "| | type | shape | |",
         "|---|---|---|---|",

@@ -32,6 +32,7 @@ AXES = {
 TOLERANCE = 1e-4
 """How far a probability of the float32 graph may be from torch's."""
 
+OPSET = 23  # the first with an operator for attention as a whole
 EXTERNAL_DATA_FROM = 1_500_000_000  # bytes; a protobuf file ends at 2 GiB
 QUANTISED_OPERATORS = ["MatMul", "Gemm", "LSTM"]
 KEPT_IN_FLOAT32 = ("feature_projection", "mel_energies", "layers.0: torch.nn.modules.rnn.LSTM")
@@ -122,6 +123,7 @@ def _write_graph(
                 kwargs=dict(traced),
                 f=path,
                 dynamo=True,
+                opset_version=OPSET,
                 dynamic_shapes=shapes,
                 input_names=list(traced),
                 output_names=graph.output_names,
