@@ -8,8 +8,9 @@
     python -m benchmarks.speed start-up
 
 All variants share one process, the same weights and the same utterances, and take turns; figures are medians over
-rounds. The reference and the floor, `encoders alone`, run both encoders as transformers does. `--json FILE` writes the
-figures. Memory is the growth of a fresh process' peak while it makes steps.
+rounds. The reference and the floor, `encoders alone`, run both encoders as transformers does; graphs are what `drkf
+export onnx` writes. `--json FILE` writes the figures. Memory is the growth of a fresh process' peak while it makes
+steps.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -30,9 +32,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from modeling_drkf import DRKFForEmotionClassification
+from modeling_drkf.release.onnx_export import export_onnx
+from processing.onnx_recognizer import OnnxEmotionRecognizer
 
 from . import reference
-from .workload import PRESETS, build_model, grouped_batches, random_batches, utterances
+from .workload import PRESETS, build_model, build_processor, grouped_batches, random_batches, utterances
 
 Batch = dict[str, Tensor]
 SAMPLES_A_FRAME = 320
@@ -56,7 +60,19 @@ INFERENCE: dict[str, Callable[[DRKFForEmotionClassification, Batch], Any]] = {
     "encoders alone": reference.encode,
     "the package's encoders": reference.encode,
 }
+GRAPHS = {"float32 graph": False, "int8 graph": True}
 PLAIN = ("reference", "encoders alone")  # with encoders as transformers runs them
+
+
+def exported(model: DRKFForEmotionClassification, int8: bool, threads: int) -> Callable[..., Any]:
+    """What `drkf export onnx` makes of the model, run by onnxruntime."""
+    with TemporaryDirectory() as scratch:
+        checkpoint, folder = Path(scratch, "checkpoint"), Path(scratch, "graph")
+        model.save_pretrained(checkpoint)
+        build_processor().save_pretrained(checkpoint)
+        export_onnx(checkpoint, folder, int8)
+        graph = OnnxEmotionRecognizer.from_pretrained(folder, threads)
+    return lambda _, batch: graph.infer({name: batch[name].numpy() for name in batch if name != "labels"})
 
 
 def batches_of(variant: str, rows: list[Batch], size: int) -> list[Batch]:
@@ -90,11 +106,16 @@ def measure_training(options: argparse.Namespace) -> dict[str, list[float]]:
 def measure_inference(options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of a pass over all utterances, by variant, a figure a round."""
     models, rows = _prepare(options)
+    answers = INFERENCE | {
+        name: exported(models["package"], int8, options.threads)
+        for name, int8 in GRAPHS.items()
+        if name in options.variants
+    }
     seconds: dict[str, list[float]] = {variant: [] for variant in options.variants}
     for number in range(options.rounds + 1):
         for variant in seconds:
-            answer, batches = INFERENCE[variant], batches_of(variant, rows, options.batch_size)
-            model = models[variant].eval()
+            answer, batches = answers[variant], batches_of(variant, rows, options.batch_size)
+            model = models["package" if variant in GRAPHS else variant].eval()
             start = _now(options)
             with torch.inference_mode(), _autocast(options):
                 for batch in batches if number else batches[:1]:
@@ -213,7 +234,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
-    parser.add_argument("--variants", nargs="+", choices=TRAINING, default=list(TRAINING), help="which to time")
+    parser.add_argument("--variants", nargs="+", choices=INFERENCE | GRAPHS, help="which to time")
     parser.add_argument("--peak-tflops", type=float, help="of the device; also count operations")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--variant", choices=TRAINING, help=argparse.SUPPRESS)
@@ -222,6 +243,8 @@ def _arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = _arguments().parse_args()
+    graphs = GRAPHS if options.what == "inference" and options.device == "cpu" else {}
+    options.variants = options.variants or [*INFERENCE, *graphs]
     if options.what == "memory" and options.variant:
         print(peak_memory(options))
         return

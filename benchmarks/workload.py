@@ -4,9 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast, Wav2Vec2FeatureExtractor
 
 from modeling_drkf import DRKFConfig, DRKFForEmotionClassification
+from processing import DRKFProcessor
 
 RATE = 16_000
 WORDS_A_SECOND = 2.8
@@ -51,6 +56,14 @@ def build_model(preset: Preset, **fields: Any) -> DRKFForEmotionClassification:
         **{"num_labels": 4, **fields},
     )  # fmt: skip
     return DRKFForEmotionClassification(config)
+
+
+def build_processor() -> DRKFProcessor:
+    """What a checkpoint of `build_model` needs beside it; its words are numbers."""
+    words = Tokenizer(WordLevel({str(index): index for index in range(VOCABULARY)}, unk_token="3"))
+    words.pre_tokenizer = Whitespace()  # type: ignore[assignment]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="1", unk_token="3")
+    return DRKFProcessor(Wav2Vec2FeatureExtractor(return_attention_mask=True), tokenizer)
 
 
 def utterances(count: int, seed: int = 0) -> list[dict[str, Tensor]]:
