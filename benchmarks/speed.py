@@ -1,7 +1,7 @@
 """How fast a training step and inference are, beside the straightforward way and beside the encoders alone.
 
     python -m benchmarks.speed training                      # minutes on two cores
-    python -m benchmarks.speed training --batch-size 32 --discrimination-pairs 8
+    python -m benchmarks.speed training --batch-size 32 --discrimination-pairs 8 --between 2.9 3.6
     python -m benchmarks.speed training --preset paper --device cuda --bf16
     python -m benchmarks.speed inference --utterances 200
     python -m benchmarks.speed memory
@@ -193,7 +193,7 @@ def _prepare(options: argparse.Namespace) -> tuple[dict[str, DRKFForEmotionClass
     torch.set_num_threads(options.threads)
     model = build_model(PRESETS[options.preset], discrimination_pairs=options.discrimination_pairs).to(options.device)
     plain = reference.with_plain_encoders(model)
-    rows = utterances(options.utterances)
+    rows = utterances(options.utterances, between=options.between)
     moved = [{name: value.to(options.device) for name, value in row.items()} for row in rows]
     return {variant: plain if variant in PLAIN else model for variant in TRAINING}, moved
 
@@ -228,6 +228,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("what", choices=["training", "inference", "memory", "start-up"])
     parser.add_argument("--preset", choices=PRESETS, default="small", help="width and depth of the model")
     parser.add_argument("--utterances", type=int, default=32)
+    parser.add_argument(
+        "--between", type=float, nargs=2, metavar="SECONDS", help="uniform durations in place of IEMOCAP's"
+    )
     parser.add_argument("--batch-size", type=int, default=4, help="M")
     parser.add_argument("--discrimination-pairs", type=int, help="cap of Eq. 19; all M^2 pairs if not given")
     parser.add_argument("--rounds", type=int, default=3, help="passes over the utterances, after a batch to warm up")
@@ -255,12 +258,12 @@ def main() -> None:
         measures = {"training": measure_training, "inference": measure_inference, "start-up": measure_start_up}
         unit, per_round = "s", measures[options.what](options)
     medians = {name: statistics.median(rounds) for name, rounds in per_round.items()}
-    floor = medians.get("encoders alone", medians.get("import transformers", float("nan")))
+    floor = medians.get("encoders alone", medians.get("import transformers"))
     for name, value in medians.items():
         speed = (
             f"  {options.utterances / value:8.2f} utterances/s" if options.what in ("training", "inference") else ""
         )
-        print(f"{name:24} {value:10.3f} {unit}{speed}  {value / floor:6.2f} x the floor")
+        print(f"{name:24} {value:10.3f} {unit}{speed}" + (f"  {value / floor:6.2f} x the floor" if floor else ""))
     has_rates = options.what == "training" and "package" in medians
     rates = package_rates(options, medians["package"]) if has_rates else {}
     for name, value in rates.items():

@@ -66,10 +66,17 @@ def build_processor() -> DRKFProcessor:
     return DRKFProcessor(Wav2Vec2FeatureExtractor(return_attention_mask=True), tokenizer)
 
 
-def utterances(count: int, seed: int = 0) -> list[dict[str, Tensor]]:
-    """Durations log-normal with median 3.8 s and sigma 0.6, clipped to 0.7-20 s; 2.8 words a second."""
+def utterances(count: int, seed: int = 0, between: tuple[float, float] | None = None) -> list[dict[str, Tensor]]:
+    """Durations log-normal with median 3.8 s and sigma 0.6, clipped to 0.7-20 s; 2.8 words a second.
+
+    Args:
+        between: shortest and longest, in seconds, of durations that are uniform instead.
+    """
     generator = torch.Generator().manual_seed(seed)
-    durations = (torch.randn(count, generator=generator) * 0.6).exp().mul(3.8).clamp(0.7, 20.0)
+    if between:
+        durations = torch.empty(count).uniform_(*between, generator=generator)
+    else:
+        durations = (torch.randn(count, generator=generator) * 0.6).exp().mul(3.8).clamp(0.7, 20.0)
     rows = []
     for index, seconds in enumerate(durations.tolist()):
         words = max(1, round(WORDS_A_SECOND * seconds))
