@@ -80,6 +80,15 @@ def assert_torchs(outputs: dict[str, Tensor], model: nn.Module, batch: dict[str,
             assert (values[row] - expected[name][0]).abs().max() < 1e-4, name
 
 
+def test_attention_is_one_operator_a_layer(exported: Path, model: DRKFForEmotionClassification):
+    """FE tells the attention of CLS beside, from a softmax of its own."""
+    onnx = pytest.importorskip("onnx")
+    operators = [node.op_type for node in onnx.load(exported / "model.onnx").graph.node]
+    layers = model.config.audio_config.num_hidden_layers + model.config.text_config.num_hidden_layers
+    assert operators.count("Attention") == layers + model.config.num_fusion_layers
+    assert operators.count("Softmax") == model.config.num_fusion_layers
+
+
 def with_noise_as_padding(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     mask = batch["audio_attention_mask"].bool()
     noise = 100 * torch.randn(mask.shape, generator=torch.Generator().manual_seed(7))

@@ -60,11 +60,16 @@ def test_evaluation_scores_what_the_pipeline_says(corpus, checkpoint, pipe, tmp_
     assert list(table) == [*columns, "consistency", "dominant_modality", "speech_share", "text_share"]
 
 
-def test_evaluation_warns_of_what_was_trained_on(corpus, tmp_path):
-    checkpoint = write_checkpoint(tmp_path / "model")
-    parts = [tuple(f"u{i}" for i in part) for part in ((0, 1, 3, 4), (2, 5), (6, 7, 8, 9))]
+def evaluation_of_a_fold(corpus: Path, folder: Path, prefix: str) -> list[str | Path]:
+    """The command that evaluates a checkpoint, whose fold names the ten utterances by this prefix and a number."""
+    checkpoint = write_checkpoint(folder / "model")
+    parts = [tuple(f"{prefix}{i}" for i in part) for part in ((0, 1, 3, 4), (2, 5), (6, 7, 8, 9))]
     save_folds([Fold("random", *parts, speaker_disjoint=False)], checkpoint / "fold.json")
-    arguments = ["evaluate", "--model", checkpoint, "--manifest", corpus, "--output-dir", tmp_path / "scores"]
+    return ["evaluate", "--model", checkpoint, "--manifest", corpus, "--output-dir", folder / "scores"]
+
+
+def test_evaluation_warns_of_what_was_trained_on(corpus, tmp_path):
+    arguments = evaluation_of_a_fold(corpus, tmp_path, "u")
     status, out, err = drkf(*arguments)
     assert status == 0
     assert "test: 4 clips" in out  # the fold's part; the corpus itself has none
@@ -79,10 +84,7 @@ def test_evaluation_warns_of_what_was_trained_on(corpus, tmp_path):
 
 def test_evaluation_does_not_clear_utterances_that_it_cannot_tell(corpus, tmp_path):
     """The clips of the training under other names: no warning would read as no leak."""
-    checkpoint = write_checkpoint(tmp_path / "model")
-    parts = [tuple(f"clip-{i}" for i in part) for part in ((0, 1, 3, 4), (2, 5), (6, 7, 8, 9))]
-    save_folds([Fold("random", *parts, speaker_disjoint=False)], checkpoint / "fold.json")
-    arguments = ["evaluate", "--model", checkpoint, "--manifest", corpus, "--output-dir", tmp_path / "scores"]
+    arguments = evaluation_of_a_fold(corpus, tmp_path, "clip-")
     status, _, err = drkf(*arguments)
     assert (status, "names these utterances" in err) == (0, True)
     assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["leaks"]["known"] is False
