@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-import modeling_drkf  # noqa: F401  (registers the classes)
 from processing.errors_drkf import FileError
 from processing.hub_ids import HUB_ID
 
