@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModel
 
 from modeling_drkf import DRKFForEmotionClassification
+from modeling_drkf.encoders_drkf import encoder_options
 from modeling_drkf.losses_drkf import (
     classification_loss,
     composite_loss,
@@ -22,7 +23,6 @@ from modeling_drkf.losses_drkf import (
     label_divergence_loss,
     reconstruction_loss,
 )
-from modeling_drkf.orl_encoders import encoder_options
 
 Sequence = tuple[Tensor, Tensor]
 """A sequence (batch, length, d) and its mask (batch, length), true where valid."""
@@ -45,7 +45,7 @@ def training_loss(model: DRKFForEmotionClassification, batch: dict[str, Tensor])
     """L, Eq. 21, of a batch as the processor makes it, with labels (M,)."""
     speech, text = encode(model, batch)
     labels = batch["labels"]
-    target = label_distribution(labels, len(model.config.label_names), model.config.label_smoothing)
+    target = label_distribution(labels, len(model.config.label_names))
     summaries = {"speech": masked_mean(*speech), "text": text[0][:, 0]}
     augmented = {
         "speech": (model.augmentation.speech_autoencoder(speech[0]), speech[1]),
@@ -78,25 +78,27 @@ def every_pair(
     """ED's logits of all M^2 pairs of Eq. 19, fused one by one, and which of them bear one label: both (M^2,)."""
     size = len(labels)
     logits = [
-        model.emotion_discriminator(fuse(model, one(speech, i), one(text, j))).squeeze()  # type: ignore[misc]
+        model.emotion_discriminator(fuse(model, one(speech, i), one(text, j)))  # type: ignore[misc]
         for i in range(size)
         for j in range(size)
     ]
-    return torch.stack(logits), (labels[:, None] == labels[None]).flatten().float()
+    return torch.cat(logits), (labels[:, None] == labels[None]).flatten().float()
 
 
 def predict(model: DRKFForEmotionClassification, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """EC's logits (M, C) and ED's (M,) of the matched pairs."""
     fused = fuse(model, *encode(model, batch))
-    return model.emotion_classifier(fused), model.emotion_discriminator(fused).squeeze(-1)  # type: ignore[misc]
+    return model.emotion_classifier(fused), model.emotion_discriminator(fused)  # type: ignore[misc]
 
 
 def encode(model: DRKFForEmotionClassification, batch: dict[str, Tensor]) -> tuple[Sequence, Sequence]:
     """S_seq and T_seq: what both encoders and adapters alone cost."""
     encoding = model.drkf.modality_encoding
     speech, text = encoding(
-        encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"]),
-        encoding.encode_text(batch["input_ids"], batch["attention_mask"]),
+        input_values=batch["input_values"],
+        audio_attention_mask=batch["audio_attention_mask"],
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
     )
     return (speech.sequence, speech.mask), (text.sequence, text.mask)
 

@@ -1,17 +1,16 @@
 """FE: the fusion encoder as self-attention (FE_s, Eq. 18) or bidirectional cross-attention (FE_c, Table 4)."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
-from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention_drkf import FUSED_SDPA, drop_keys, fused_sdpa_forward
-from .configuration_drkf import DRKFConfig
-from .orl_modality_encoding import Modality, masked_mean
+from .attention_drkf import attention_function, drop_keys, key_mask, never_empty
+from .orl_modality_encoding import masked_mean
+from .outputs_drkf import VECTOR_ONLY, Modality, Requested, States
+from .paper_configuration_drkf import PaperConfig
 
 
 class Fused(NamedTuple):
@@ -28,35 +27,18 @@ class Fused(NamedTuple):
     vector: Tensor
     speech_attention: Tensor | None = None
     text_attention: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+    hidden_states: States = None
+    attentions: States = None
+
+    @property
+    def modality_shares(self) -> Tensor | None:
+        """CLS attention on speech and on text, normalised to 1: (batch, 2), or None where it is not known."""
+        if self.speech_attention is None or self.text_attention is None:
+            return None
+        mass = torch.stack([self.speech_attention.sum(-1), self.text_attention.sum(-1)], dim=-1)
+        return mass / mass.sum(-1, keepdim=True)
 
 
-class FusionFlags(NamedTuple):
-    """What a fusion encoder returns beside the vector."""
-
-    output_modality_attention: bool = False
-    output_hidden_states: bool = False
-    output_attentions: bool = False
-
-
-VECTOR_ONLY = FusionFlags()
-
-
-def eager_attention_forward(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    scaling: float, **kwargs,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    weights = query @ key.transpose(2, 3) * scaling
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = weights.softmax(-1)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
-
-
-ATTENTION_FUNCTIONS = AttentionInterface()
-ATTENTION_FUNCTIONS["sdpa"] = fused_sdpa_forward
-READ_ONE_MASK_FOR_ALL_QUERIES = ("eager", "sdpa", FUSED_SDPA)
 LAYER_NORM_EPSILON = 1e-12  # BERT's; PyTorch's 1e-5 is 0.8 % of the variance of a new CLS embedding
 
 
@@ -65,7 +47,7 @@ class FusionAttention(nn.Module):
 
     is_causal = False
 
-    def __init__(self, config: DRKFConfig):
+    def __init__(self, config: PaperConfig):
         super().__init__()
         d = config.hidden_size
         self.config = config
@@ -80,7 +62,7 @@ class FusionAttention(nn.Module):
     def forward(
         self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None, output_attentions: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        attention = ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        attention = attention_function(self.config)
         value = self._heads(self.value(context))
         attended, weights = attention(
             self,
@@ -108,7 +90,7 @@ class FusionLayer(GradientCheckpointingLayer):
     may be whole only while its own `forward` runs.
     """
 
-    def __init__(self, config: DRKFConfig):
+    def __init__(self, config: PaperConfig):
         super().__init__()
         d = config.hidden_size
         inner = config.fusion_intermediate_size or 4 * d
@@ -135,7 +117,7 @@ class FusionLayer(GradientCheckpointingLayer):
 class FusionEmbeddings(nn.Module):
     """Adds a learnt segment and learnt positions, which count valid tokens only: padding never shifts one."""
 
-    def __init__(self, config: DRKFConfig):
+    def __init__(self, config: PaperConfig):
         super().__init__()
         self.segment = nn.Embedding(2, config.hidden_size)
         self.position = nn.Embedding(config.max_fusion_positions, config.hidden_size)
@@ -167,14 +149,14 @@ class FusionEmbeddings(nn.Module):
 class SelfAttentionFusion(nn.Module):
     """FE_s, Eq. 18: a transformer over [CLS; S_seq; SEP; T_seq; SEP], read out at CLS."""
 
-    def __init__(self, config: DRKFConfig):
+    def __init__(self, config: PaperConfig):
         super().__init__()
         self.config = config
         self.special_tokens = nn.Embedding(2, config.hidden_size)
         self.embeddings = FusionEmbeddings(config)
         self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_fusion_layers))
 
-    def forward(self, speech: Modality, text: Modality, flags: FusionFlags = VECTOR_ONLY) -> Fused:
+    def forward(self, speech: Modality, text: Modality, requested: Requested = VECTOR_ONLY) -> Fused:
         batch, frames, _ = speech.sequence.shape
         device, dtype = speech.sequence.device, speech.sequence.dtype
         tokens = self.special_tokens(torch.arange(2, device=device)).to(dtype)
@@ -185,30 +167,32 @@ class SelfAttentionFusion(nn.Module):
         segments = (torch.arange(sequence.shape[1], device=device) > frames + 1).long()
         hidden = self.embeddings(sequence, segments, mask)
         attention_mask = key_mask(self.config, hidden, hidden, mask)
-        cls_mask = mask if flags.output_modality_attention else None
+        cls_mask = mask if requested.output_modality_attention else None
         hidden_states, attentions, cls_attentions = [hidden], [], []
         for layer in cast(Iterable[FusionLayer], self.layers):
             query = hidden
-            if layer is self.layers[-1] and not (flags.output_hidden_states or flags.output_attentions):
+            if layer is self.layers[-1] and not (requested.output_hidden_states or requested.output_attentions):
                 query = hidden[:, :1]  # nothing else is read out of the last layer
                 attention_mask = key_mask(self.config, query, hidden, mask)
-            hidden, weights, cls_attention = layer(query, hidden, attention_mask, cls_mask, flags.output_attentions)
+            hidden, weights, cls_attention = layer(
+                query, hidden, attention_mask, cls_mask, requested.output_attentions
+            )
             hidden_states.append(hidden)
             attentions.append(weights)
             cls_attentions.append(cls_attention)
-        attention = torch.stack(cls_attentions).mean(0) if flags.output_modality_attention else None
+        attention = torch.stack(cls_attentions).mean(0) if requested.output_modality_attention else None
         return Fused(
             hidden[:, 0],
             None if attention is None else attention[:, 1 : frames + 1],
             None if attention is None else attention[:, frames + 2 : -1],
-            *_requested(flags, hidden_states, attentions),
+            *_outputs(requested, hidden_states, attentions),
         )
 
 
 class CrossAttentionFusion(nn.Module):
     """FE_c, Table 4: each modality queries the other; both means, concatenated, are mapped to d."""
 
-    def __init__(self, config: DRKFConfig):
+    def __init__(self, config: PaperConfig):
         super().__init__()
         self.config = config
         self.embeddings = FusionEmbeddings(config)
@@ -216,51 +200,34 @@ class CrossAttentionFusion(nn.Module):
         self.text_layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_fusion_layers))
         self.output = nn.Linear(2 * config.hidden_size, config.hidden_size)
 
-    def forward(self, speech: Modality, text: Modality, flags: FusionFlags = VECTOR_ONLY) -> Fused:
+    def forward(self, speech: Modality, text: Modality, requested: Requested = VECTOR_ONLY) -> Fused:
         speech_hidden = self._embed(speech, segment=0)
         text_hidden = self._embed(text, segment=1)
-        to_text = key_mask(self.config, speech_hidden, text_hidden, _never_empty(text.mask))
-        to_speech = key_mask(self.config, text_hidden, speech_hidden, _never_empty(speech.mask))
+        to_text = key_mask(self.config, speech_hidden, text_hidden, never_empty(text.mask))
+        to_speech = key_mask(self.config, text_hidden, speech_hidden, never_empty(speech.mask))
         hidden_states, attentions = [torch.cat([speech_hidden, text_hidden], dim=1)], []
         for speech_layer, text_layer in zip(self.speech_layers, self.text_layers, strict=True):
             (speech_hidden, speech_weights, _), (text_hidden, text_weights, _) = (
-                speech_layer(speech_hidden, text_hidden, to_text, None, flags.output_attentions),
-                text_layer(text_hidden, speech_hidden, to_speech, None, flags.output_attentions),
+                speech_layer(speech_hidden, text_hidden, to_text, None, requested.output_attentions),
+                text_layer(text_hidden, speech_hidden, to_speech, None, requested.output_attentions),
             )
-            if flags.output_hidden_states:
+            if requested.output_hidden_states:
                 hidden_states.append(torch.cat([speech_hidden, text_hidden], dim=1))
             attentions += [speech_weights, text_weights]
         pooled = [masked_mean(speech_hidden, speech.mask), masked_mean(text_hidden, text.mask)]
         vector = self.output(torch.cat(pooled, dim=-1))
-        return Fused(vector, None, None, *_requested(flags, hidden_states, attentions))
+        return Fused(vector, None, None, *_outputs(requested, hidden_states, attentions))
 
     def _embed(self, modality: Modality, segment: int) -> Tensor:
         segments = torch.full((modality.mask.shape[1],), segment, device=modality.mask.device)
         return self.embeddings(modality.sequence, segments, modality.mask)
 
 
-def key_mask(config: DRKFConfig, hidden: Tensor, context: Tensor, mask: Tensor) -> Any:
-    """The valid keys, `mask` of (batch, length), in the form that the attention implementation reads.
-
-    All queries see the same keys: where one row for all of them will do, no mask of (queries, keys) is made. ONNX's
-    attention takes no such row.
-    """
-    if config._attn_implementation in READ_ONE_MASK_FOR_ALL_QUERIES and not torch.compiler.is_exporting():
-        hidden = hidden[:, :1]
-    return create_bidirectional_mask(config, hidden, mask, context)
-
-
-def _never_empty(mask: Tensor) -> Tensor:
-    """Attention over nothing is not a number: a sample without any valid position attends to its first."""
-    first = torch.arange(mask.shape[1], device=mask.device) == 0
-    return mask | (first & ~mask.any(1, keepdim=True))
-
-
-def _requested(flags: FusionFlags, hidden_states: list, attentions: list) -> tuple[tuple | None, tuple | None]:
+def _outputs(requested: Requested, hidden_states: list, attentions: list) -> tuple[States, States]:
     """Hidden states and attentions as outputs; the latter are empty where the implementation computes none."""
     return (
-        tuple(hidden_states) if flags.output_hidden_states else None,
-        tuple(weights for weights in attentions if weights is not None) if flags.output_attentions else None,
+        requested.layers(tuple(hidden_states)) if requested.output_hidden_states else None,
+        tuple(weights for weights in attentions if weights is not None) if requested.output_attentions else None,
     )
 
 

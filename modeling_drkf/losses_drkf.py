@@ -8,12 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def label_distribution(labels: Tensor, num_labels: int, smoothing: float = 0.0) -> Tensor:
+def label_distribution(labels: Tensor, num_labels: int) -> Tensor:
     """The distribution y of Eq. 11 and 20.
 
     Args:
         labels: class ids (M,), or a distribution / multi-hot vector per sample (M, C).
-        smoothing: share of y that is spread evenly over the classes.
 
     Returns: (M, C), floating point.
 
@@ -28,13 +27,11 @@ def label_distribution(labels: Tensor, num_labels: int, smoothing: float = 0.0) 
                 "leave samples without a label out of the batch"
             )
         labels = F.one_hot(labels, num_labels)
-    if not labels.is_floating_point():
-        labels = labels.to(torch.get_default_dtype())
-    return labels if smoothing == 0 else (1 - smoothing) * labels + smoothing / num_labels
+    return labels if labels.is_floating_point() else labels.to(torch.get_default_dtype())
 
 
 def same_labels(left: Tensor, right: Tensor, multi_label: bool) -> Tensor:
-    """Emodality target (sec. 3.4.2): 1 where two samples bear the same label, for multi-label the same label set.
+    """Emodality target (sec. 3.4.2): 1 where two samples have the same label, for multi-label the same label set.
 
     Args:
         left, right: class ids (P,), distributions (P, C), whose likeliest class counts, or multi-hot vectors (P, C).
@@ -139,43 +136,24 @@ def contrastive_mi_loss(
     )
 
 
-def discrimination_loss(logits: Tensor, same: Tensor, pair_weights: Tensor | None = None) -> Tensor:
-    """L_b, Eq. 19: binary cross-entropy over speech-text pairs.
+def discrimination_loss(logits: Tensor, same: Tensor) -> Tensor:
+    """L_b, Eq. 19: binary cross-entropy, mean over speech-text pairs.
 
     Args:
-        logits: ED's score per pair, (P,). same: 1. where the labels of both halves are equal, (P,).
-        pair_weights: each pair's share of the mean over all M^2 pairs, (P,), where pairs are sampled; even if None.
+        logits: ED's score per pair, (P,). same: 1. where the labels of its speech and of its text are equal, (P,).
     """
-    per_pair = F.binary_cross_entropy_with_logits(logits, same.to(logits.dtype), reduction="none")
-    return per_pair.mean() if pair_weights is None else (per_pair * pair_weights.to(per_pair.dtype)).sum()
+    return F.binary_cross_entropy_with_logits(logits, same.to(logits.dtype))
 
 
-def present_weights(weights: Tensor, present: Tensor) -> Tensor:
-    """The weights of the pairs whose halves are both there, scaled to the sum of all; 0 for every other pair.
-
-    Args:
-        weights: each pair's share, (P,). present: 1 or true where both halves of the pair are there, (P,).
-    """
-    kept = weights * present
-    return kept * (weights.sum() / kept.sum().clamp(min=torch.finfo(kept.dtype).tiny))
-
-
-def classification_loss(
-    logits: Tensor, target: Tensor, multi_label: bool = False, class_weights: Tensor | None = None
-) -> Tensor:
+def classification_loss(logits: Tensor, target: Tensor, multi_label: bool = False) -> Tensor:
     """L_f, Eq. 20: cross-entropy; for multi-label the binary cross-entropy, mean over classes.
 
     Args:
         logits: (M, C). target: y, (M, C).
-        class_weights: (C,), multiplied to each class's part. The mean is over samples, weights or not.
     """
     if multi_label:
-        per_class = F.binary_cross_entropy_with_logits(logits, target, reduction="none") / logits.shape[-1]
-    else:
-        per_class = -target * logits.log_softmax(-1)
-    if class_weights is not None:
-        per_class = per_class * class_weights.to(per_class.dtype)
-    return per_class.sum(-1).mean()
+        return F.binary_cross_entropy_with_logits(logits, target)
+    return -(target * logits.log_softmax(-1)).sum(-1).mean()
 
 
 def composite_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

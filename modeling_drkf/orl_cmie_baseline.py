@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .configuration_drkf import DRKFConfig
 from .losses_drkf import club_bound, info_nce
 from .orl_decoupled_representations import projection
-from .orl_modality_encoding import Modality
+from .outputs_drkf import Modality
+from .paper_configuration_drkf import PaperConfig
 
 
 class Critic(nn.Module):
@@ -42,7 +42,7 @@ class ContrastiveMutualInformation(nn.Module):
     CLUB, whose critics learn from detached features by the likelihood of the matched partner.
     """
 
-    def __init__(self, config: DRKFConfig):
+    def __init__(self, config: PaperConfig):
         super().__init__()
         size = config.projection_size
         self.speech_shared, self.text_shared = projection(config), projection(config)
@@ -52,7 +52,7 @@ class ContrastiveMutualInformation(nn.Module):
         self.specific_critic = Critic(4, size)
         self.shared_club_critic, self.specific_club_critic = Critic(4, size), Critic(2, size)
 
-    def project(self, speech: Modality, text: Modality) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, speech: Modality, text: Modality) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Shared and specific vectors of speech, then of text, each (batch, projection size)."""
         return (
             self.speech_shared(speech.summary),
@@ -61,19 +61,18 @@ class ContrastiveMutualInformation(nn.Module):
             self.text_specific(text.summary),
         )
 
-    def forward(
+    def terms(
         self,
         speech_shared: Tensor,
         speech_specific: Tensor,
         text_shared: Tensor,
         text_specific: Tensor,
         target: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """
+    ) -> dict[str, Tensor]:
+        """The objective, and the CLUB critics' negative log-likelihood.
+
         Args:
             speech_shared, speech_specific, text_shared, text_specific: (M, projection size). target: y, (M, C).
-
-        Returns: the objective and the CLUB critics' negative log-likelihood, two scalars.
         """
         label = self.label_embedding(target.to(speech_shared.dtype))
         shared = info_nce(self.shared_critic(speech_shared, text_shared)) + club_bound(
@@ -88,4 +87,4 @@ class ContrastiveMutualInformation(nn.Module):
         likelihood = info_nce(
             self.shared_club_critic(*labelled(speech_shared.detach(), text_shared.detach(), label.detach()))
         ) + info_nce(self.specific_club_critic(speech_specific.detach(), text_specific.detach()))
-        return shared + specific, likelihood
+        return {"contrastive_loss": shared + specific, "critic_loss": likelihood}

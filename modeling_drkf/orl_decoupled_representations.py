@@ -1,15 +1,14 @@
-"""DR: projection g and learnt temperature of PCMI (Eq. 13), and Emodality shuffling (sec. 3.4.2)."""
-
-from dataclasses import dataclass
+"""DR: projection g, learnt temperature and contrastive terms of PCMI (sec. 3.3.3, Eq. 13-17)."""
 
 import torch
 from torch import Tensor, nn
 
-from .configuration_drkf import DRKFConfig
-from .orl_modality_encoding import Modality
+from .losses_drkf import contrastive_mi_loss
+from .outputs_drkf import Modality
+from .paper_configuration_drkf import PaperConfig
 
 
-def projection(config: DRKFConfig) -> nn.Sequential:
+def projection(config: PaperConfig) -> nn.Sequential:
     """g of Eq. 13: d -> d -> projection size."""
     return nn.Sequential(
         nn.Linear(config.hidden_size, config.hidden_size),
@@ -21,7 +20,7 @@ def projection(config: DRKFConfig) -> nn.Sequential:
 class DecoupledRepresentations(nn.Module):
     """Projects raw and augmented summaries of each modality into the space of Eq. 14-16."""
 
-    def __init__(self, config: DRKFConfig):
+    def __init__(self, config: PaperConfig):
         super().__init__()
         self.speech_projection = projection(config)
         self.text_projection = projection(config)
@@ -43,46 +42,8 @@ class DecoupledRepresentations(nn.Module):
             self.text_projection(augmented_text.summary),
         )
 
-
-@dataclass
-class ShuffledPairs:
-    """The pairs (S_i, T_j), i != j, of a batch; the matched pairs are its diagonal and are fused elsewhere.
-
-    Attributes:
-        speech_index, text_index: i and j of each pair, (P,).
-        weights: each pair's share of the mean over all pairs of Eq. 19, the matched pairs' first, (M + P,).
-    """
-
-    speech_index: Tensor
-    text_index: Tensor
-    weights: Tensor
-
-
-def shuffle_emodalities(
-    num_speech: int, num_text: int, first: int = 0, max_pairs: int | None = None, sample: bool = True,
-    device: torch.device | str = "cpu",
-) -> ShuffledPairs:  # fmt: skip
-    """Emodality shuffling: which speech meets which text (sec. 3.4.2).
-
-    Args:
-        num_speech: speech samples at hand. num_text: M, texts to pair them with; more than `num_speech` where texts
-            were gathered from other processes. first: the text that matches the first speech sample.
-        max_pairs: most pairs a sample takes part in, the matched one counted. Cyclic shifts are drawn without
-            replacement, so that each text is met as often as each speech and the mean of Eq. 19 stays unbiased.
-        sample: draw the shifts at random; if not, they are spread evenly, for an evaluation that can be repeated and
-            does not pair neighbours of a sorted corpus only.
-    """
-    num_shifts = num_text - 1
-    if max_pairs is None or max_pairs > num_shifts:
-        shifts = torch.arange(1, num_text, device=device)
-    elif sample:
-        shifts = torch.randperm(num_shifts, device=device)[: max_pairs - 1] + 1
-    else:
-        steps = torch.arange(max_pairs - 1, device=device)
-        shifts = (2 * steps + 1) * num_shifts // (2 * (max_pairs - 1)) + 1
-    rows = torch.arange(num_speech, device=device).repeat_interleave(len(shifts))
-    columns = (rows + first + shifts.repeat(num_speech)) % num_text
-    total = num_speech * num_text
-    matched = torch.full((num_speech,), 1 / total, device=device)
-    shuffled = torch.full((len(rows),), num_shifts / max(len(shifts), 1) / total, device=device)
-    return ShuffledPairs(rows, columns, torch.cat([matched, shuffled]))
+    def terms(self, *projected: Tensor) -> dict[str, Tensor]:
+        """L_c, Eq. 17, of z_S, z~_S, z_T and z~_T, each (M, projection size)."""
+        speech, augmented_speech, text, augmented_text = (vectors.float() for vectors in projected)
+        loss = contrastive_mi_loss(speech, augmented_speech, text, augmented_text, self.temperature)
+        return {"contrastive_loss": loss}

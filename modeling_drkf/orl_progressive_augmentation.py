@@ -1,12 +1,14 @@
-"""PA: a residual autoencoder per modality learns the optimal augmented modality (sec. 3.3.2, Eq. 8-9)."""
+"""PA: a residual autoencoder per modality learns the optimal augmented modality (sec. 3.3.2, Eq. 8-12)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .configuration_drkf import DRKFConfig
-from .orl_modality_encoding import Modality, masked_mean
+from .losses_drkf import label_divergence_loss, reconstruction_loss
+from .orl_modality_encoding import masked_mean
+from .outputs_drkf import Modality
+from .paper_configuration_drkf import PaperConfig
 
 
 class AutoencoderBlock(nn.Sequential):
@@ -28,7 +30,7 @@ class ResidualAutoencoder(nn.Module):
     The cascade residual autoencoder of MMIN (Zhao et al., ACL 2021).
     """
 
-    def __init__(self, config: DRKFConfig):
+    def __init__(self, config: PaperConfig):
         super().__init__()
         d = config.hidden_size
         self.blocks = nn.ModuleList(
@@ -47,8 +49,9 @@ class ResidualAutoencoder(nn.Module):
 class ProgressiveAugmentation(nn.Module):
     """Both modalities' autoencoders. Used in training only; inference never runs it."""
 
-    def __init__(self, config: DRKFConfig):
+    def __init__(self, config: PaperConfig):
         super().__init__()
+        self.multi_label = config.is_multi_label
         self.speech_autoencoder = ResidualAutoencoder(config)
         self.text_autoencoder = ResidualAutoencoder(config)
 
@@ -60,3 +63,25 @@ class ProgressiveAugmentation(nn.Module):
     def _augment(autoencoder: ResidualAutoencoder, modality: Modality) -> Modality:
         augmented = autoencoder(modality.sequence)
         return Modality(augmented, modality.mask, masked_mean(augmented, modality.mask))
+
+    def terms(
+        self,
+        originals: tuple[Modality, Modality],
+        augmented: tuple[Modality, Modality],
+        logits: Tensor,
+        target: Tensor,
+    ) -> dict[str, Tensor]:
+        """L_MSE (Eq. 10) and L_KLD (Eq. 11), whose weighted sum is L_a (Eq. 12).
+
+        Args:
+            originals, augmented: speech and text, and S~ and T~.
+            logits: what FE and EC predict from the augmented pair, (batch, classes). target: y, (batch, classes).
+        """
+        speech, text = (
+            (before.sequence.float(), after.sequence.float(), before.mask)
+            for before, after in zip(originals, augmented, strict=True)
+        )
+        return {
+            "reconstruction_loss": reconstruction_loss(*speech, *text),
+            "label_divergence_loss": label_divergence_loss(logits.float(), target, self.multi_label),
+        }

@@ -1,27 +1,75 @@
 """What the models return, and which of it was requested."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 from transformers.utils import ModelOutput
 
-from .configuration_drkf import DRKFConfig
-from .kf_fusion_encoder import Fused, FusionFlags
-from .orl_modality_encoding import Modality
+States = tuple[Tensor, ...] | None
 
-OUTPUT_ARGUMENTS = ("output_hidden_states", "output_attentions", "return_dict")
+
+class Modality(NamedTuple):
+    """One modality of a batch.
+
+    Attributes:
+        sequence: S_seq or T_seq, (batch, length, d). mask: (batch, length), true where valid.
+        summary: S_cls or T_cls, (batch, d).
+        hidden_states, attentions: of the encoder, a tensor a layer, where they were requested.
+    """
+
+    sequence: Tensor
+    mask: Tensor
+    summary: Tensor
+    hidden_states: States = None
+    attentions: States = None
+
+
+class Requested(NamedTuple):
+    """What a model returns beside its answer; some hidden states are requested by the numbers of their layers."""
+
+    output_modality_attention: bool = False
+    output_hidden_states: bool | int | list[int] = False
+    output_attentions: bool = False
+
+    @property
+    def of_encoders(self) -> dict[str, bool]:
+        """The arguments by which an encoder records the same; all of its hidden states, if some are requested."""
+        return {
+            "output_hidden_states": bool(self.output_hidden_states),
+            "output_attentions": self.output_attentions,
+        }
+
+    def layers(self, hidden_states: States) -> States:
+        """The requested ones of all hidden states."""
+        if hidden_states is None or isinstance(self.output_hidden_states, bool):
+            return hidden_states
+        layers = (
+            [self.output_hidden_states] if isinstance(self.output_hidden_states, int) else self.output_hidden_states
+        )
+        count = len(hidden_states)
+        return tuple(hidden_states[i] for i in sorted({layer % count for layer in layers if -count <= layer < count}))
+
+
+def requested_outputs(
+    config: PreTrainedConfig, output_modality_attention: bool | None, kwargs: Mapping[str, Any]
+) -> Requested:
+    """The outputs requested by arguments, or where those are None by the configuration."""
+    arguments = {"output_modality_attention": output_modality_attention, **kwargs}
+    given = {name: arguments.get(name) for name in Requested._fields}
+    return Requested(**{name: getattr(config, name) if value is None else value for name, value in given.items()})
+
+
+VECTOR_ONLY = Requested()
 
 
 @dataclass
-class DRKFModelOutput(ModelOutput):
+class SharedOutput(ModelOutput):
     """
     Attributes:
         pooler_output: X_fusion, the fused vector, (batch, d).
-        speech_hidden_state: S_seq, (batch, frames, d). speech_mask: (batch, frames), true where valid.
-        text_hidden_state: T_seq, (batch, tokens, d), valid tokens first. text_mask: (batch, tokens).
         speech_summary, text_summary: S_cls and T_cls, each modality alone, (batch, d).
         speech_attention, text_attention: with `output_modality_attention`, CLS attention to each frame
             (batch, frames) and token (batch, tokens), mean over layers and heads. None for FE_c, which has no CLS over
@@ -36,80 +84,61 @@ class DRKFModelOutput(ModelOutput):
     """
 
     pooler_output: Tensor | None = None
-    speech_hidden_state: Tensor | None = None
-    speech_mask: Tensor | None = None
-    text_hidden_state: Tensor | None = None
-    text_mask: Tensor | None = None
     speech_summary: Tensor | None = None
     text_summary: Tensor | None = None
     speech_attention: Tensor | None = None
     text_attention: Tensor | None = None
     modality_shares: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    speech_hidden_states: tuple[Tensor, ...] | None = None
-    speech_attentions: tuple[Tensor, ...] | None = None
-    text_hidden_states: tuple[Tensor, ...] | None = None
-    text_attentions: tuple[Tensor, ...] | None = None
-
-    def modalities(self) -> tuple[Modality, Modality]:
-        """Speech and text as the modules read them."""
-        names = ("hidden_state", "mask", "summary")
-        speech, text = ([self[f"{half}_{name}"] for name in names] for half in ("speech", "text"))
-        return Modality(*speech), Modality(*text)
+    hidden_states: States = None
+    attentions: States = None
+    speech_hidden_states: States = None
+    speech_attentions: States = None
+    text_hidden_states: States = None
+    text_attentions: States = None
 
 
 @dataclass
-class DRKFClassifierOutput(ModelOutput):
+class DRKFModelOutput(SharedOutput):
+    """
+    Attributes:
+        speech_hidden_state: S_seq, (batch, frames, d). speech_mask: (batch, frames), true where valid.
+        text_hidden_state: T_seq, (batch, tokens, d), valid tokens first. text_mask: (batch, tokens).
+        pooler_output and the others: see [`SharedOutput`].
+    """
+
+    speech_hidden_state: Tensor | None = None
+    speech_mask: Tensor | None = None
+    text_hidden_state: Tensor | None = None
+    text_mask: Tensor | None = None
+
+    def modalities(self) -> tuple[Modality, Modality]:
+        """Speech and text as the boxes read them."""
+        names = ("hidden_state", "mask", "summary")
+        speech, text = ([self[f"{modality}_{name}"] for name in names] for modality in ("speech", "text"))
+        return Modality(*speech), Modality(*text)
+
+    def shared(self) -> dict[str, Any]:
+        """What a classifier returns of it, too."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(SharedOutput)}
+
+
+@dataclass
+class EmotionOutput(ModelOutput):
     """
     Attributes:
         loss: Eq. 21, where labels were given.
-        logits: EC's, or the mean of EC's and of both halves', (batch, classes); see `DRKFConfig.classifier`.
-        consistency_logits: ED, (batch,): do voice and words bear the same emotion? None without
+        logits: EC's, (batch, classes).
+        consistency_logits: ED's, (batch,): do voice and words express the same emotion? None without
             `emotion_discrimination`.
-        consistency: the probability that they do, (batch,), where `consistency_prior` of the pairs do; None where
-            the configuration has no `consistency_calibration`.
-        speech_logits, text_logits: of the voice and of the words alone, (batch, classes), where there are probes.
         loss_terms: each unweighted term of Eq. 21 by name, detached.
-        pooler_output and what follows it: see [`DRKFModelOutput`].
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     consistency_logits: Tensor | None = None
-    consistency: Tensor | None = None
-    speech_logits: Tensor | None = None
-    text_logits: Tensor | None = None
     loss_terms: dict[str, Tensor] | None = None
-    pooler_output: Tensor | None = None
-    speech_summary: Tensor | None = None
-    text_summary: Tensor | None = None
-    speech_attention: Tensor | None = None
-    text_attention: Tensor | None = None
-    modality_shares: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    speech_hidden_states: tuple[Tensor, ...] | None = None
-    speech_attentions: tuple[Tensor, ...] | None = None
-    text_hidden_states: tuple[Tensor, ...] | None = None
-    text_attentions: tuple[Tensor, ...] | None = None
 
 
-def modality_shares(fused: Fused) -> Tensor | None:
-    """CLS attention on speech and on text, normalised to 1: (batch, 2), or None where it is not known."""
-    if fused.speech_attention is None or fused.text_attention is None:
-        return None
-    mass = torch.stack([fused.speech_attention.sum(-1), fused.text_attention.sum(-1)], dim=-1)
-    return mass / mass.sum(-1, keepdim=True)
-
-
-def requested_outputs(config: DRKFConfig, modality_attention: bool | None, kwargs: Mapping[str, Any]) -> FusionFlags:
-    """The outputs requested by arguments, or where those are None by the configuration."""
-    if unknown := [name for name, value in kwargs.items() if name not in OUTPUT_ARGUMENTS and value is not None]:
-        raise TypeError(f"DRKF's forward has no argument {', '.join(map(repr, unknown))}")
-    requested = {"output_modality_attention": modality_attention, **kwargs}
-    chosen = {}
-    for name in FusionFlags._fields:
-        value = requested.get(name)
-        chosen[name] = bool(getattr(config, name) if value is None else value)
-    return FusionFlags(**chosen)
+@dataclass
+class PaperClassifierOutput(SharedOutput, EmotionOutput):
+    """What the paper's classifier returns: the attributes of [`EmotionOutput`], then those of [`SharedOutput`]."""

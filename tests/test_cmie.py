@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from modeling_drkf import DRKFConfig
 from modeling_drkf.losses_drkf import club_bound, info_nce
 from modeling_drkf.orl_cmie_baseline import ContrastiveMutualInformation, Critic
-from modeling_drkf.orl_modality_encoding import Modality
+from modeling_drkf.outputs_drkf import Modality
 
 M, C, D = 4, 3, 5
 TARGETS = {
@@ -133,7 +133,7 @@ def naive_terms(module: ContrastiveMutualInformation, parts: Iterable[Tensor], y
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 def test_objective_and_likelihood_equal_loops(target: Tensor) -> None:
     module, parts = mutual_information(), features()
-    objective, likelihood = module(*parts, target)
+    objective, likelihood = module.terms(*parts, target).values()
     naive_objective, naive_likelihood = naive_terms(module, parts, target)
     torch.testing.assert_close(objective, naive_objective)
     torch.testing.assert_close(likelihood, naive_likelihood)
@@ -150,7 +150,7 @@ def test_objective_and_likelihood_equal_loops(target: Tensor) -> None:
 def test_objective_trains_all_but_the_club_critics_and_the_likelihood_trains_only_them() -> None:
     module, parts = mutual_information(), features()
     names, parameters = zip(*module.named_parameters(), strict=True)
-    objective, likelihood = module(*parts, TARGET)
+    objective, likelihood = module.terms(*parts, TARGET).values()
     club = {name for name in names if "club_critic" in name}
     projections = {name for name in names if name.split(".")[0] in PROJECTIONS}  # `features` stand in for their output
 
@@ -167,7 +167,7 @@ def test_the_club_bound_does_not_move_the_label_embedding() -> None:
     # The label embedding is part of the conditional critics: lowering the bound through it would only spoil them.
     module, parts = mutual_information(), features()
     embedding = module.label_embedding.weight
-    gradient = torch.autograd.grad(module(*parts, TARGET)[0], embedding)[0]
+    gradient = torch.autograd.grad(module.terms(*parts, TARGET)["contrastive_loss"], embedding)[0]
     label = TARGET @ embedding.T
     information = (
         naive_info_nce(naive_scores(module.speech_label_critic, parts[1], label))
@@ -190,7 +190,7 @@ def test_each_modality_has_a_shared_and_a_specific_projection() -> None:
     module = mutual_information()
     summaries = {"speech": random_numbers(M, 6), "text": random_numbers(M, 6, seed=1)}
     mask = torch.ones(M, 1, dtype=torch.bool)
-    projected = module.project(*(Modality(summary[:, None], mask, summary) for summary in summaries.values()))
+    projected = module(*(Modality(summary[:, None], mask, summary) for summary in summaries.values()))
     for name, vectors in zip(PROJECTIONS, projected, strict=True):
         first, second = (layer for layer in getattr(module, name).modules() if isinstance(layer, nn.Linear))
         for vector, summary in zip(vectors, summaries[name.split("_")[0]], strict=True):

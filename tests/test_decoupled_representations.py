@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from modeling_drkf import DRKFConfig
+from modeling_drkf.extended_objective_drkf import pair_weights, sampled_shifts, weighted_discrimination_loss
+from modeling_drkf.kf_emodality_shuffling import select, shuffle_emodalities
 from modeling_drkf.losses_drkf import (
     contrastive_mi_loss,
     discrimination_loss,
@@ -19,8 +21,8 @@ from modeling_drkf.losses_drkf import (
     intra_modality_mi_loss,
     same_labels,
 )
-from modeling_drkf.orl_decoupled_representations import DecoupledRepresentations, ShuffledPairs, shuffle_emodalities
-from modeling_drkf.orl_modality_encoding import Modality
+from modeling_drkf.orl_decoupled_representations import DecoupledRepresentations
+from modeling_drkf.outputs_drkf import Modality
 
 M, D = 4, 5
 TAU = numbers(0.7)
@@ -161,26 +163,38 @@ IDS = torch.tensor([0, 2, 0, 1])
 SETS = numbers([[1, 0, 1], [0, 0, 0], [1, 0, 1], [1, 0, 0]])
 
 
-def pairs_of(shuffled: ShuffledPairs) -> list[tuple[int, int]]:
+class Pairs(NamedTuple):
+    """The shuffled pairs (S_i, T_j), and the weights of the matched and of the shuffled ones."""
+
+    speech_index: Tensor
+    text_index: Tensor
+    weights: Tensor
+
+
+def shuffled_pairs(num_speech: int, num_text: int, max_pairs: int | None = None, sample: bool = True) -> Pairs:
+    text_index = sampled_shifts(shuffle_emodalities(num_speech, num_text), max_pairs, sample)
+    speech_index = torch.arange(num_speech).repeat_interleave(text_index.shape[1])
+    return Pairs(speech_index, text_index.flatten(), pair_weights(text_index, num_text))
+
+
+def pairs_of(shuffled: Pairs) -> list[tuple[int, int]]:
     return list(zip(shuffled.speech_index.tolist(), shuffled.text_index.tolist(), strict=True))
 
 
-def estimate(shuffled: ShuffledPairs, costs: Tensor, first: int = 0) -> Tensor:
+def estimate(shuffled: Pairs, costs: Tensor) -> Tensor:
     """The mean of Eq. 19 as the pairs estimate it, where pair (S_i, T_j) costs costs[i, j]."""
-    rows = torch.arange(len(costs))
-    matched = costs[rows, rows + first]
-    return (torch.cat([matched, costs[shuffled.speech_index, shuffled.text_index]]) * shuffled.weights).sum()
+    return (torch.cat([costs.diagonal(), costs[shuffled.speech_index, shuffled.text_index]]) * shuffled.weights).sum()
 
 
 def test_pairs_of_three_samples() -> None:
-    shuffled = shuffle_emodalities(3, 3)
+    shuffled = shuffled_pairs(3, 3)
     assert sorted(pairs_of(shuffled)) == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
     torch.testing.assert_close(shuffled.weights, torch.full((9,), 1 / 9))
 
 
 def test_a_single_sample_has_only_its_matched_pair() -> None:
     for cap in (None, 2):
-        shuffled = shuffle_emodalities(1, 1, max_pairs=cap)
+        shuffled = shuffled_pairs(1, 1, max_pairs=cap)
         assert pairs_of(shuffled) == []
         assert shuffled.weights.tolist() == [1.0]
 
@@ -198,14 +212,15 @@ def test_discrimination_over_shuffled_pairs_is_the_loop_over_all_pairs(
     labels: Tensor, multi_label: bool, expected: set[tuple[int, int]]
 ) -> None:
     logits = random_numbers(M, M)
-    shuffled = shuffle_emodalities(M, M)
+    shuffled = shuffled_pairs(M, M)
     i, j = shuffled.speech_index, shuffled.text_index
     same = same_labels(labels[i], labels[j], multi_label)
     assert {pair for pair, one in zip(pairs_of(shuffled), same.tolist(), strict=True) if one} == expected
 
-    loss = discrimination_loss(
-        torch.cat([logits.diagonal(), logits[i, j]]), torch.cat([torch.ones(M), same]), shuffled.weights.double()
-    )
+    of_pairs = torch.cat([logits.diagonal(), logits[i, j]]), torch.cat([torch.ones(M), same]).double()
+    loss = discrimination_loss(*of_pairs)
+    weighted = weighted_discrimination_loss(*of_pairs, shuffled.weights)
+    torch.testing.assert_close(weighted, loss, rtol=1e-6, atol=0)
     predicted = 1 / (1 + (-logits).exp())
     naive = total(
         -predicted[i, j].log() if i == j or (i, j) in expected else -(1 - predicted[i, j]).log()
@@ -221,7 +236,7 @@ def test_a_cap_bounds_the_pairs_of_each_sample_as_speech_and_as_text(
     size: int, cap: int, sample: bool, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    shuffled = shuffle_emodalities(size, size, max_pairs=cap, sample=sample)
+    shuffled = shuffled_pairs(size, size, max_pairs=cap, sample=sample)
     pairs = [*pairs_of(shuffled), *((i, i) for i in range(size))]
     assert len(set(pairs)) == len(pairs)  # no pair twice, and no matched pair among the shuffled ones
     for side in (0, 1):
@@ -237,7 +252,7 @@ def test_the_mean_over_all_draws_is_the_mean_over_all_pairs(size: int, cap: int)
     estimates: dict[frozenset[tuple[int, int]], float] = {}
     torch.manual_seed(0)
     for _ in range(draws):
-        shuffled = shuffle_emodalities(size, size, max_pairs=cap)
+        shuffled = shuffled_pairs(size, size, max_pairs=cap)
         outcome = frozenset(pairs_of(shuffled))
         counts[outcome] += 1
         estimates[outcome] = estimate(shuffled, costs).item()
@@ -253,15 +268,14 @@ def test_the_mean_over_all_draws_is_the_mean_over_all_pairs(size: int, cap: int)
 
 def test_without_sampling_the_pairs_repeat_and_no_random_number_is_drawn() -> None:
     state = torch.get_rng_state()
-    first, second = (shuffle_emodalities(6, 6, max_pairs=3, sample=False) for _ in range(2))
+    first, second = (shuffled_pairs(6, 6, max_pairs=3, sample=False) for _ in range(2))
     assert torch.equal(state, torch.get_rng_state())
     assert pairs_of(first) == pairs_of(second)
 
 
 def test_speech_of_one_process_meets_the_texts_of_all() -> None:
-    # Samples 3 and 4 of five: speech 0 matches text 3, speech 1 matches text 4.
-    shuffled = shuffle_emodalities(2, 5, first=3)
-    assert sorted(pairs_of(shuffled)) == [(0, 0), (0, 1), (0, 2), (0, 4), (1, 0), (1, 1), (1, 2), (1, 3)]
+    shuffled = shuffled_pairs(2, 5)
+    assert sorted(pairs_of(shuffled)) == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 0), (1, 2), (1, 3), (1, 4)]
     torch.testing.assert_close(shuffled.weights, torch.full((10,), 1 / 10))
 
 
@@ -269,9 +283,9 @@ def test_speech_of_one_process_meets_the_texts_of_all() -> None:
 @given(num_speech=st.integers(1, 4), others=st.integers(1, 6), data=st.data())
 def test_a_cap_holds_for_the_speech_of_one_process(num_speech: int, others: int, data: st.DataObject) -> None:
     num_text = num_speech + others
-    first, cap = data.draw(st.integers(0, others)), data.draw(st.integers(2, num_text))
-    shuffled = shuffle_emodalities(num_speech, num_text, first=first, max_pairs=cap)
-    pairs = [*pairs_of(shuffled), *((i, i + first) for i in range(num_speech))]
+    cap = data.draw(st.integers(2, num_text))
+    shuffled = shuffled_pairs(num_speech, num_text, max_pairs=cap)
+    pairs = [*pairs_of(shuffled), *((i, i) for i in range(num_speech))]
     assert len(set(pairs)) == len(pairs)
     assert Counter(i for i, _ in pairs) == dict.fromkeys(range(num_speech), cap)
     assert max(Counter(j for _, j in pairs).values()) <= cap
@@ -280,7 +294,7 @@ def test_a_cap_holds_for_the_speech_of_one_process(num_speech: int, others: int,
 
 def test_the_mean_over_processes_is_the_mean_over_all_pairs() -> None:
     costs = random_numbers(6, 6)
-    shards = [estimate(shuffle_emodalities(2, 6, first=k), costs[k : k + 2], first=k) for k in (0, 2, 4)]
+    shards = [estimate(shuffled_pairs(2, 6), costs[k : k + 2].roll(-k, 1)) for k in (0, 2, 4)]
     torch.testing.assert_close(torch.stack(shards).mean(), costs.mean(), rtol=1e-6, atol=0)
 
 
@@ -294,7 +308,7 @@ def test_the_gradient_of_selected_samples_does_not_depend_on_the_order_of_thread
     try:
         found = set()
         for _ in range(20):
-            selected = Modality(sequence, torch.ones(16, 64, dtype=torch.bool), sequence[:, 0]).select(index)
+            selected = select(Modality(sequence, torch.ones(16, 64, dtype=torch.bool), sequence[:, 0]), index)
             (gradient,) = torch.autograd.grad((selected.sequence * weights).sum(), sequence)
             found.add(gradient.numpy().tobytes())
     finally:

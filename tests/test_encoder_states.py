@@ -13,8 +13,8 @@ from transformers import AutoModelForAudioClassification, BertConfig, BertModel,
 
 from modeling_drkf.experiments.building import _tokenizer
 from modeling_drkf.experiments.encoder_states import SpeakerStatistics
-from modeling_drkf.orl_speech_lstm import SpeechLSTMConfig, SpeechLSTMModel
-from modeling_drkf.orl_speech_statistics import speaker_statistics
+from modeling_drkf.extended_encoding_drkf import speaker_moments
+from modeling_drkf.speech_lstm_drkf import SpeechLSTMConfig, SpeechLSTMModel
 from processing.errors_drkf import InputError, OptionError
 from processing.pipeline_drkf import TASK
 from train_drkf import main
@@ -155,7 +155,7 @@ def test_a_sample_never_knows_itself_and_draws_anew_each_epoch():
 
     usual = torch.stack([torch.zeros(3, 2), torch.ones(3, 2)])
     told = SpeakerStatistics(Rows(), usual)
-    torch.testing.assert_close(told[0]["speaker_statistics"], speaker_statistics(Rows.clips[[1, 2]], usual))
+    torch.testing.assert_close(told[0]["speaker_statistics"], speaker_moments(Rows.clips[[1, 2]], usual))
     for alone in (3, 4):
         assert torch.equal(told[alone]["speaker_statistics"], usual)
     half = SpeakerStatistics(Rows(), usual, 0.5)

@@ -39,7 +39,7 @@ from transformers import (
 
 from modeling_drkf import DRKFForEmotionClassification
 from modeling_drkf.attention_drkf import FUSED_SDPA
-from modeling_drkf.orl_encoders import check_reads_both_ways, frame_mask
+from modeling_drkf.encoders_drkf import check_reads_both_ways, frame_mask
 
 LABELS = [0, 1, 2, 0]
 SPEC_AUGMENTED = [name for name in AUDIO_ENCODERS if name != "whisper"]

@@ -17,11 +17,10 @@ from modeling_drkf.kf_fusion_encoder import (
     CrossAttentionFusion,
     FusionAttention,
     FusionEmbeddings,
-    FusionFlags,
     FusionLayer,
     SelfAttentionFusion,
 )
-from modeling_drkf.orl_modality_encoding import Modality
+from modeling_drkf.outputs_drkf import Modality, Requested
 
 D, HEADS, LAYERS = 8, 2, 2
 FRAMES, TOKENS = [5, 2, 3], [1, 4, 2]
@@ -193,7 +192,7 @@ def test_a_sample_does_not_depend_on_its_neighbours() -> None:
 def test_cls_attention_equals_the_loop_and_is_zero_on_padding(attention: str) -> None:
     module, (speech, text) = encoder("self", attention), samples()
     padded_speech, padded_text = batch(speech, extra=2), batch(text, extra=1, left=True)
-    fused = module(padded_speech, padded_text, FusionFlags(output_modality_attention=True))
+    fused = module(padded_speech, padded_text, Requested(output_modality_attention=True))
     torch.testing.assert_close(fused.vector, module(padded_speech, padded_text).vector)
     for i, (frames, tokens) in enumerate(zip(FRAMES, TOKENS, strict=True)):
         naive = naive_self(module, speech[i], text[i])[1]
@@ -212,7 +211,7 @@ def test_the_last_layer_gives_its_cls_what_the_whole_layer_gives_it(attention: s
     speech_rows, text_rows = samples()
     module = encoder("self", attention)
     gradients = []
-    for flags in (FusionFlags(), FusionFlags(output_hidden_states=True)):
+    for flags in (Requested(), Requested(output_hidden_states=True)):
         module.zero_grad()
         fused = module(batch(speech_rows), batch(text_rows), flags)
         total(fused.vector).backward()
@@ -224,7 +223,7 @@ def test_the_last_layer_gives_its_cls_what_the_whole_layer_gives_it(attention: s
 def test_attention_is_given_on_request_only_and_by_self_attention_only() -> None:
     speech, text = (batch(modality) for modality in samples())
     for kind, asked in (("self", False), ("cross", False), ("cross", True)):
-        fused = encoder(kind)(speech, text, FusionFlags(output_modality_attention=asked))
+        fused = encoder(kind)(speech, text, Requested(output_modality_attention=asked))
         assert fused.speech_attention is None
         assert fused.text_attention is None
 

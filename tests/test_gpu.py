@@ -87,7 +87,7 @@ def test_a_compiled_fusion_encoder_gives_the_same_loss_and_gradients():
 def test_sharded_over_one_device_pairs_are_fused_again_in_the_backward_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("modeling_drkf.kf_shuffled_pairs.KEPT_TEXTS", 0)
+    monkeypatch.setattr("modeling_drkf.kf_emodality_shuffling.KEPT_TEXTS", 0)
     backend = "nccl" if DEVICE == "cuda" else "gloo"
     dist.init_process_group(backend, init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     try:

@@ -8,7 +8,7 @@ from helpers.tiny import MULTI_HOT, MULTI_LABEL, alone, encode, gradients, pertu
 from torch import Tensor
 
 from modeling_drkf import DRKFForEmotionClassification
-from modeling_drkf.kf_emotion_heads import HalvesDiscriminator
+from modeling_drkf.extended_objective_drkf import ProbeDiscriminator
 
 HALVES = {"discriminator": "halves", "representation": "none"}
 LABELS = [0, 1, 2, 0]
@@ -16,7 +16,7 @@ PRESENT = {"speech_present": [True, False, True, True], "text_present": [True, T
 
 
 def test_the_logit_by_hand():
-    discriminator = HalvesDiscriminator(tiny_model(**HALVES).config)
+    discriminator = ProbeDiscriminator(tiny_model(**HALVES).config)
     with torch.no_grad():
         discriminator.agreement.copy_(torch.tensor([[4.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 8.0]]))
         discriminator.bias.fill_(-1.0)

@@ -8,10 +8,14 @@ from accelerate import cpu_offload, disk_offload, infer_auto_device_map
 from accelerate.utils import send_to_device
 from helpers.tiny import MULTI_HOT, MULTI_LABEL, perturb, select, tiny_batch, tiny_config, tiny_model
 from torch import Tensor
+from transformers.utils import TransformersKwargs
 
-from modeling_drkf import DRKFConfig, DRKFForEmotionClassification
-from modeling_drkf.losses_drkf import cosine_scores, discrimination_loss, present_weights
-from modeling_drkf.orl_modality_encoding import Modality, masked_mean, valid_first
+from modeling_drkf import DRKFConfig, DRKFForEmotionClassification, kf_emodality_shuffling
+from modeling_drkf.encoders_drkf import valid_first
+from modeling_drkf.extended_objective_drkf import present_weights
+from modeling_drkf.losses_drkf import cosine_scores, discrimination_loss
+from modeling_drkf.orl_modality_encoding import masked_mean
+from modeling_drkf.outputs_drkf import Modality
 
 LABELS = [0, 1, 2, 0]
 
@@ -141,6 +145,28 @@ def test_contrastive_scores_ignore_autocast():
 # Blanked halves.
 
 
+@torch.no_grad()
+def test_hidden_states_are_selected_by_the_numbers_of_their_layers():
+    model, batch = perturb(tiny_model()), tiny_batch()
+    whole = model(**batch, output_hidden_states=True)
+    for name in ("hidden_states", "speech_hidden_states", "text_hidden_states"):
+        for chosen, expected in (([0], [0]), ([-1, 1], [1, 2]), (1, [1]), ([7], [])):
+            found = model(**batch, output_hidden_states=chosen)[name]
+            assert len(found) == len(expected)
+            for states, layer in zip(found, expected, strict=True):
+                torch.testing.assert_close(states, whole[name][layer])
+
+
+@torch.no_grad()
+def test_forward_takes_what_transformers_passes_to_every_model():
+    model, batch = tiny_model(), tiny_batch()
+    expected = model(**batch).logits
+    for name in TransformersKwargs.__annotations__:
+        torch.testing.assert_close(model(**batch, **{name: False}).logits, expected)
+    with pytest.raises(TypeError, match="no argument 'output_attention'"):
+        model(**batch, output_attention=True)
+
+
 def test_pairs_with_a_blanked_half_stay_out_of_the_discrimination_loss():
     model, batch = perturb(tiny_model()).train(), tiny_batch(labels=LABELS)
     present = {"speech_present": torch.tensor([1, 0, 1, 1]).bool(), "text_present": torch.tensor([1, 1, 1, 0]).bool()}
@@ -232,7 +258,7 @@ def test_a_modality_travels_to_a_device():
 
 def test_selecting_samples_selects_their_summaries():
     modality = Modality(torch.arange(6.0).view(3, 2, 1), torch.eye(3, 2).bool(), torch.arange(3.0)[:, None])
-    chosen = modality.select(torch.tensor([2, 0, 2]))
+    chosen = kf_emodality_shuffling.select(modality, torch.tensor([2, 0, 2]))
     assert chosen.sequence[:, :, 0].tolist() == [[4, 5], [0, 1], [4, 5]]
     assert chosen.mask.tolist() == [[False, False], [True, False], [False, False]]
     assert chosen.summary[:, 0].tolist() == [2, 0, 2]

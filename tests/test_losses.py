@@ -4,6 +4,7 @@ Eq. 6-7 are tested beside CMIE, Eq. 10 beside PA, Eq. 14-17 and the pairs of Eq.
 """
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from modeling_drkf.extended_objective_drkf import smoothed, weighted_classification_loss, weighted_discrimination_loss
 from modeling_drkf.losses_drkf import (
     classification_loss,
     composite_loss,
@@ -113,7 +115,9 @@ def test_discrimination_equals_a_loop() -> None:
 
     logits, even = random_numbers(6), torch.full((6,), 1 / 6, dtype=torch.float64)
     agree(lambda logits: discrimination_loss(logits, same), lambda logits: naive(logits, even), logits)
-    agree(lambda logits: discrimination_loss(logits, same, shares), lambda logits: naive(logits, shares), logits)
+    agree(
+        lambda logits: weighted_discrimination_loss(logits, same, shares), lambda logits: naive(logits, shares), logits
+    )
 
 
 def test_discrimination_by_hand() -> None:
@@ -122,7 +126,7 @@ def test_discrimination_by_hand() -> None:
     costs = math.log(4 / 3), math.log(4), math.log(2)
     assert discrimination_loss(logits, same).item() == pytest.approx(sum(costs) / 3)
     expected = 0.5 * costs[0] + 0.3 * costs[1] + 0.2 * costs[2]
-    assert discrimination_loss(logits, same, numbers([0.5, 0.3, 0.2])).item() == pytest.approx(expected)
+    assert weighted_discrimination_loss(logits, same, numbers([0.5, 0.3, 0.2])).item() == pytest.approx(expected)
 
 
 def test_same_labels_of_class_ids() -> None:
@@ -158,17 +162,20 @@ def naive_multi_label_classification(logits: Tensor, weights: Tensor) -> Tensor:
     ) / (M * C)
 
 
-@pytest.mark.parametrize("weights", [None, CLASS_WEIGHTS], ids=["even", "weighted"])
-def test_classification_equals_a_loop(weights: Tensor | None) -> None:
-    shares = torch.ones(C, dtype=torch.float64) if weights is None else weights
+@pytest.mark.parametrize(
+    ("target", "multi_label", "naive"),
+    [(SOFT, False, naive_classification), (MULTI_HOT, True, naive_multi_label_classification)],
+)
+def test_classification_equals_a_loop(target: Tensor, multi_label: bool, naive: Callable[..., Tensor]) -> None:
+    even = torch.ones(C, dtype=torch.float64)
     agree(
-        lambda logits: classification_loss(logits, SOFT, class_weights=weights),
-        lambda logits: naive_classification(logits, shares),
+        lambda logits: classification_loss(logits, target, multi_label),
+        lambda logits: naive(logits, even),
         random_numbers(M, C),
     )
     agree(
-        lambda logits: classification_loss(logits, MULTI_HOT, multi_label=True, class_weights=weights),
-        lambda logits: naive_multi_label_classification(logits, shares),
+        lambda logits: weighted_classification_loss(logits, target, CLASS_WEIGHTS, multi_label),
+        lambda logits: naive(logits, CLASS_WEIGHTS),
         random_numbers(M, C),
     )
 
@@ -177,7 +184,7 @@ def test_classification_by_hand() -> None:
     logits, target = log_probabilities([0.8, 0.2], [0.9, 0.1]), numbers([[1.0, 0.0], [0.5, 0.5]])
     costs = -math.log(0.8), -0.5 * math.log(0.9), -0.5 * math.log(0.1)
     assert classification_loss(logits, target).item() == pytest.approx(sum(costs) / 2)
-    weighted = classification_loss(logits, target, class_weights=numbers([2.0, 4.0]))
+    weighted = weighted_classification_loss(logits, target, numbers([2.0, 4.0]))
     assert weighted.item() == pytest.approx((2 * costs[0] + 2 * costs[1] + 4 * costs[2]) / 2)
     # sigmoid(log 3) = 3/4, labels {1}, {1, 2}: log(4/3) thrice, log 4 once, mean over four decisions
     multi = classification_loss(numbers([[math.log(3)] * 2] * 2), numbers([[1.0, 0.0], [1.0, 1.0]]), multi_label=True)
@@ -187,7 +194,7 @@ def test_classification_by_hand() -> None:
 def test_classification_of_class_ids_is_cross_entropy_and_smoothing_is_that_of_cross_entropy() -> None:
     logits, ids = random_numbers(M, C), torch.tensor([0, 2, 1, 2])
     for smoothing in (0.0, 0.1):
-        target = label_distribution(ids, C, smoothing).double()
+        target = smoothed(label_distribution(ids, C).double(), smoothing)
         expected = F.cross_entropy(logits, ids, label_smoothing=smoothing)
         torch.testing.assert_close(classification_loss(logits, target), expected, rtol=1e-6, atol=0)
 
@@ -200,10 +207,10 @@ def test_classification_and_divergence_differ_by_the_entropy_of_the_labels() -> 
 def test_label_distribution_by_hand() -> None:
     ids = torch.tensor([2, 0])
     assert label_distribution(ids, 4).tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
-    smoothed = numbers([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]])
-    torch.testing.assert_close(label_distribution(ids, 4, smoothing=0.2).double(), smoothed, rtol=1e-6, atol=0)
+    expected = numbers([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]])
+    torch.testing.assert_close(smoothed(label_distribution(ids, 4).double(), 0.2), expected, rtol=1e-6, atol=0)
     torch.testing.assert_close(label_distribution(SOFT, C), SOFT)
-    torch.testing.assert_close(label_distribution(SOFT, C, smoothing=0.3), 0.7 * SOFT + 0.1)
+    torch.testing.assert_close(smoothed(SOFT, 0.3), 0.7 * SOFT + 0.1)
 
 
 def test_label_distribution_is_floating_point_whatever_the_labels() -> None:

@@ -216,11 +216,12 @@ def test_outputs_as_a_tuple():
         "loss",
         "logits",
         "consistency_logits",
-        "consistency",
         "loss_terms",
         "pooler_output",
         "speech_summary",
         "text_summary",
+        "fused_logits",
+        "consistency",
     ]
     assert list(named) == names
     for name, value in zip(names, plain, strict=True):

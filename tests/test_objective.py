@@ -23,7 +23,7 @@ from helpers.tiny import (
 )
 from torch import Tensor
 
-from modeling_drkf.orl_modality_encoding import Modality
+from modeling_drkf.outputs_drkf import Modality
 
 LABELS = [0, 1, 2, 0]
 
@@ -130,7 +130,7 @@ def test_loss_terms_by_hand(row):
         return model.emotion_classifier(model.drkf.fusion_encoder(s, t).vector)[0].log_softmax(-1)
 
     def agreement(s: Modality, t: Modality) -> Tensor:
-        return model.emotion_discriminator(model.drkf.fusion_encoder(s, t).vector)[0, 0].sigmoid()
+        return model.emotion_discriminator(model.drkf.fusion_encoder(s, t).vector)[0].sigmoid()
 
     everything = range(4)
     expected = {

@@ -12,7 +12,7 @@ from helpers.tiny import perturb, tiny_model
 from torch import Tensor
 
 from modeling_drkf.losses_drkf import inter_modality_mi_loss, intra_modality_mi_loss
-from modeling_drkf.orl_modality_encoding import Modality
+from modeling_drkf.outputs_drkf import Modality
 
 Vector = list[float]
 TAU = 0.6

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from modeling_drkf import DRKFConfig
 from modeling_drkf.losses_drkf import reconstruction_loss
-from modeling_drkf.orl_modality_encoding import Modality
 from modeling_drkf.orl_progressive_augmentation import ProgressiveAugmentation, ResidualAutoencoder
+from modeling_drkf.outputs_drkf import Modality
 
 M, D = 3, 8
 LENGTHS = {"speech": [5, 2, 4], "text": [1, 3, 2]}

@@ -6,7 +6,8 @@ import torch
 from helpers.tiny import fused_batch_sizes, gradients, perturb, tiny_batch, tiny_model
 
 from benchmarks.reference import predict, training_loss, with_plain_encoders
-from modeling_drkf import kf_shuffled_pairs
+from modeling_drkf import kf_emodality_shuffling
+from modeling_drkf.kf_emodality_shuffling import select
 
 TOKENS = (5, 9, 3, 7)  # of `tiny_batch`
 
@@ -17,7 +18,7 @@ def test_loss_and_gradients_are_those_of_the_straightforward_step(
     labels: list[int], kept_texts: int, monkeypatch: pytest.MonkeyPatch
 ):
     model, batch = perturb(tiny_model()).train(), tiny_batch(labels=labels)
-    monkeypatch.setattr(kf_shuffled_pairs, "KEPT_TEXTS", kept_texts)
+    monkeypatch.setattr(kf_emodality_shuffling, "KEPT_TEXTS", kept_texts)
     plain = with_plain_encoders(model)
     loss, expected_loss = model(**batch).loss, training_loss(plain, batch)
     loss.backward()
@@ -34,7 +35,7 @@ def test_pairs_fused_again_in_the_backward_pass_give_the_same_gradients_under_dr
     model, batch = tiny_model(dropout=0.2).train(), tiny_batch(labels=[0, 1, 2, 0])
     sizes, results = fused_batch_sizes(model), []
     for kept_texts in (3, 2):
-        monkeypatch.setattr(kf_shuffled_pairs, "KEPT_TEXTS", kept_texts)
+        monkeypatch.setattr(kf_emodality_shuffling, "KEPT_TEXTS", kept_texts)
         model.zero_grad()
         sizes.clear()
         torch.manual_seed(0)
@@ -56,12 +57,12 @@ def test_no_pair_carries_the_padding_of_another_speech(fusion: str):
         lambda _, halves: lengths.append((halves[0].mask.shape[1], halves[1].mask.shape[1]))
     )
     text_index = torch.tensor([[1, 2], [2, 0], [3, 2], [2, 2]])
-    fused = kf_shuffled_pairs.fuse_pairs(model.drkf.fusion_encoder, speech, text, text_index, recompute=True)
+    fused = kf_emodality_shuffling.fuse_pairs(model.drkf.fusion_encoder, speech, text, text_index)
     longest_texts = [max(TOKENS[j] for j in row) for row in text_index.tolist()]
     assert lengths == list(zip(speech.mask.sum(1).tolist(), longest_texts, strict=True))
     assert len({frames for frames, _ in lengths}) > 1
     for row, (i, j) in zip(fused, [(0, 1), (0, 2), (1, 2), (1, 0), (2, 3), (2, 2), (3, 2), (3, 2)], strict=True):
-        alone = model.drkf.fusion_encoder(speech.select(torch.tensor([i])), text.select(torch.tensor([j]))).vector[0]
+        alone = model.drkf.fusion_encoder(select(speech, torch.tensor([i])), select(text, torch.tensor([j]))).vector[0]
         torch.testing.assert_close(row, alone)
 
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from helpers.tiny import alone, encode, perturb, select, tiny_batch, tiny_model
 
-from modeling_drkf.orl_speech_statistics import (
+from modeling_drkf.extended_encoding_drkf import (
     SpeechStandardization,
     Standardization,
+    moments_of,
+    moments_of_the_others,
     pooled_in_time,
-    speaker_statistics,
-    statistics_of_the_others,
+    speaker_moments,
     time_statistics,
-    usual_statistics,
 )
 
 FRAMES = torch.tensor([[[1.0, 2.0], [3.0, 2.0], [99.0, 99.0]], [[5.0, -4.0], [99.0, 99.0], [99.0, 99.0]]])
@@ -41,7 +41,7 @@ def test_windows_are_means_of_valid_frames():
 
 def test_standardisation_by_training_part_and_by_speaker():
     clips = torch.tensor([[[0.0], [1.0], [4.0]], [[2.0], [3.0], [4.0]]])  # mean, deviation, maximum of two clips
-    usual = usual_statistics(clips)
+    usual = moments_of(clips)
     torch.testing.assert_close(usual[:, :, 0], torch.tensor([[1.0, 2.0, 4.0], [1.0, 1.0, 1e-5]]))
     module = SpeechStandardization(1)
     assert torch.equal(module(clips), clips - torch.tensor([0.0, 1.0, 0.0])[:, None])
@@ -57,22 +57,22 @@ def test_standardisation_by_training_part_and_by_speaker():
 
 def test_few_clips_of_a_speaker_are_drawn_towards_what_is_usual():
     usual = torch.tensor([[[0.0]], [[1.0]]])
-    one = speaker_statistics(torch.tensor([[[6.0]]]), usual)  # 1 of 3 parts: center 2, variance 2/3
+    one = speaker_moments(torch.tensor([[[6.0]]]), usual)  # 1 of 3 parts: center 2, variance 2/3
     torch.testing.assert_close(one.flatten(), torch.tensor([2.0, (2 / 3) ** 0.5]))
-    many = speaker_statistics(torch.full((10_000, 1, 1), 6.0), usual)
+    many = speaker_moments(torch.full((10_000, 1, 1), 6.0), usual)
     torch.testing.assert_close(many[0].flatten(), torch.tensor([6.0]), atol=2e-3, rtol=0)
 
 
-def test_statistics_of_the_others_are_those_without_the_clip():
+def test_moments_of_the_others_are_those_without_the_clip():
     generator = torch.Generator().manual_seed(0)
     for size, offset in ((2, 0.0), (5, 0.0), (40, 300.0)):  # far from zero, too
         clips = torch.randn(size, 3, 4, generator=generator) * 0.1 + offset
         clips[0] += 50.0  # one that is most of all sums
         usual = torch.stack([torch.randn(3, 4, generator=generator), torch.rand(3, 4, generator=generator) + 0.1])
-        found = statistics_of_the_others(clips, usual)
+        found = moments_of_the_others(clips, usual)
         for index in range(size):
             others = torch.cat([clips[:index], clips[index + 1 :]])
-            expected = speaker_statistics(others.double(), usual.double()).float()
+            expected = speaker_moments(others.double(), usual.double()).float()
             torch.testing.assert_close(found[index], expected, rtol=1e-6, atol=1e-6)
 
 
@@ -82,8 +82,8 @@ def measured(model, batch):
     with torch.no_grad():
         speech = encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"])
         text = encoding.encode_text(batch["input_ids"], batch["attention_mask"])
-    encoding.speech_standardization.usual.copy_(usual_statistics(speech.statistics))
-    encoding.text_standardization.usual.copy_(usual_statistics(text.tokens[text.mask]))
+    encoding.speech_standardization.usual.copy_(moments_of(speech.statistics))
+    encoding.text_standardization.usual.copy_(moments_of(text.sequence[text.mask]))
     return speech, text
 
 
@@ -91,8 +91,8 @@ def test_states_give_what_raw_input_gives_and_padding_never_matters():
     model, batch = perturb(tiny_model(**OPTIONS)).eval(), tiny_batch()
     speech, text = measured(model, batch)
     states = {
-        "speech_states": speech.frames, "speech_statistics": speech.statistics, "audio_attention_mask": speech.mask,
-        "text_states": text.tokens, "attention_mask": text.mask,
+        "speech_states": speech.sequence, "speech_statistics": speech.statistics, "audio_attention_mask": speech.mask,
+        "text_states": text.sequence, "attention_mask": text.mask,
     }  # fmt: skip
     with torch.no_grad():
         whole = model(**batch)

@@ -21,7 +21,7 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from processing.errors_drkf import FileError
 
-from ..orl_speech_lstm import SpeechLSTMConfig, SpeechLSTMModel
+from ..speech_lstm_drkf import SpeechLSTMConfig, SpeechLSTMModel
 
 WEIGHTS_IN_WHEEL = "resemblyzer/pretrained.pt"
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -17,9 +17,8 @@ from torch import Tensor
 from processing.collator import DRKFDataCollator
 from processing.processing_drkf import DRKFProcessor
 
+from ..extended_encoding_drkf import ExtendedModalityEncoding, moments_of, moments_of_the_others
 from ..modeling_drkf import DRKFForEmotionClassification
-from ..orl_modality_encoding import ModalityEncoding
-from ..orl_speech_statistics import statistics_of_the_others, usual_statistics
 from .cross_validation import fingerprint
 from .datasets import DrawnAnew, Inputs, blank_rows, pad_features
 
@@ -60,9 +59,9 @@ def _encode(
     text = encoding.encode_text(batch["input_ids"], batch["attention_mask"])
     statistics: Any = [None] * len(rows) if speech.statistics is None else speech.statistics
     return {
-        "speech": [_flat(frames[mask].half()) for frames, mask in zip(speech.frames, speech.mask, strict=True)],
+        "speech": [_flat(frames[mask].half()) for frames, mask in zip(speech.sequence, speech.mask, strict=True)],
         "statistics": [np.empty(0, np.float32) if clip is None else _flat(clip) for clip in statistics],
-        "text": [_flat(tokens[mask].half()) for tokens, mask in zip(text.tokens, text.mask, strict=True)],
+        "text": [_flat(tokens[mask].half()) for tokens, mask in zip(text.sequence, text.mask, strict=True)],
     }
 
 
@@ -153,10 +152,10 @@ def state_inputs(
     return Inputs(states, pad_features, blank_states(model, processor))
 
 
-def measure_usual(encoding: ModalityEncoding, training: EncoderStates) -> None:
+def measure_usual(encoding: ExtendedModalityEncoding, training: EncoderStates) -> None:
     """Sets what is usual in the training part; see `standardize_states` of the configuration."""
-    encoding.speech_standardization.usual.copy_(usual_statistics(training.statistics()))  # type: ignore[union-attr, operator]
-    encoding.text_standardization.usual.copy_(usual_statistics(training.tokens()))  # type: ignore[union-attr, operator]
+    encoding.speech_standardization.usual.copy_(moments_of(training.statistics()))  # type: ignore[union-attr, operator]
+    encoding.text_standardization.usual.copy_(moments_of(training.tokens()))  # type: ignore[union-attr, operator]
 
 
 class SpeakerStatistics(DrawnAnew):
@@ -175,7 +174,7 @@ class SpeakerStatistics(DrawnAnew):
         self.known = [self.usual] * len(clips)
         for own in _positions(rows.rows["speaker"][:]).values():
             if len(own) > 1:
-                for index, others in zip(own, statistics_of_the_others(clips[own], self.usual), strict=True):
+                for index, others in zip(own, moments_of_the_others(clips[own], self.usual), strict=True):
                     self.known[index] = others
 
     def __getitem__(self, index: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from processing.errors_drkf import OptionError
 from processing.suggestions import did_you_mean
 
 from ..configuration_drkf import DRKFConfig
+from ..paper_configuration_drkf import PaperConfig
 from .option_values import require_fields, structure_or_name
 
 
@@ -110,7 +111,7 @@ class ModelArguments:
     def __post_init__(self) -> None:
         for name in ("audio_encoder", "text_encoder", "feature_extractor", "drkf", "lora", "class_weights"):
             setattr(self, name, structure_or_name(getattr(self, name), name))
-        require_fields("drkf", self.drkf, DRKFConfig.__annotations__)
+        require_fields("drkf", self.drkf, [*PaperConfig.__annotations__, *DRKFConfig.__annotations__])
         for name in ("audio_encoder", "text_encoder"):
             if isinstance(encoder := getattr(self, name), dict):
                 require_fields(name, encoder, _encoder_fields(name, encoder))

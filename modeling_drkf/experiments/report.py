@@ -21,12 +21,13 @@ from processing.evaluation.scoring import score
 from processing.figures.run import draw_pooled, draw_run
 
 from ..configuration_drkf import DRKFConfig
+from ..extended_outputs_drkf import OUTPUT_NAMES
 from ..release.card import cross_validation_card, model_card
 
 logger = logging.get_logger(__name__)
 
 SUMMARIES = ("pooler_output", "speech_summary", "text_summary")
-RECORDED_OUTPUTS = ("logits", "consistency", *SUMMARIES, "modality_shares")
+RECORDED_OUTPUTS = [name for name in OUTPUT_NAMES if name in ("logits", "consistency", *SUMMARIES, "modality_shares")]
 PACKAGES = ("drkf", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "soundfile", "soxr")
 
 

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from processing.errors_drkf import OptionError
 
+from ..encoders_drkf import reads_padding
 from ..modeling_drkf import DRKFForEmotionClassification
-from ..orl_encoders import reads_padding
 
 OUTPUTS = ("logits", "consistency_logits", "consistency", "modality_shares")
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from modeling_drkf import DRKFConfig, DRKFForEmotionClassification
-from modeling_drkf.orl_modality_encoding import Modality
+from modeling_drkf.outputs_drkf import Modality
 
 torch.set_num_threads(1)  # tensors this small only lose by threads, badly so on a busy machine
 
@@ -194,10 +194,8 @@ def tiny_batch(
 
 def encode(encoding: Any, batch: dict[str, Any]) -> tuple[Modality, Modality]:
     """S_seq and T_seq with their masks and summaries."""
-    return encoding(
-        encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"]),
-        encoding.encode_text(batch["input_ids"], batch["attention_mask"]),
-    )
+    names = ("input_values", "audio_attention_mask", "input_ids", "attention_mask")
+    return encoding(**{name: batch[name] for name in names})
 
 
 def select(batch: dict[str, Tensor], rows: list[int]) -> dict[str, Tensor]:

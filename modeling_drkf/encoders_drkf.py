@@ -1,8 +1,12 @@
-"""The encoders of ME: built from a configuration or loaded, and what they say about padding (sec. 3.2)."""
+"""The encoders of ME (sec. 3.2): built from a configuration or loaded, run, and what they say about padding.
+
+Any encoder of transformers goes in here, and a sequence with the mask of its valid positions comes out.
+"""
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, cast
+from copy import deepcopy
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,29 +26,136 @@ logger = logging.get_logger(__name__)
 
 # Speech encoders whose valid frames never depend on padding, as long as `reads_padding` finds nothing else.
 MASKS_ITS_PADDING = (
-    "hubert",
-    "speech-lstm",
-    "unispeech",
-    "unispeech-sat",
-    "wav2vec2",
-    "wav2vec2-bert",
-    "wavlm",
-    "whisper",
+    *("hubert", "speech-lstm", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "whisper"),
 )
 MASK_EMBEDDING = "masked_spec_embed"  # SpecAugment's; many checkpoints lack it, and training learns it
+LAYER_DROP_FIELDS = ("layerdrop", "encoder_layerdrop")
+CONVOLUTIONS = ("conv_kernel", "conv_stride")
+RECORDED = ("hidden_states", "attentions")
 
 
-def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+class EncoderStates(NamedTuple):
+    """What an encoder computes of a batch.
+
+    Attributes:
+        sequence: frames or tokens, (batch, length, width), the valid ones first. mask: (batch, length).
+        hidden_states, attentions: a tensor a layer, where they were requested.
+    """
+
+    sequence: Tensor
+    mask: Tensor
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+def without_layer_drop(config: Any) -> PreTrainedConfig:
+    """A copy of an encoder's configuration: a dropped layer leaves parameters without a gradient."""
+    config = deepcopy(config)
+    config._name_or_path = ""
+    for field in LAYER_DROP_FIELDS:
+        if hasattr(config, field):
+            setattr(config, field, 0.0)
+    return config
+
+
+def output_width(config: Any) -> int:
+    """Width of an encoder's last hidden state."""
+    widens = getattr(config, "add_adapter", False) or getattr(config, "output_layers", 1) > 1
+    return config.output_hidden_size if widens else config.hidden_size
+
+
+def encode_speech(
+    encoder: PreTrainedModel, input_values: Tensor, mask: Tensor | None, **recorded: bool
+) -> EncoderStates:
+    """Runs a speech encoder.
+
+    Args:
+        input_values: what it reads, (batch, samples) or (batch, input frames, bins).
+        mask: 1 or true where valid, (batch, samples) or (batch, input frames); all, if not given.
+        recorded: `output_hidden_states` and `output_attentions`.
+    """
+    input_values = input_values.to(encoder.dtype)
+    mask = None if mask is None else mask.long()
+    if mask is not None and reads_padding(encoder.config) and not bool(mask.all()):
+        return _encode_one_by_one(encoder, input_values, mask, recorded)
+    output = _encode(encoder, input_values, mask, recorded)
+    frames = output.last_hidden_state
+    valid = None if mask is None else frame_mask(encoder, mask, frames.shape[1])
+    return EncoderStates(frames, valid_of(frames, valid), *(output.get(name) for name in RECORDED))
+
+
+def encode_text(encoder: PreTrainedModel, input_ids: Tensor, mask: Tensor | None, **recorded: bool) -> EncoderStates:
+    """Runs a text encoder.
+
+    Args:
+        input_ids: (batch, tokens). mask: 1 or true where valid, padded on either side; all, if not given.
+    """
+    mask = torch.ones_like(input_ids) if mask is None else mask.long()
+    input_ids, mask = valid_first(input_ids, mask)
+    read = torch.cat([torch.ones_like(mask[:, :1]), mask[:, 1:]], dim=1)  # attention over nothing is not a number
+    output = encoder(input_ids=input_ids, attention_mask=read, **recorded)
+    return EncoderStates(output.last_hidden_state, mask.bool(), *(output.get(name) for name in RECORDED))
+
+
+def valid_of(sequence: Tensor, mask: Tensor | None) -> Tensor:
+    """The mask of a sequence, (batch, length), as booleans; all true, if not given."""
+    return sequence.new_ones(sequence.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
+
+
+def valid_first(sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Turns what is padded on the left into what is padded on the right; both are (batch, length)."""
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    shifted = positions + mask.argmax(-1, keepdim=True)
+    order = torch.minimum(shifted, positions[-1])
+    return sequence.gather(1, order), mask.gather(1, order) * (shifted == order)
+
+
+def _encode(encoder: PreTrainedModel, input_values: Tensor, mask: Tensor | None, recorded: dict[str, bool]) -> Any:
+    """SpecAugment refuses clips with fewer frames than its masks: those stay whole."""
+    config = encoder.config
+    options: dict[str, Any] = dict(recorded)
+    if encoder.training and uses_mask_embedding(config):
+        num_frames = input_values.shape[1]
+        for kernel, stride in zip(*(getattr(config, name, ()) for name in CONVOLUTIONS), strict=True):
+            num_frames = (num_frames - kernel) // stride + 1
+        if num_frames < config.mask_time_length:
+            shape = len(input_values), num_frames
+            options["mask_time_indices"] = torch.zeros(shape, dtype=torch.bool, device=input_values.device)
+    return encoder(input_values, attention_mask=mask, **options)
+
+
+def _encode_one_by_one(
+    encoder: PreTrainedModel, input_values: Tensor, mask: Tensor, recorded: dict[str, bool]
+) -> EncoderStates:
+    outputs = [
+        _encode(encoder, values[None, :length], None, recorded)
+        for values, length in zip(input_values, mask.sum(-1).tolist(), strict=True)
+    ]
+    lengths = torch.tensor([output.last_hidden_state.shape[1] for output in outputs], device=mask.device)
+    layers = (
+        tuple(joined(layer) for layer in zip(*(output[name] for output in outputs), strict=True))
+        if outputs[0].get(name) is not None
+        else None
+        for name in RECORDED
+    )
+    frames = joined([output.last_hidden_state for output in outputs])
+    return EncoderStates(frames, torch.arange(frames.shape[1], device=mask.device) < lengths[:, None], *layers)
+
+
+def build_encoder(config: Any) -> PreTrainedModel:
     """The encoder that `AutoModel` builds for a config: without decoder, without pooler (neither would be trained).
 
-    It says the same, but trains faster on a CPU: where its attention would be transformers' `sdpa`, it is `fused_sdpa`
-    (`set_attn_implementation` takes either), and convolutions' activations read no transposed tensors.
+    It computes the same, but trains faster on a CPU: where its attention would be transformers' `sdpa`, it is
+    `fused_sdpa` (`set_attn_implementation` takes either), and convolutions' activations read no transposed tensors.
     """
     encoder = encoder_of(AutoModel.from_config(config, **encoder_options(config)))
     if encoder.config._attn_implementation == "sdpa":
         encoder.config._attn_implementation = FUSED_SDPA
     for layer in getattr(getattr(encoder, "feature_extractor", None), "conv_layers", ()):
         layer.activation.register_forward_pre_hook(_contiguous)
+    for name, parameter in encoder.named_parameters():
+        if name == MASK_EMBEDDING and not uses_mask_embedding(config):
+            parameter.requires_grad_(False)
     return encoder
 
 
