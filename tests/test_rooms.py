@@ -13,6 +13,8 @@ from helpers.tiny import tiny_model, tiny_processor
 ROOT = Path(__file__).resolve().parents[1]
 TRAVELLERS = ("*_drkf.py", "orl_*.py", "kf_*.py", "handler.py")
 ROOMS = (  # from the top of the house to its ground
+    "study",
+    "benchmarks",
     "drkf_cli",
     "train_drkf",
     "modeling_drkf.experiments",
@@ -33,7 +35,7 @@ def module_name(file: Path) -> str:
 
 FILES = {
     module_name(file): file
-    for top in ("modeling_drkf", "processing", "drkf_cli", "train_drkf.py")
+    for top in ("study", "benchmarks", "drkf_cli", "train_drkf.py", "modeling_drkf", "processing")
     for file in ([ROOT / top] if top.endswith(".py") else sorted((ROOT / top).rglob("*.py")))
 }
 

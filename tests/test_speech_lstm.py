@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.audio_utils import mel_filter_bank
 
 from modeling_drkf import DRKFConfig, DRKFForEmotionClassification
-from modeling_drkf.experiments.convert_resemblyzer import convert, main
 from modeling_drkf.speech_lstm_drkf import MelEnergies, SpeechLSTMConfig, SpeechLSTMModel
 from processing.errors_drkf import FileError
+from study.convert_resemblyzer import convert, main
 
 SMALL = {"num_mel_bins": 8, "hidden_size": 12}
 

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from drkf_cli.checkpoint import EXAMPLE_CLIP, EXAMPLE_TEXT, open_pipeline, packaged, starter_folder
 from modeling_drkf.release.onnx_export import export_onnx
-from modeling_drkf.release.shrink import halve_weights, kept_tokens, prune_vocabulary
 from processing import DRKFProcessor
 from processing.onnx_recognizer import OnnxEmotionRecognizer
+from study.shrink import halve_weights, kept_tokens, prune_vocabulary
 
 PIECES = [
     "[PAD]",

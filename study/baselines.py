@@ -1,7 +1,7 @@
 """What simple means reach on the same folds: a support vector machine on statistics of the voice, logistic regression
 on the mean of the words' states, and the sum of their log probabilities.
 
-    python -m benchmarks.yardsticks --data DATA
+    python -m study.baselines --data DATA
 """
 
 import argparse
@@ -21,12 +21,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm import tqdm
 
-from benchmarks.study import CORPORA, FOLDER, write_folds
 from modeling_drkf.experiments.building import build_model_and_processor
 from modeling_drkf.experiments.encoder_states import EncoderStates, state_inputs
 from modeling_drkf.experiments.options import parse_arguments
 from processing.corpora.partition import folds_of, parts_of
 from processing.corpora.registry import read_corpus
+
+from .runs import CORPORA, FOLDER, write_folds
 
 Features = dict[str, np.ndarray]
 
@@ -51,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             rows = concatenate_datasets(list(parts.values()))
             states = state_inputs(rows, parts, model, processor).parts
-            for yardstick, predicted in predictions(features(states["train"]), features(states["test"])).items():
-                tables.setdefault(yardstick, []).append(
+            for baseline, predicted in predictions(features(states["train"]), features(states["test"])).items():
+                tables.setdefault(baseline, []).append(
                     pandas.DataFrame(
                         {
                             "utterance_id": states["test"].ids,
@@ -62,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         }
                     )
                 )
-        for yardstick, folds in tables.items():
-            path = FOLDER / "yardsticks" / name / f"{yardstick}.csv"
+        for baseline, folds in tables.items():
+            path = FOLDER / "baselines" / name / f"{baseline}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)
             pandas.concat(folds).to_csv(path, index=False)
     return 0
@@ -84,7 +85,7 @@ def features(states: EncoderStates) -> Features:
 
 
 def predictions(train: Features, test: Features) -> dict[str, np.ndarray]:
-    """Class ids of the test clips, by yardstick."""
+    """Class ids of the test clips, by baseline."""
     labels = train["labels"]
 
     def log_probabilities(classifier: Any, name: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What the study says beside accuracy: pairs that disagree, and how far the emotions stand apart.
 
-`study_tables` writes it.
+`study.tables` writes it.
 """
 
 import json
@@ -12,8 +12,9 @@ import numpy as np
 import pandas
 from sklearn.metrics import silhouette_score
 
-from benchmarks.study import FOLDER, ROWS
 from processing.evaluation.records import read_embeddings
+
+from .runs import FOLDER, ROWS
 
 OF_CONSISTENCY = ("auc", "brier", "brier_of_prior")
 

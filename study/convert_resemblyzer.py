@@ -1,7 +1,7 @@
 """The speaker encoder of the package Resemblyzer (MIT) as a folder that `AutoModel` loads.
 
     pip download --no-deps Resemblyzer==0.1.4
-    python -m modeling_drkf.experiments.convert_resemblyzer Resemblyzer-0.1.4-py3-none-any.whl encoders/speech
+    python -m study.convert_resemblyzer Resemblyzer-0.1.4-py3-none-any.whl encoders/speech
 
 All three layers are kept and read side by side, unless options say otherwise. Nothing of the package is imported, and
 no code of the file is run.
@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 from transformers import Wav2Vec2FeatureExtractor
 
+from modeling_drkf.speech_lstm_drkf import SpeechLSTMConfig, SpeechLSTMModel
 from processing.errors_drkf import FileError
-
-from ..speech_lstm_drkf import SpeechLSTMConfig, SpeechLSTMModel
 
 WEIGHTS_IN_WHEEL = "resemblyzer/pretrained.pt"
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -1,6 +1,6 @@
 """Tables of the study: means over folds with intervals, and paired differences between rows.
 
-    python -m benchmarks.study_tables --output model_cards/study
+    python -m study.tables --output model_cards/study
 
 `predictions.parquet` holds every test utterance's label and prediction, of every row and seed that has all folds.
 Unweighted accuracy is averaged over seeds, then over folds. Intervals are percentiles of a bootstrap over utterances
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-from benchmarks.study import CORPORA, FOLDER, ROWS, collect
-from benchmarks.study_pairs import disagreement, separation
+from .pairs import disagreement, separation
+from .runs import CORPORA, FOLDER, ROWS, collect
 
 RESAMPLES = 2000
 OF_PREDICTIONS = ["utterance_id", "fold", "label", "prediction"]
@@ -104,7 +104,7 @@ class Table:
                     found += [table[OF_PREDICTIONS].assign(row=name, seed=seed) for seed, table in seeds.items()]
                     self.runs[name], self.right[name] = len(seeds), np.mean(list(self.by_seed[name].values()), axis=0)
         for name in YARDSTICKS:
-            path = FOLDER / "yardsticks" / corpus / f"{name}.csv"
+            path = FOLDER / "baselines" / corpus / f"{name}.csv"
             if path.exists():
                 table = pandas.read_csv(path)
                 self.right[name], self.runs[name] = self._right(table), 1
@@ -132,7 +132,7 @@ class Table:
         """How often each utterance is drawn, (resamples, utterances); utterances are drawn within their speaker."""
         facts = self.facts
         if facts is None:
-            raise SystemExit("no row is finished: run benchmarks.study or benchmarks.yardsticks first")
+            raise SystemExit("no row is finished: run study.runs or study.baselines first")
         speakers = facts.index.to_series().map(speaker_of).to_numpy()
         rng, weights = np.random.default_rng(0), np.zeros((RESAMPLES, len(facts)))
         for speaker in np.unique(speakers):
@@ -169,7 +169,7 @@ class Table:
         }
 
     def difference(self, name: str, other: str) -> dict[str, float]:
-        """Of two rows over the seeds that both have, with its interval; a yardstick is compared with all."""
+        """Of two rows over the seeds that both have, with its interval; a baseline is compared with all."""
         ours, theirs = self.by_seed.get(name, {}), self.by_seed.get(other, {})
         common = ours.keys() & theirs.keys()
         gaps = [ours[seed] - theirs[seed] for seed in common] or [self.right[name] - self.right[other]]

@@ -1,8 +1,8 @@
 """Pictures of the study: every row's accuracy with its interval, and the emotions of one fold in rows 1, 2 and 6.
 
-    python -m benchmarks.study_pictures --output model_cards/study
+    python -m study.pictures --output model_cards/study
 
-Reads the tables that `benchmarks.study_tables` wrote there, and the embeddings of the runs.
+Reads the tables that `study.tables` wrote there, and the embeddings of the runs.
 """
 
 import argparse
@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pandas
 
-from benchmarks.study import CORPORA, FOLDER
 from processing.evaluation.records import read_embeddings
 from processing.figures.embeddings import plot_embeddings
 from processing.figures.style import PALETTE, new_figure, save
+
+from .runs import CORPORA, FOLDER
 
 NAMES = {
     "words": "words: logistic regression",

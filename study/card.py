@@ -1,6 +1,6 @@
 """Puts the study's tables into its card, each between `<!-- table: NAME -->` and `<!-- end -->`.
 
-python -m benchmarks.study_card --tables model_cards/study --card model_cards/study.md
+python -m study.card --tables model_cards/study --card model_cards/study.md
 """
 
 import argparse
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas
 
-from benchmarks.study import CORPORA
-from benchmarks.study_pictures import ALONE, BY_SPEAKER, NAMES
+from .pictures import ALONE, BY_SPEAKER, NAMES
+from .runs import CORPORA
 
 TABLE4 = ("row1", "row2", "row3", "row4", "row5", "row6")
 SHORT = {name: name.replace("row", "row ") for name in TABLE4} | {
@@ -20,7 +20,7 @@ SHORT = {name: name.replace("row", "row ") for name in TABLE4} | {
     "text": "words alone",
     "halves": "late fusion of the halves",
     "voice": "support vector machine, voice",
-    "late": "late fusion of the yardsticks",
+    "late": "late fusion of the baselines",
     "starter": "row 1, ED on the halves",
 }
 LESS = (

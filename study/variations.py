@@ -1,8 +1,8 @@
 """One thing at a time: the study's row 6, without copies at other speeds, with another batch, temperature, weight or
 length of training, scored on the validation speakers of one fold of each corpus; no test part is read.
 
-    python -m benchmarks.study_variations --data DATA --output model_cards/study
-    python -m benchmarks.study_variations --data DATA --seeds 1 --only "row 6" "batches of 4"
+    python -m study.variations --data DATA --output model_cards/study
+    python -m study.variations --data DATA --seeds 1 --only "row 6" "batches of 4"
 
 Writes `variations.csv`, a line a finished run, and `learning.csv`: loss and accuracy of row 1 and of its halves on
 training and validation part as they train. Again to go on.
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pandas
 from tqdm import tqdm
 
-from benchmarks.study import CORPORA, FOLDER, ROWS, write_folds
+from .runs import CORPORA, FOLDER, ROWS, write_folds
 
 FOLDS = {"ravdess_paired": "4", "paired": "EB0"}
 COPIES = ["--speeds", "0.9", "1.1"]

@@ -12,9 +12,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from modeling_drkf.modeling_drkf import DRKFForEmotionClassification
 from processing.processing_drkf import DRKFProcessor
-
-from ..modeling_drkf import DRKFForEmotionClassification
 
 LAST_LATIN_LETTER = 0x24F
 FIRST_WORD = 1996  # of BERT's English vocabulary, "the"; words follow by their frequency

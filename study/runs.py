@@ -1,8 +1,8 @@
 """DRKF on real voices and real words: halves, rows of Table 4, folds and seeds, as one resumable command.
 
     make encoders                                     # two small pretrained encoders, once
-    python -m benchmarks.study --data DATA --seeds 0  # the runs; again to go on
-    python -m benchmarks.study_tables                 # what they say
+    python -m study.runs --data DATA --seeds 0  # the runs; again to go on
+    python -m study.tables                 # what they say
 
 DATA holds `ravdess_paired.csv` and `paired.csv` (columns audio, text, label, speaker). Speech and text are real, their
 pairing is constructed. A test fold is scored once, by the last weights; the fold after it calibrates. `runs.csv` gets
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pandas
 from tqdm import tqdm
 
-FOLDER = Path("study")
+FOLDER = Path("runs/study")
 ROWS = {
     "speech": ["--modality", "speech", "--modality_dropout", "0"],
     "text": ["--modality", "text", "--modality_dropout", "0"],
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_apart(job: Job, given: Sequence[str]) -> bool:
     """Runs a job in a process of its own, with a log beside its runs; returns whether it failed."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "benchmarks.study", *given, "--job", *map(str, job)]
+    command = [sys.executable, "-m", "study.runs", *given, "--job", *map(str, job)]
     with (job.folder / f"seed{job.seed}.log").open("a") as log:
         failed = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode != 0
     if failed:

@@ -1,7 +1,7 @@
 """Builds the starter checkpoint: `starter.yaml` on all speakers of both tables of the study.
 
     make encoders
-    python -m benchmarks.starter --data DATA
+    python -m study.starter --data DATA
 
 Two trainings with the same options: the first holds a tenth of the speakers out, which calibrate scores and
 `consistency`; the second trains on everybody and takes the calibration of the first. Then rare word pieces are left
@@ -26,11 +26,12 @@ from transformers import AutoProcessor
 from drkf_cli.checkpoint import open_pipeline
 from modeling_drkf.experiments.options import parse_arguments
 from modeling_drkf.experiments.run import Run
-from modeling_drkf.release.shrink import halve_weights, kept_tokens, prune_vocabulary
 from processing.corpora.partition import folds_of
 from processing.corpora.protocols import Fold
 from processing.corpora.registry import read_corpus
 from processing.evaluation.records import Predictions
+
+from .shrink import halve_weights, kept_tokens, prune_vocabulary
 
 TABLES = ("ravdess_paired.csv", "paired.csv")
 LABELS = {"happiness": "joy", "surprised": "surprise"}  # nEMO's names as MELD's
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables and MELD's annotation")
-    parser.add_argument("--work", type=Path, default=Path("study/starter"), help="where both trainings go")
+    parser.add_argument("--work", type=Path, default=Path("runs/study/starter"), help="where both trainings go")
     parser.add_argument("--output", type=Path, default=Path("model_cards/starter"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
