@@ -46,7 +46,8 @@ def main() -> None:
         if (Path(name) / GRAPH_FILE).is_file():
             core: Any = OnnxEmotionRecognizer.from_pretrained(name, num_threads=options.threads)
         else:
-            core = open_pipeline(name).recognizer
+            pipe = open_pipeline(name)
+            core = getattr(pipe, "recognizer", pipe)
         for size in options.batch_sizes:
             batches = [rows[start : start + size] for start in range(0, len(rows), size)]
             features, read = timed(partial(read_batch, core.processor, folder), batches, clock)

@@ -16,10 +16,11 @@ from processing.transcripts.timelines import Result, predicted_labels
 
 
 def show_answers(results: Sequence[Result], pipe: Any) -> None:
-    """Prints one clip with all its classes, several clips or the pieces of a recording a line each."""
+    """Prints the answer for one clip and then all its classes; of several clips, or pieces of one, a line each."""
     console = Console()
     clips = [result for result in results if "timeline" not in result]
     if len(clips) == 1:
+        console.print(f"[bold]{escape(printable(_emotions(clips[0], pipe.is_multi_label)))}[/bold]")
         said = "no words" if clips[0]["text"] is None else f'"{clips[0]["text"]}"'
         title = escape(printable(f"{Path(clips[0]['audio']).name}\n{said}"))
         console.print(answers_table(clips, [title], pipe.label_names))
@@ -67,11 +68,14 @@ def rows_table(what: str, names: Sequence[str], answers: Sequence[Mapping[str, A
         if "error" in answer:
             table.add_row(escape(name), "-", "-", "-", escape(printable(answer["error"])))
             continue
-        scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
-        emotion = ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
-        cells = (name, emotion, _agreement(answer), _dominant(answer), answer["text"] or "-")
+        cells = (name, _emotions(answer, multi_label), _agreement(answer), _dominant(answer), answer["text"] or "-")
         table.add_row(*(escape(printable(cell)) for cell in cells))
     return table
+
+
+def _emotions(answer: Mapping[str, Any], multi_label: bool) -> str:
+    scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
+    return ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
 
 
 def _agreement(answer: Mapping[str, Any]) -> str:

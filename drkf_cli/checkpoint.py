@@ -1,14 +1,21 @@
 """Opening a checkpoint, as every verb that uses one does."""
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from processing.errors_drkf import FileError
 from processing.hub_ids import HUB_ID
+
+if TYPE_CHECKING:
+    from processing.onnx_recognizer import OnnxEmotionRecognizer
+    from processing.pipeline_drkf import MultimodalEmotionRecognitionPipeline
 
 STARTER = "starter"
 EXAMPLE_CLIP, EXAMPLE_TEXT = "example.flac", "You find me furious after the contract."  # of synthetic speech
@@ -46,33 +53,51 @@ ModelOption = Annotated[
 ]
 
 
-def open_pipeline(model: str, device: Any = None, dtype: Any = "auto", **options: Any) -> Any:
+def open_pipeline(
+    model: str, device: Any = None, dtype: Any = "auto", graph: bool = True, **options: Any
+) -> "MultimodalEmotionRecognitionPipeline | OnnxEmotionRecognizer":
     """What answers for a model: the pipeline of a checkpoint (folder or Hub id), or the recogniser of a folder that
     `drkf export onnx` wrote. Both take the same inputs and options.
 
     Args:
         device, dtype: where a checkpoint's weights lie, and as what. A graph has its own.
+        graph: see [`require_checkpoint`].
 
     Raises:
         FileError: there is no such checkpoint, or it cannot be loaded.
     """
-    require_checkpoint(model)
-    from processing.quiet import quieten
+    require_checkpoint(model, graph)
+    with _loading():
+        from processing.quiet import quieten
 
-    quieten()
-    if _is_graph(Path(model)):
-        from processing.onnx_recognizer import OnnxEmotionRecognizer
+        quieten()
+        if _is_graph(Path(model)):
+            from processing.onnx_recognizer import OnnxEmotionRecognizer
 
-        return OnnxEmotionRecognizer.from_pretrained(model, **options)
-    from transformers import pipeline
+            return OnnxEmotionRecognizer.from_pretrained(model, **options)
+        from transformers import pipeline
 
-    from modeling_drkf.release.loading import load_checkpoint
-    from processing.damage import refused
-    from processing.pipeline_drkf import TASK
+        from modeling_drkf.release.loading import load_checkpoint
+        from processing.damage import refused
+        from processing.pipeline_drkf import TASK
 
-    loaded, processor = load_checkpoint(model, dtype=dtype)
-    with refused(model):
-        return pipeline(TASK, model=loaded, processor=processor, device=device, **options)  # type: ignore[call-overload]
+        loaded, processor = load_checkpoint(model, dtype=dtype)
+        with refused(model):
+            return pipeline(TASK, model=loaded, processor=processor, device=device, **options)  # type: ignore[call-overload]
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Keeps the garbage collector from what is imported and loaded inside, for good: it is no garbage, and looking
+    through it, again and again and once more at the end, takes a third of the time of a short command."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def require_checkpoint(model: str, graph: bool = True) -> None:

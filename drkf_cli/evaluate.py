@@ -23,7 +23,7 @@ from processing.evaluation.metrics import FORMULAS, PROBLEM_TYPES
 from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
 from processing.evaluation.rounding import rounded
 from processing.evaluation.scoring import score
-from processing.printable import printable
+from processing.printable import plural, printable
 from processing.quiet import BAR_DELAY_S
 
 from .checkpoint import open_pipeline
@@ -239,7 +239,7 @@ def _shown(record: Mapping[str, Any]) -> Table:
         "",
         "95 % interval",
         "",
-        title=escape(f"{record['corpus']}, {record['split']}: {record['utterances']} clips"),
+        title=escape(f"{record['corpus']}, {record['split']}: {plural(record['utterances'], 'clip')}"),
     )
     for name in (name for name in FORMULAS if name in metrics):
         low, high = metrics["intervals"][name]
@@ -252,8 +252,7 @@ def _shown(record: Mapping[str, Any]) -> Table:
     table.add_section()
     for label, scores in metrics["per_class"].items():
         low, high = metrics["intervals"][f"f1_{label}"]
-        detail = (
-            f"precision {rounded(scores['precision'])}, recall {rounded(scores['recall'])}, {scores['support']} clips"
-        )
+        counted = plural(scores["support"], "clip")
+        detail = f"precision {rounded(scores['precision'])}, recall {rounded(scores['recall'])}, {counted}"
         table.add_row(escape(f"F1 of {label}"), rounded(scores["f1"]), f"{rounded(low)} to {rounded(high)}", detail)
     return table

@@ -6,37 +6,107 @@ last process to finish leaves all of them to be joined into the output. What is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 
+from processing.atomic import replacing
 from processing.corpora.readers.columns import unread_cuts
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
 from processing.errors_drkf import FileError
-from processing.transcripts.timelines import write_table
+from processing.locks import locked
+from processing.transcripts.timelines import answer_columns, answer_row, write_table
 
 from .errors import writing
-from .jobs import Entry, Job
 from .progress import answering
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs on one output do not see each other
-    fcntl = None  # type: ignore[assignment]
 
 DESCRIPTION = "job.json"
 SLOWEST_PROCESS = timedelta(days=30)  # how long the others wait for it
+EMBEDDING_COLUMNS: dict[str, type] = {
+    **{f"{name}_embedding": list for name in ("fused", "speech", "text")},
+    "warning": str,
+    "error": str,
+}
+
+
+def embedding_row(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The vectors of an answer, or of `{"error": ...}`, as one row of `EMBEDDING_COLUMNS`."""
+    vectors = answer.get("embeddings", {})
+    found = {f"{name}_embedding": None if vector is None else vector.tolist() for name, vector in vectors.items()}
+    return dict.fromkeys(EMBEDDING_COLUMNS) | found | {name: answer.get(name) for name in ("warning", "error")}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One manifest to answer, and how.
+
+    Attributes:
+        manifest: a CSV, TSV, JSON Lines or Parquet file with the columns `audio` (paths relative to it), `text` or
+            both; `start` and `end` (seconds) cut the audio.
+        output: .parquet, .csv or .jsonl: the manifest's columns and `answer_columns`, a row for every row of the
+            manifest, in its order.
+        options: of the pipeline's call (`batch_size`, `top_k`).
+        columns: the manifest's own names of `audio` and `text`.
+        embeddings: write vectors in place of the answers.
+        spreadsheet: see [`write_table`].
+    """
+
+    manifest: Path
+    output: Path
+    model: str
+    rows_per_shard: int
+    options: Mapping[str, Any]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    embeddings: bool = False
+    spreadsheet: bool = False
+
+    @property
+    def shards(self) -> Path:
+        return self.output.with_name(self.output.name + ".shards")
+
+    def outcome(self, pipe: Any) -> dict[str, type]:
+        """The columns that are written beside those of the manifest, and their types."""
+        return EMBEDDING_COLUMNS if self.embeddings else answer_columns(pipe.label_names)
+
+    def row(self, answer: Mapping[str, Any], pipe: Any) -> dict[str, Any]:
+        """An answer as one row of `outcome`."""
+        return embedding_row(answer) if self.embeddings else answer_row(answer, pipe.label_names, pipe.is_multi_label)
+
+    def fingerprint(self, rows: int) -> dict[str, Any]:
+        """What must not change between two runs whose shards are to fit together."""
+        folder = Path(self.model)
+        files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
+        return {
+            "manifest": hashlib.sha256(self.manifest.read_bytes()).hexdigest(),
+            "rows": rows,
+            "model": self.model,
+            "model_files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
+            "rows_per_shard": self.rows_per_shard,
+            "columns": dict(self.columns),
+            "embeddings": self.embeddings,
+            "options": {name: value for name, value in self.options.items() if name != "batch_size"},
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the manifest and where it stands; `error` says why it could not be read."""
+
+    line: int
+    cells: Mapping[str, Any]
+    error: str | None = None
 
 
 def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
@@ -94,7 +164,8 @@ def _answer_shards(job: Job, state: PartialState, pipe: Any, columns: Sequence[s
         for number, part in parts.items():
             answers = _answers(pipe, part, job)
             rows = [job.row(answer, pipe) for answer in answers]
-            _write_atomically(_shard(job, number), partial(write_table, rows, columns=outcome))
+            with _whole(_shard(job, number)) as unfinished:
+                write_table(rows, unfinished, outcome)
             done += len(part)
             bar.update(done - bar.n)  # rows that the model did not see
     state.wait_for_everyone()
@@ -159,35 +230,21 @@ def _open_shards(job: Job, rows: int) -> None:
                 "begin anew, or name another --output"
             )
         return
-    _write_atomically(described, lambda path: path.write_text(json.dumps(fingerprint, indent=1), encoding="utf-8"))
+    with _whole(described) as unfinished:
+        unfinished.write_text(json.dumps(fingerprint, indent=1), encoding="utf-8")
+
+
+def _alone(job: Job) -> AbstractContextManager[None]:
+    """Keeps other runs from the same output, as long as this process lives."""
+    lock = job.output.with_name(f".{job.output.name}.lock")
+    return locked(lock, f"{{owner}} is writing {job.output}: wait for it, or name another --output")
 
 
 @contextmanager
-def _alone(job: Job) -> Iterator[None]:
-    """Keeps others from the same output, as long as this process lives."""
-    if fcntl is None:
-        yield
-        return
-    with (job.shards / DESCRIPTION).open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise FileError(f"another run is writing {job.output}: wait for it, or name another --output") from None
-        yield
-
-
-def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes beside `path`, then renames: the file is there whole or not at all, even after a loss of power."""
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    with writing(path, "free some space; then the same command goes on"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(unfinished)
-            with unfinished.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)  # on a full disk
+def _whole(path: Path) -> Iterator[Path]:
+    """[`replacing`] with an error that says how to go on."""
+    with writing(path, "free some space; then the same command goes on"), replacing(path) as unfinished:
+        yield unfinished
 
 
 def _join(
@@ -204,7 +261,8 @@ def _join(
             yield {name: _plain(entry.cells.get(name)) for name in columns} | answer
 
     kinds = dict.fromkeys(columns, object) | dict(outcome)
-    _write_atomically(job.output, lambda path: write_table(joined(), path, kinds))
+    with _whole(job.output) as unfinished:
+        write_table(joined(), unfinished, kinds, job.spreadsheet)
     finished = job.shards.with_name(f".{job.shards.name}.{os.getpid()}")
     os.replace(job.shards, finished)  # half a folder of shards would be taken for a beginning
     shutil.rmtree(finished)

@@ -127,6 +127,7 @@ def run_predict(
     output: Path | None = None,
     picture: Path | None = None,
     as_json: bool = False,
+    spreadsheet: bool = False,
 ) -> int:
     """Answers, prints and writes; returns the exit status: 1 if a file could not be answered, 130 after Ctrl-C, which
     leaves what is answered by then.
@@ -136,7 +137,6 @@ def run_predict(
     """
     requests = requests_of(files, **words)
     _check_destinations(requests, options.get("chunk_length_s") is not None, output, picture)
-    require_checkpoint(model)
     pipe = open_pipeline(model, transcriber=transcriber)
     results = answer_requests(pipe, requests, **options)
     good = [result for result in results if "error" not in result]
@@ -154,7 +154,7 @@ def run_predict(
     is_written = output is not None and bool(good if output.suffix.lower() == ".srt" else results)
     if output is not None and is_written:
         with writing(output):
-            write_results(results, output, pipe.label_names, pipe.is_multi_label)
+            write_results(results, output, pipe.label_names, pipe.is_multi_label, spreadsheet)
     if picture is not None and good:
         from processing.figures.timeline import plot_timeline
 
@@ -179,6 +179,7 @@ def run_manifest(
     transcriber: str | None = None,
     columns: Mapping[str, str] | None = None,
     embeddings: bool = False,
+    spreadsheet: bool = False,
 ) -> int:
     """Answers a manifest's rows, or writes their embeddings; returns the exit status."""
     check_output(output, EMBEDDING_OUTPUTS if embeddings else TABLE_OUTPUTS)
@@ -189,7 +190,7 @@ def run_manifest(
     from .manifest_prediction import Job, predict_manifest
 
     options = {**options, "transcriber": transcriber}
-    job = Job(manifest, output, model, rows_per_shard, options, columns or {}, embeddings)
+    job = Job(manifest, output, model, rows_per_shard, options, columns or {}, embeddings, spreadsheet)
     try:
         predict_manifest(job, lambda device: open_pipeline(model, device))
     except KeyboardInterrupt:

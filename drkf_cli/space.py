@@ -11,9 +11,11 @@ import yaml
 from huggingface_hub import ModelCard
 
 from modeling_drkf.modeling_drkf import ENDPOINT_PACKAGES
+from modeling_drkf.release.loading import load_checkpoint
 from processing.errors_drkf import FileError
+from processing.quiet import quieten
 
-from .checkpoint import model_title, open_pipeline, require_checkpoint
+from .checkpoint import model_title
 from .errors import require_extra
 from .web.clips import Example
 
@@ -67,18 +69,16 @@ def write_space(model: str, output_dir: Path, examples: Sequence[Example] = ()) 
         output_dir: must not exist yet.
 
     Raises:
-        FileError: it exists, or cannot be written.
-        FileError: the model is neither a checkpoint nor of the form of a Hub id; nothing is written then.
+        FileError: it exists, or cannot be written; or the checkpoint cannot be loaded, and nothing is written.
         DependencyError: Gradio is not installed, so its version is not known.
     """
     require_extra("gradio", "app", "a Space names the version of Gradio that it runs")
-    require_checkpoint(model, graph=False)
     if output_dir.exists():
         raise FileError(f"{output_dir} exists; name a new folder")
     folder = Path(model) if Path(model).is_dir() else None
+    quieten()
     gradio, title = version("gradio"), model_title(model)
-    pipe = open_pipeline(model) if folder is not None else None
-    parts = [pipe.model, pipe.recognizer.processor] if pipe is not None else []
+    parts = load_checkpoint(model) if folder is not None else ()
     output_dir.mkdir(parents=True)
     for part in parts:
         part.save_pretrained(output_dir / "model")

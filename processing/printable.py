@@ -1,4 +1,4 @@
-"""Text that a terminal shows and does not obey, whoever wrote it."""
+"""Text for people: counted nouns, and what a terminal shows and does not obey, whoever wrote it."""
 
 import json
 from typing import Any
@@ -18,3 +18,8 @@ def printable_json(value: Any) -> str:
         character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
         for character in json.dumps(value, indent=2, ensure_ascii=False)
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 clip`, `2 clips`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -124,6 +124,17 @@ def test_help_imports_nothing_heavy():
         assert module not in out
 
 
+def test_predict_imports_what_it_needs_and_keeps_the_collector_from_it():
+    code = "import gc, sys; from drkf_cli import app\ntry: app(['predict', '--example'])\n"
+    code += "finally: print(sorted(sys.modules), gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.startswith("anger 0.78\n")
+    modules = out.splitlines()[-1]
+    assert modules.endswith(" True True")
+    for module in ("datasets", "sklearn", "pandas", "matplotlib", "pyarrow", "modeling_drkf.training"):
+        assert f"'{module}'" not in modules
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from helpers.tones import script, write_recipe, write_tones
 
-from modeling_drkf.experiments.lock import locked
+from modeling_drkf.experiments.experiment import only_training_in
 from processing.errors_drkf import FileError
 from train_drkf import main
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from modeling_drkf.experiments.lock import locked
-with locked(Path(sys.argv[1])):
+from modeling_drkf.experiments.experiment import only_training_in
+with only_training_in(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(120)
 """
@@ -37,7 +37,7 @@ def other(tmp_path: Path):
 
 
 def enter(folder: Path, locks: bool = True) -> None:
-    with locked(folder, locks):
+    with only_training_in(folder, locks):
         pass
 
 
@@ -47,7 +47,7 @@ def test_the_second_training_names_the_first(other, tmp_path: Path, capsys):
     assert main(command) == 1
     said = capsys.readouterr().err
     assert f"process {other.pid} on {platform.node()} (since 20" in said
-    assert "is training in this folder; wait for it, or name another --output_dir" in said
+    assert "is training in this folder; wait for it, or name another --output-dir" in said
 
 
 def test_the_lock_dies_with_its_process(other, tmp_path: Path):

@@ -260,3 +260,44 @@ def test_an_explanation_without_words_is_drawn(tmp_path: Path):
     assert "<!-- 0.90 -->" in svg
     assert "agree -->" not in svg
     assert "agreement and shares" not in svg  # no empty panel
+
+
+def test_an_earlier_table_survives_a_full_disk(tmp_path: Path):
+    resource = pytest.importorskip("resource")
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for name in ("out.csv", "out.json", "out.parquet"):
+        write_results([{"audio": "a.wav", "error": "e"}], tmp_path / name, LABELS)
+        before = (tmp_path / name).read_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                write_results(
+                    [{"audio": f"{i}.wav", "error": f"{i}" * 99} for i in range(999)], tmp_path / name, LABELS
+                )
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert (tmp_path / name).read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_link_to_a_table_stays_a_link(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out.json").symlink_to(tmp_path / "elsewhere" / "real.json")
+    write_results([{"audio": "a.wav", "error": "e"}], tmp_path / "out.json", LABELS)
+    assert (tmp_path / "out.json").is_symlink()
+    assert json.loads((tmp_path / "elsewhere" / "real.json").read_text()) == [{"audio": "a.wav", "error": "e"}]
+
+
+def test_no_cell_is_a_formula_where_that_is_asked_for(tmp_path: Path):
+    texts = ["=HYPERLINK(1)", " +1+1", "-1", "@SUM(1)", "\t=1", "\uff1d1", "so = so", "", "-- no"]
+    rows = [{"text": text, "=x": 1.5} for text in texts]
+    write_table(rows, tmp_path / "plain.csv", {"text": str, "=x": float})
+    write_table(rows, tmp_path / "safe.csv", {"text": str, "=x": float}, spreadsheet=True)
+    with (tmp_path / "plain.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["text", "=x"], *([text, "1.5"] for text in texts)]
+    with (tmp_path / "safe.csv").open(newline="") as file:
+        head, *cells = csv.reader(file)
+    assert head == ["text", "'=x"]
+    assert [cell for cell, _ in cells] == [
+        *("'=HYPERLINK(1)", "' +1+1", "-1", "'@SUM(1)", "'\t=1", "'\uff1d1", "so = so", "", "'-- no")
+    ]

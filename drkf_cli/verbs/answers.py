@@ -57,6 +57,10 @@ def predict(
     output: Annotated[
         Path | None, typer.Option(help="Also write .json, .csv, .parquet, or .srt of a timeline.")
     ] = None,
+    spreadsheet: Annotated[
+        bool,
+        typer.Option("--spreadsheet", help="Write a .csv in which no text is run as a formula by a spreadsheet."),
+    ] = False,
     picture: Annotated[Path | None, typer.Option(help="Draw the timeline of one FILE: .png, .svg or .pdf.")] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="A table with the columns audio and text, in place of FILEs; needs --output.")
@@ -91,14 +95,17 @@ def predict(
         if output is None or files or text or text_file or segments or chunk_length_s or step_s or picture or json:
             raise typer.BadParameter("--manifest takes --output, and no FILE nor an option for one")
         named = parse_columns(columns)
-        raise typer.Exit(run_manifest(manifest, output, model, rows_per_shard, options, transcriber, named))
+        status = run_manifest(
+            manifest, output, model, rows_per_shard, options, transcriber, named, spreadsheet=spreadsheet
+        )
+        raise typer.Exit(status)
     if example:
         files, text = [starter_folder() / EXAMPLE_CLIP], [EXAMPLE_TEXT]
     if not files:
         raise typer.BadParameter("name a FILE, or a --manifest")
     words: dict[str, Any] = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
     options |= {"chunk_length_s": chunk_length_s, "step_s": step_s}
-    raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json))
+    raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json, spreadsheet))
 
 
 @app.command(short_help="Write the vectors of clips, for a classifier of your own.")
@@ -191,15 +198,15 @@ def show_attention(
     if audio is None:
         raise typer.BadParameter("name a FILE, or --example")
     require_file(audio)
-    require_checkpoint(model, graph=False)
     if output is not None:
         require_extra("matplotlib", "plots", "--output needs matplotlib")
         check_output(output, PICTURES)
 
+    pipe = open_pipeline(model, graph=False)
     from processing.explanation_drkf import explain
     from processing.figures.explanation import CAPTION, plot_explanation
 
-    explanation = explain(open_pipeline(model), str(audio), text)
+    explanation = explain(pipe, str(audio), text)
     best = explanation.answer["scores"][0]
     if output is not None:
         with writing(output):

@@ -76,7 +76,6 @@ def web_app(
     waits for answers that are under way.
     """
     require_extra("gradio", "app", "the web page needs Gradio")
-    require_checkpoint(model)
     from ..web.limits import LimitError, Limits
 
     try:
@@ -87,9 +86,9 @@ def web_app(
     if not all(name and password for name, password in people):
         raise OptionError("--auth takes USER:PASSWORD")
     clips = _read_examples(examples, model)
+    pipe = open_pipeline(model, transcriber=transcriber)
     from ..web.serving import serve
 
-    pipe = open_pipeline(model, transcriber=transcriber)
     try:
         serve(
             pipe, model_title(model), host, port, transcriber is not None, clips, limits, people, allowed_host or ["*"]

@@ -1,6 +1,7 @@
 """One experiment from options to report: which folds are run, and with which seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,18 @@ from processing.corpora.column_options import parse_columns
 from processing.corpora.partition import find_fold, folds_of
 from processing.corpora.protocols import Fold, ProtocolError
 from processing.corpora.registry import read_corpus
+from processing.locks import locked
 from processing.printable import printable
 
 from ..training.arguments import DRKFTrainingArguments
 from ..training.processes import require_joined
 from .cross_validation import cross_validate, require_unfinished
 from .data_options import DataArguments
-from .lock import locked
 from .model_options import ModelArguments
 from .options import experiment_options
 from .run import Run
+
+LOCK_FILE = "_training.lock"  # transformers uploads no file whose name begins so
 
 
 def run_experiment(
@@ -55,7 +58,7 @@ def run_experiment(
 
     def run_fold(fold: Fold, arguments: DRKFTrainingArguments) -> Run:
         run = Run(corpus, fold, [each.name for each in folds], model, data, arguments)
-        with locked(run.folder, training.process_index == 0):
+        with only_training_in(run.folder, training.process_index == 0):
             run.execute()
         return run
 
@@ -70,3 +73,28 @@ def run_experiment(
         )
     options = experiment_options(model, data, training)
     return cross_validate(run_fold, chosen, data.seeds or [training.seed], training, options)
+
+
+@contextmanager
+def only_training_in(folder: Path, locks: bool = True) -> Iterator[None]:
+    """Keeps other trainings out of `folder` until this ends; a new folder that stays empty is removed.
+
+    Args:
+        locks: whether this process takes the lock; of several that train together, one does.
+
+    Raises:
+        FileError: another process trains there; the message names it.
+    """
+    if not locks:
+        yield
+        return
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    refusal = f"{folder}: {{owner}} is training in this folder; wait for it, or name another --output-dir"
+    try:
+        with locked(folder / LOCK_FILE, refusal):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # not empty: the training has begun
+                folder.rmdir()

@@ -13,6 +13,7 @@ from transformers import Trainer
 from processing.corpora.facts import CARDS, recorded_facts
 from processing.evaluation.metrics import FORMULAS
 from processing.evaluation.rounding import rounded
+from processing.printable import plural
 
 from ..configuration_drkf import DRKFConfig
 from .licences import CODE_LICENCE, FROM_SCRATCH, encoder_licence, hub_id, strictest
@@ -140,7 +141,7 @@ def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Se
         place = run["folder"]
         fold = f"[{run['fold']}]({place})" if (folder / place).is_dir() else str(run["fold"])
         runs.append([fold, str(run["seed"]), *(rounded(run[name]) for name in names)])
-    counted = [_count(len(results[kind]), kind.removesuffix("s")) for kind in ("folds", "seeds")]
+    counted = [plural(len(results[kind]), kind.removesuffix("s")) for kind in ("folds", "seeds")]
     return _filled_template(
         "cross_validation_card",
         title=f"DRKF on {facts.get('title', results['corpus'])}: cross-validation",
@@ -203,10 +204,6 @@ def _protocol(record: Mapping[str, Any]) -> str:
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
 def _pictures(names: Sequence[str]) -> str:
     return "\n".join(f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in names)
 
@@ -232,7 +229,7 @@ def _results_table(splits: Mapping[str, Any], scalars: Sequence[str], facts: Map
 
 
 def _data(corpus: str, facts: Mapping[str, Any], excluded: Mapping[str, int]) -> str:
-    lines = [f"{rule.replace('_', ' ')}: {number} utterances left out" for rule, number in excluded.items()]
+    lines = [f"{rule.replace('_', ' ')}: {plural(number, 'utterance')} left out" for rule, number in excluded.items()]
     if not facts:
         return _list([f"`{corpus}`, a corpus of the trainer's own; whoever publishes this card describes it", *lines])
     told = [": ".join(filter(None, [facts["title"], facts.get("source")])), *filter(None, [facts.get("speakers")])]

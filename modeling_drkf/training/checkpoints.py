@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
+from processing.atomic import replacing, synchronise_folder
 from processing.errors_drkf import DRKFError
 
 logger = logging.get_logger(__name__)
@@ -158,14 +159,9 @@ def _read_seal(checkpoint: Path) -> dict[str, Any]:
 def _seal(folder: Path) -> None:
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     measures = {name: _measure(path, synchronise=True) for name, path in files.items()}
-    partial = folder / f"{SEAL}.partial"
-    with partial.open("w") as file:
-        json.dump({"written": _after_all(folder), "files": measures}, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / SEAL)
-    for changed in (folder, folder.parent):
-        _synchronise_folder(changed)
+    with replacing(folder / SEAL) as partial:
+        partial.write_text(json.dumps({"written": _after_all(folder), "files": measures}, indent=2))
+    synchronise_folder(folder.parent)
 
 
 def _damage(checkpoint: Path) -> str | None:
@@ -207,12 +203,3 @@ def _measure(path: Path, synchronise: bool = False) -> dict[str, int]:
         if synchronise:
             os.fsync(file.fileno())
     return {"bytes": size, "crc32": checksum}
-
-
-def _synchronise_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

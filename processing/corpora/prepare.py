@@ -17,6 +17,7 @@ from typing import Any
 import soundfile
 from tqdm.auto import tqdm
 
+from processing.atomic import replacing
 from processing.audio_drkf import AudioError, load_audio
 from processing.errors_drkf import OptionError
 from processing.excerpt_drkf import excerpt
@@ -139,8 +140,7 @@ def _file_name(utterance: Utterance) -> str:
 
 
 def _write_manifest(path: Path, rows: Sequence[tuple[Utterance, Path]]) -> Path:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         soft = any(utterance.weights for utterance, _ in rows)
         writer.writerow(SOFT_LABEL_COLUMN if soft and name == "label" else name for name in COLUMNS)
@@ -149,5 +149,4 @@ def _write_manifest(path: Path, rows: Sequence[tuple[Utterance, Path]]) -> Path:
             labels = json.dumps(utterance.weights) if soft else LABEL_SEPARATOR.join(utterance.labels)
             origin = (utterance.speaker, utterance.split, utterance.session, utterance.utterance_id)
             writer.writerow([target.relative_to(path.parent), utterance.text, labels, *origin, duration])
-    partial.replace(path)
     return path

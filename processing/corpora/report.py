@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors_drkf import DRKFError, OptionError
+from ..printable import plural
 from ..suggestions import did_you_mean
 
 
@@ -260,8 +261,3 @@ def skip_rules(names: Iterable[str] | str) -> frozenset[ProblemKind]:
                 f"skip_damaged: {name!r} is no kind of problem{did_you_mean(name, known)}; known: {', '.join(known)}"
             ) from None
     return frozenset(kinds - {ProblemKind.NO_UTTERANCES})
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 clip`, `2 clips`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

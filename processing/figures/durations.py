@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..printable import plural
 from .style import PALETTE, new_figure, save, set_title
 
 
@@ -17,5 +18,5 @@ def plot_durations(durations: Sequence[float] | np.ndarray, path: str | Path, ti
     axes.hist(durations, bins=60, color=PALETTE[0])
     axes.set(xlabel="duration (s)", ylabel="clips")
     axes.spines[["top", "right"]].set_visible(False)
-    set_title(figure, f"{title}: {len(durations):,} clips")
+    set_title(figure, f"{title}: {plural(len(durations), 'clip')}")
     return save(figure, path)

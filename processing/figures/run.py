@@ -16,6 +16,7 @@ from ..evaluation.calibration import Calibration, calibration
 from ..evaluation.metrics import emotion_metrics
 from ..evaluation.records import SELECTED_ON_TEST, Predictions, read_embeddings
 from ..evaluation.rounding import rounded
+from ..printable import plural
 from ..quiet import BAR_DELAY_S
 from .embeddings import FEWEST_UTTERANCES, plot_embeddings
 from .loss_curves import has_curves, plot_loss_curves
@@ -114,7 +115,7 @@ def draw_pooled(
         ]
     )
     folds, seeds = {record["fold"]["name"] for record in records}, {record["seed"] for record in records}
-    counted = f"{_count(len(folds), 'fold')} and {_count(len(seeds), 'seed')} pooled"
+    counted = f"{plural(len(folds), 'fold')} and {plural(len(seeds), 'seed')} pooled"
     utterances = f"{len(pooled.utterance_ids):,} predictions of {len(set(pooled.utterance_ids)):,} utterances"
     title = f"{records[0]['corpus']}, {counted}\n{split}, {utterances}{_stamp(pooled.selection)}"
     return _drawn(_predictions(pooled, folder / f"pooled_{split}", title, ending))
@@ -147,7 +148,3 @@ def _predictions(predictions: Predictions, path: Path, title: str, ending: str) 
 
 def _stamp(selection: str) -> str:
     return f"\n{SELECTED_ON_TEST}" if selection == "test" else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

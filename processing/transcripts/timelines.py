@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ..atomic import replacing
 from ..errors_drkf import OptionError
 from .segments import format_srt
 
@@ -18,6 +19,7 @@ with `start` and `end` in seconds), or `error`; a timeline that ends before its 
 
 
 SPAN_COLUMNS = {"start": float, "end": float}
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are full width
 CERTAIN = 0.5  # the sigmoid from which on a label of a multi-label checkpoint holds
 
 
@@ -84,30 +86,36 @@ def _cue(answer: Mapping[str, Any], multi_label: bool) -> str:
 
 
 def write_results(
-    results: Sequence[Result], path: str | Path, label_names: Sequence[str], multi_label: bool = False
+    results: Sequence[Result],
+    path: str | Path,
+    label_names: Sequence[str],
+    multi_label: bool = False,
+    spreadsheet: bool = False,
 ) -> None:
-    """Writes results as the ending of `path` says.
+    """Writes results as the ending of `path` says; an earlier file stays as it is until the new one is complete.
 
     `.json` holds the list of results as they are; `.csv` and `.parquet` hold `result_rows`; `.srt` subtitles one long
     recording.
+
+    Args:
+        spreadsheet: see [`write_table`].
 
     Raises:
         OptionError: another ending, or `.srt` for anything but one timeline.
     """
     path = Path(path)
     suffix = check_output(path, OUTPUTS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if suffix == ".json":
-        path.write_text(
-            json.dumps(list(results), indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="replace"
-        )
-    elif suffix == ".srt":
-        if len(results) != 1 or "timeline" not in results[0]:
-            raise OptionError(f"{path}: subtitles are of one long recording, cut by chunk_length_s or by segments")
-        path.write_text(timeline_srt(results[0], multi_label), encoding="utf-8", errors="replace")
-    else:
-        columns = {"audio": str, **SPAN_COLUMNS, "text": str, **answer_columns(label_names)}
-        write_table(result_rows(results, label_names, multi_label), path, columns)
+    if suffix == ".srt" and (len(results) != 1 or "timeline" not in results[0]):
+        raise OptionError(f"{path}: subtitles are of one long recording, cut by chunk_length_s or by segments")
+    with replacing(path) as unfinished:
+        if suffix == ".json":
+            text = json.dumps(list(results), indent=2, ensure_ascii=False) + "\n"
+            unfinished.write_text(text, encoding="utf-8", errors="replace")
+        elif suffix == ".srt":
+            unfinished.write_text(timeline_srt(results[0], multi_label), encoding="utf-8", errors="replace")
+        else:
+            columns = {"audio": str, **SPAN_COLUMNS, "text": str, **answer_columns(label_names)}
+            write_table(result_rows(results, label_names, multi_label), unfinished, columns, spreadsheet)
 
 
 OUTPUTS = (".json", ".csv", ".srt", ".parquet")
@@ -121,13 +129,16 @@ def check_output(path: Path, endings: Sequence[str]) -> str:
     return path.suffix.lower()
 
 
-def write_table(rows: Iterable[Mapping[str, Any]], path: Path, columns: Mapping[str, type]) -> None:
+def write_table(
+    rows: Iterable[Mapping[str, Any]], path: Path, columns: Mapping[str, type], spreadsheet: bool = False
+) -> None:
     """Writes rows as CSV, JSON Lines or Parquet; None is an empty cell, a null; half a character (a lone surrogate)
     becomes a question mark.
 
     Args:
         columns: names in order, and the type (str, float, int, bool, or list, of floats) of each; `object` takes what
             pyarrow infers.
+        spreadsheet: in CSV, put an apostrophe before a text that a spreadsheet would run as a formula.
     """
     if path.suffix.lower() == ".parquet":
         import pyarrow as pa
@@ -152,9 +163,20 @@ def write_table(rows: Iterable[Mapping[str, Any]], path: Path, columns: Mapping[
             for row in rows:
                 file.write(json.dumps({n: row.get(n) for n in columns}, ensure_ascii=False, default=str) + "\n")
         else:
-            writer = csv.DictWriter(file, list(columns), extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+            safe = _without_formula if spreadsheet else (lambda cell: cell)
+            writer = csv.writer(file)
+            writer.writerow(map(safe, columns))
+            writer.writerows([safe(row.get(name)) for name in columns] for row in rows)
+
+
+def _without_formula(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.lstrip().startswith(FORMULA_STARTS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _whole_text(cell: Any) -> Any:

@@ -15,7 +15,7 @@ import pytest
 from helpers.cli import TEXTS, drkf, scores
 from pyarrow import parquet
 
-from drkf_cli.manifest_prediction import Job, _alone, _open_shards, _write_atomically, predict_manifest
+from drkf_cli.manifest_prediction import Job, _alone, _open_shards, _whole, predict_manifest
 from processing.errors_drkf import FileError
 
 
@@ -194,7 +194,8 @@ def test_a_run_goes_on_unharmed_while_another_on_its_output_is_refused(folder, c
     second = subprocess.run(arguments, capture_output=True, text=True)
     os.kill(first.pid, signal.SIGCONT)
     assert second.returncode == 1
-    assert f"error: another run is writing {output}: wait for it, or name another --output" in second.stderr
+    assert f"error: process {first.pid} on " in second.stderr
+    assert f" is writing {output}: wait for it, or name another --output" in second.stderr
     assert first.wait() == 0
     check_answers(output, pipe, folder, 200)
 
@@ -206,7 +207,7 @@ def test_a_second_run_on_the_same_output_is_an_error(folder, checkpoint, tmp_pat
     _open_shards(job, rows=1)
     with _alone(job):
         status, _, err = drkf(*arguments, "--model", checkpoint)
-        assert (status, f"another run is writing {tmp_path / 'out.csv'}" in err) == (1, True), err
+        assert (status, f"process {os.getpid()} on" in err) == (1, True), err
     assert drkf(*arguments, "--model", checkpoint)[0] == 0
 
 
@@ -232,10 +233,11 @@ def test_a_full_disk_keeps_no_half_file(tmp_path):
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(
-            FileError, match=r"o.csv: cannot be written \(.*\); free some space; then the same command"
+        with (
+            pytest.raises(FileError, match=r"o.csv: cannot be written \(.*\); free some space; then the same command"),
+            _whole(tmp_path / "o.csv") as unfinished,
         ):
-            _write_atomically(tmp_path / "o.csv", lambda path: path.write_text("a" * 2000))
+            unfinished.write_text("a" * 2000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []

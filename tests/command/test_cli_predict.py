@@ -44,6 +44,22 @@ def test_the_table_shows_every_file(folder, checkpoint):
     assert err.count("note: ") == 1
 
 
+def test_the_answer_stands_before_the_table(folder, checkpoint, pipe):
+    status, out, _ = drkf("predict", folder / "0.wav", "--text", TEXTS[0], "--model", checkpoint)
+    best = pipe({"audio": folder / "0.wav", "text": TEXTS[0]})["scores"][0]
+    assert (status, out.splitlines()[0]) == (0, f"{best['label']} {best['score']:.2f}")
+
+
+def test_a_table_for_a_spreadsheet_holds_no_formula(folder, checkpoint, tmp_path):
+    words = ["--text", "=1+1", "--spreadsheet", "--output", tmp_path / "out.csv"]
+    assert drkf("predict", folder / "0.wav", *words, "--model", checkpoint)[0] == 0
+    assert pandas.read_csv(tmp_path / "out.csv").text.tolist() == ["'=1+1"]
+    (folder / "formula.csv").write_text("audio,text\n0.wav,=1+1\n")
+    options = ["--output", tmp_path / "rows.csv", "--model", checkpoint]
+    assert drkf("predict", "--manifest", folder / "formula.csv", "--spreadsheet", *options)[0] == 0
+    assert pandas.read_csv(tmp_path / "rows.csv").text.tolist() == ["'=1+1"]
+
+
 @pytest.fixture
 def batches(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the model has seen; Ctrl-C comes with the third batch."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_dataset, load_from_disk
 
+from ...atomic import replacing
 from ...errors_drkf import FileError
 from ...hub_ids import HUB_ID
 from ..folders import absolute
@@ -123,10 +124,8 @@ def _audio_path(value: Any, key: str) -> str:
     suffix = os.path.splitext(path or "")[1] or ".wav"
     target = cache_folder() / "audio" / f"{hashlib.sha256(key.encode() + content).hexdigest()[:32]}{suffix}"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-        partial.write_bytes(content)
-        partial.replace(target)
+        with replacing(target, durable=False) as partial:
+            partial.write_bytes(content)
     return str(target)
 
 
