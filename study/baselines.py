@@ -24,7 +24,7 @@ from tqdm import tqdm
 from modeling_drkf.experiments.building import build_model_and_processor
 from modeling_drkf.experiments.encoder_states import EncoderStates, state_inputs
 from modeling_drkf.experiments.options import parse_arguments
-from processing.corpora.partition import folds_of, parts_of
+from processing.corpora.protocols import folds_of, parts_of
 from processing.corpora.registry import read_corpus
 
 from .runs import CORPORA, FOLDER, write_folds

@@ -91,7 +91,7 @@ def run_job(job: Job, options: argparse.Namespace) -> None:
 
     from modeling_drkf.experiments.options import parse_arguments
     from modeling_drkf.experiments.run import Run
-    from processing.corpora.partition import folds_of
+    from processing.corpora.protocols import folds_of
     from processing.corpora.registry import read_corpus
 
     torch.set_num_threads(1)
@@ -149,7 +149,7 @@ def write_own_answer(run: Any) -> None:
 
 def write_folds(manifest: Path, column: str, path: Path) -> None:
     """Leave one value of a column out: the next one validates, the rest train."""
-    from processing.corpora.protocols import Fold, save_folds
+    from processing.corpora.folds import Fold, save_folds
     from processing.corpora.registry import read_corpus
 
     with manifest.open(newline="", encoding="utf-8") as file:

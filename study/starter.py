@@ -26,8 +26,8 @@ from transformers import AutoProcessor
 from drkf_cli.checkpoint import open_pipeline
 from modeling_drkf.experiments.options import parse_arguments
 from modeling_drkf.experiments.run import Run
-from processing.corpora.partition import folds_of
-from processing.corpora.protocols import Fold
+from processing.corpora.folds import Fold
+from processing.corpora.protocols import folds_of
 from processing.corpora.registry import read_corpus
 from processing.evaluation.records import Predictions
 

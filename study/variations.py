@@ -132,7 +132,7 @@ def run_trial(trial: Trial, data: Path, recipe: str) -> None:
 
     from modeling_drkf.experiments.options import parse_arguments
     from modeling_drkf.experiments.run import Run
-    from processing.corpora.partition import folds_of
+    from processing.corpora.protocols import folds_of
     from processing.corpora.registry import read_corpus
 
     if (trial.folder / "metrics.json").exists():

@@ -12,7 +12,7 @@ from drkf_cli import app
 from processing.corpora.declaration import load_declaration
 from processing.corpora.doctor import examine
 from processing.corpora.facts import corpus_facts, describe_corpora
-from processing.corpora.partition import folds_of, resolve_protocol
+from processing.corpora.protocols import folds_of, resolve_protocol
 from processing.corpora.registry import CORPORA, DECLARED, read_corpus, survey_corpus
 from processing.corpora.report import CorpusError
 from processing.errors_drkf import OptionError
@@ -154,7 +154,7 @@ def test_the_command_lists_corpora_and_examines_one_of_ones_own(tmp_path):
         ("protocol: mine", ["protocol is 'mine'; it must be one of auto, official"]),
         ("classes: [joy, noen]", ["classes: 'noen' is the meaning of no code (did you mean 'none'?)"]),
         ("codes: joy", ["codes must be a mapping"]),
-        ("published: {class: {joy: many}, age: {}}", ["whole numbers", "'age' is none of source, class"]),
+        ("published: {class: {joy: many}, age: {}}", ["whole numbers", "'age' is none of source, split"]),
         ("tables: [{file: a, columns: {}}]", ["tables, entry 1: unknown key 'file' (did you mean 'files'?)"]),
         ("merge: {N: nobody}", ["merge: 'N' becomes 'nobody', which is not among the classes"]),
         ("left_out: {speakr: {a: b}}", ["left_out: no group or column gives 'speakr' (did you mean 'speaker'?)"]),

@@ -15,7 +15,6 @@ from helpers.corpora import make_iemocap, make_meld, make_nemo, own_cache, write
 from processing.corpora.doctor import examine
 from processing.corpora.leaks import fold_text
 from processing.corpora.prepare import prepare
-from processing.corpora.readers.manifest import read_manifest
 from processing.corpora.registry import read_corpus
 from processing.corpora.report import CorpusError
 from processing.figures.durations import plot_durations
@@ -115,7 +114,7 @@ def manifest_of_all_sorts(folder):
 
 def test_prepared_clips_are_16_khz_mono_flac_and_read_back_the_same(tmp_path):
     manifest = prepare("manifest", manifest_of_all_sorts(tmp_path), tmp_path / "out", progress=False)
-    corpus = read_manifest(manifest, progress=False)
+    corpus = read_corpus("manifest", manifest, progress=False)
     assert corpus.label_names == ["hap", "sad"]
     row = corpus.dataset["train"][0]
     assert (row["text"], row["label"], row["speaker"], row["utterance_id"]) == ("one", 1, "s", "../a b")
@@ -158,7 +157,7 @@ def test_prepare_names_what_it_cannot_convert(tmp_path):
         prepare("manifest", source, tmp_path / "out", progress=False)
     assert not (tmp_path / "out" / "manifest.csv").exists()
     manifest = prepare("manifest", source, tmp_path / "out", progress=False, skip_damaged=["unreadable_audio"])
-    assert list(read_manifest(manifest, progress=False).dataset) == ["test"]
+    assert list(read_corpus("manifest", manifest, progress=False).dataset) == ["test"]
     assert [path.name for path in (tmp_path / "out" / "audio").iterdir()] == ["b.flac"]
 
 
@@ -171,7 +170,7 @@ def test_prepare_takes_the_sound_out_of_videos(tmp_path):
     subprocess.run(command, check=True)
     source.write_text(source.read_text().replace("a.wav", "a.mp4"))
     manifest = prepare("manifest", source, tmp_path / "out", progress=False)
-    info = soundfile.info(read_manifest(manifest, progress=False).dataset["train"][0]["audio"])
+    info = soundfile.info(read_corpus("manifest", manifest, progress=False).dataset["train"][0]["audio"])
     assert (info.samplerate, info.channels) == (16_000, 1)
     assert info.duration == pytest.approx(0.5, abs=0.1)
 

@@ -5,7 +5,6 @@ from helpers.corpora import make_meld, own_cache, write_table, write_tone  # noq
 from typer.testing import CliRunner
 
 from drkf_cli import app
-from processing.corpora.readers.manifest import read_manifest
 from processing.corpora.registry import read_corpus, survey_corpus
 from processing.corpora.report import CorpusError
 
@@ -26,22 +25,25 @@ def details(report, kind):
 def test_what_tables_write_for_no_label_is_no_class(tmp_path, written):
     path = manifest(tmp_path, ["sad", written, "hap"])
     with pytest.raises(CorpusError, match=f"'{written}' is what tables write for no label") as caught:
-        read_manifest(path, progress=False)
+        read_corpus("manifest", path, progress=False)
     assert caught.value.report.counts() == {"missing_label": 1}
-    corpus = read_manifest(path, skip_damaged=["missing_label"], progress=False)
+    corpus = read_corpus("manifest", path, skip_damaged=["missing_label"], progress=False)
     assert (corpus.label_names, corpus.dataset["all"].num_rows) == (["hap", "sad"], 2)
-    named = read_manifest(path, label_map={written: "calm"}, progress=False)
+    named = read_corpus("manifest", path, label_map={written: "calm"}, progress=False)
     assert (named.label_names, named.report.problems) == (["calm", "hap", "sad"], [])
 
 
 def test_a_class_may_be_called_so_where_it_is_named(tmp_path):
     path = manifest(tmp_path, ["sad", "none"])
-    assert read_manifest(path, label_names=["none", "sad"], progress=False).dataset["all"]["label"][:] == [1, 0]
+    assert read_corpus("manifest", path, label_names=["none", "sad"], progress=False).dataset["all"]["label"][:] == [
+        1,
+        0,
+    ]
 
 
 def test_classes_with_next_to_no_clip_are_named(tmp_path):
     path = manifest(tmp_path, ["sad"] * 20 + ["hap"] * 3 + ["awe"] * 2 + ["zeal"])
-    report = read_manifest(path, progress=False).report
+    report = read_corpus("manifest", path, progress=False).report
     assert details(report, "rare_class") == [
         "the class 'awe' has 2 usable clips; the largest 20",
         "the class 'zeal' has 1 usable clip; the largest 20",
@@ -53,7 +55,7 @@ def test_classes_with_next_to_no_clip_are_named(tmp_path):
     [("emotion", True), ("label_A", True), ("EmoClass", True), ("emotional_intensity", False), ("gender", False)],
 )
 def test_a_second_column_that_looks_like_a_label_is_named(tmp_path, column, told):
-    report = read_manifest(manifest(tmp_path, ["sad", "hap"], **{column: "x"}), progress=False).report
+    report = read_corpus("manifest", manifest(tmp_path, ["sad", "hap"], **{column: "x"}), progress=False).report
     assert details(report, "suspicious_column") == ([f"'{column}': not read beside 'label'"] if told else [])
 
 

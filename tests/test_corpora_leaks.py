@@ -10,8 +10,8 @@ from helpers.tones import write_tones
 
 from processing.corpora.doctor import examine
 from processing.corpora.leaks import fold_name
-from processing.corpora.partition import folds_of
-from processing.corpora.readers.manifest import read_manifest
+from processing.corpora.protocols import folds_of
+from processing.corpora.registry import read_corpus
 
 COLUMNS = ("audio", "text", "label", "speaker", "split", "utterance_id")
 
@@ -39,7 +39,7 @@ def test_different_names_stay_different(one, other):
 def test_a_speaker_in_two_spellings_trains_or_tests_and_the_report_says_so(tmp_path):
     path = write_tones(tmp_path)
     path.write_text(path.read_text().replace("dan\n", "Dan\n", 2))
-    corpus = read_manifest(path, progress=False)
+    corpus = read_corpus("manifest", path, progress=False)
     assert problems_of(corpus.report, "suspicious_speaker") == ["'dan' and 'Dan' are taken for one speaker, 'Dan'"]
     assert set(corpus.dataset["all"]["speaker"]) == {"ada", "bob", "cleo", "Dan"}
     speaker_of = dict(zip(corpus.dataset["all"]["utterance_id"], corpus.dataset["all"]["speaker"], strict=True))
@@ -82,7 +82,7 @@ def test_the_own_split_of_a_manifest_is_checked_for_leaks(tmp_path):
 
 
 def test_leaving_copies_out_ends_the_leak(tmp_path):
-    corpus = read_manifest(leaking(tmp_path), skip_damaged=["repeated_audio"], progress=False)
+    corpus = read_corpus("manifest", leaking(tmp_path), skip_damaged=["repeated_audio"], progress=False)
     assert corpus.report.excluded == {"repeated_audio": ["5"]}
     assert corpus.dataset["test"]["utterance_id"][:] == ["4", "6"]
     assert problems_of(corpus.report, "shared_audio") == []
@@ -95,7 +95,7 @@ def test_training_is_warned_of_copies_in_a_fold(tmp_path, caplog):
     copied = rows[-1].replace("dan_tense_1.wav", "copy.wav").replace("dan", "eve")
     (tmp_path / "copy.wav").write_bytes((tmp_path / "dan_tense_1.wav").read_bytes())
     path.write_text("\n".join([header, *rows, copied]))
-    corpus = read_manifest(path, progress=False)
+    corpus = read_corpus("manifest", path, progress=False)
     assert set(corpus.sounds) == {"dan_tense_1.wav", "copy.wav"}
     with caplog.at_level(logging.WARNING):
         folds_of(corpus, "leave_one_speaker_out")
@@ -107,11 +107,14 @@ def test_silent_clips_are_no_copies_of_each_other(tmp_path):
     for name in ("a", "b"):
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(8000), 16_000)
     path = manifest(tmp_path, *((f"{n}.wav", "x", "sad", "s", "train", n) for n in "ab"))
-    assert read_manifest(path, progress=False).report.counts() == {"silent_audio": 2}
+    assert read_corpus("manifest", path, progress=False).report.counts() == {"silent_audio": 2}
 
 
 def test_without_decoding_links_to_one_file_are_copies(tmp_path):
     write_tone(tmp_path / "a.wav")
     (tmp_path / "b.wav").symlink_to("a.wav")
     path = manifest(tmp_path, *((f"{n}.wav", "x", "sad", "s", "train", n) for n in "ab"))
-    assert read_manifest(path, decode=False, progress=False).report.counts() == {"not_decoded": 1, "repeated_audio": 1}
+    assert read_corpus("manifest", path, decode=False, progress=False).report.counts() == {
+        "not_decoded": 1,
+        "repeated_audio": 1,
+    }

@@ -7,8 +7,7 @@ from helpers.corpora import make_m3ed, own_cache, write_table, write_tone  # noq
 from typer.testing import CliRunner
 
 from drkf_cli import app
-from processing.corpora.readers.manifest import read_manifest
-from processing.corpora.registry import survey_corpus
+from processing.corpora.registry import read_corpus, survey_corpus
 from processing.corpora.report import CorpusError
 
 NAME = "Zoë.wav"
@@ -31,11 +30,11 @@ def test_the_file_that_is_there_is_named_and_audio_root_reads_it(tmp_path, kind)
     there = write_tone(tmp_path / "wavs" / "s1" / unicodedata.normalize("NFC", NAME))
     path = listing(tmp_path, WRITTEN[kind])
     with pytest.raises(CorpusError) as caught:
-        read_manifest(path, progress=False)
+        read_corpus("manifest", path, progress=False)
     [problem] = caught.value.report.problems
     assert problem.detail.endswith(f"; there is {there}")
     assert problem.remedy == f"take the clips from there: --audio-root {tmp_path}"
-    corpus = read_manifest(path, audio_root=tmp_path, progress=False)
+    corpus = read_corpus("manifest", path, audio_root=tmp_path, progress=False)
     assert corpus.dataset["all"]["audio"][:] == [str(there)]
 
 
@@ -45,10 +44,10 @@ def test_clips_of_one_name_are_told_apart_by_their_folders_and_never_guessed(tmp
         write_tone(root / speaker / "a.wav")
     path = listing(tmp_path, "/old/s2/a.wav", "/old/s3/a.wav")
     with pytest.raises(CorpusError) as caught:
-        read_manifest(path, audio_root=root, progress=False)
+        read_corpus("manifest", path, audio_root=root, progress=False)
     [problem] = caught.value.report.problems
     assert (problem.row, "there is" in problem.detail) == (3, False)
-    corpus = read_manifest(path, audio_root=root, skip_damaged="all", progress=False)
+    corpus = read_corpus("manifest", path, audio_root=root, skip_damaged="all", progress=False)
     assert corpus.dataset["all"]["audio"][:] == [str(root / "s2" / "a.wav")]
 
 

@@ -8,7 +8,7 @@ from helpers.corpora import RATE, kinds_at, own_cache, truncate, write_table, wr
 from processing.audio_drkf import load_audio
 from processing.corpora import scan
 from processing.corpora.doctor import examine
-from processing.corpora.readers.manifest import read_manifest
+from processing.corpora.registry import read_corpus
 from processing.corpora.report import CorpusError
 from processing.corpora.scan import scan_audio
 
@@ -107,8 +107,8 @@ def test_doctor_and_training_agree_on_every_clip(tmp_path):
     examination = examine("manifest", manifest, progress=False)
     assert kinds_at(examination.report.blocking()) == {("unreadable_audio", 3), ("unreadable_audio", 4)}
     with pytest.raises(CorpusError):
-        read_manifest(manifest, progress=False)
-    corpus = read_manifest(manifest, skip_damaged="all", progress=False)
+        read_corpus("manifest", manifest, progress=False)
+    corpus = read_corpus("manifest", manifest, skip_damaged="all", progress=False)
     assert [len(load_audio(path, RATE)) for path in corpus.dataset["all"]["audio"]] == [RATE // 2]
 
 

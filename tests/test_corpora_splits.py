@@ -5,8 +5,7 @@ import pytest
 from helpers.corpora import own_cache, write_table, write_tone  # noqa: F401
 
 from processing.corpora.doctor import examine
-from processing.corpora.partition import folds_of
-from processing.corpora.readers.manifest import read_manifest
+from processing.corpora.protocols import folds_of
 from processing.corpora.registry import read_corpus
 from processing.corpora.report import CorpusError
 from processing.corpora.splits import standard_split
@@ -34,7 +33,7 @@ def test_usual_names(name, part):
 
 
 def test_a_division_by_other_names_trains(tmp_path):
-    corpus = read_manifest(manifest(tmp_path, "Train", "Train", "Development", "Test1"), progress=False)
+    corpus = read_corpus("manifest", manifest(tmp_path, "Train", "Train", "Development", "Test1"), progress=False)
     assert {split: rows.num_rows for split, rows in corpus.dataset.items()} == {"train": 2, "validation": 1, "test": 1}
     assert folds_of(corpus)[0].test == ("3.wav",)
 
@@ -44,12 +43,12 @@ def test_other_names_are_refused_by_both_with_the_list(tmp_path):
     examination = examine("manifest", path, progress=False)
     assert not examination.usable
     with pytest.raises(CorpusError) as caught:
-        read_manifest(path, progress=False)
+        read_corpus("manifest", path, progress=False)
     assert caught.value.report.table() == examination.report.table()
     details = [problem.detail for problem in caught.value.report.problems]
     assert details[0].startswith("'Test2' is none of train (training, trn); validation (dev, devel, development,")
     assert details[1] == "the row names no split"
-    corpus = read_manifest(path, skip_damaged=["unknown_split"], progress=False)
+    corpus = read_corpus("manifest", path, skip_damaged=["unknown_split"], progress=False)
     assert corpus.report.excluded == {"unknown_split": ["3.wav", "4.wav"]}
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processing.corpora.checks import mend_text
-from processing.corpora.readers.manifest import read_manifest
+from processing.corpora.registry import read_corpus
 from processing.corpora.report import CorpusError, Report
 from processing.corpora.tables import read_rows, read_text
 
@@ -35,7 +35,7 @@ def test_any_bytes_end_in_a_report_and_never_in_a_traceback(tmp_path, content, s
     path = tmp_path / f"fuzz{suffix}"
     path.write_bytes(content)
     with pytest.raises(CorpusError):
-        read_manifest(path, progress=False)
+        read_corpus("manifest", path, progress=False)
 
 
 @pytest.mark.parametrize("whole", ["It\u2019s “fine” \u2013 naïve…", "żółć", "plain", "你好", "Ça va? Ângela, Âge"])

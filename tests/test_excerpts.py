@@ -14,7 +14,7 @@ from processing.audio_drkf import AudioStream, load_audio
 from processing.collator import DRKFDataCollator
 from processing.corpora.doctor import examine
 from processing.corpora.prepare import prepare
-from processing.corpora.readers.manifest import read_manifest
+from processing.corpora.registry import read_corpus
 from processing.errors_drkf import FileError
 from processing.excerpt_drkf import Excerpt
 from processing.pipeline_drkf import MultimodalEmotionRecognitionPipeline
@@ -110,7 +110,7 @@ def test_an_end_is_taken_as_rounded(tmp_path, recording):
 
 
 def test_the_corpus_and_the_collator_cut(folder, recording):
-    corpus = read_manifest(folder / "clips.csv", progress=False)
+    corpus = read_corpus("manifest", folder / "clips.csv", progress=False)
     rows = corpus.dataset["all"]
     assert rows["duration"][:] == [1.0, 1.5, 1.5, 4.0]
     assert rows["utterance_id"][:] == ["long.wav 0-1", "long.wav 1-2.5", "long.wav 2.5-", "long.wav"]
@@ -138,7 +138,7 @@ def test_predict_and_evaluate_answer_each_piece(folder, recording, pipe, tmp_pat
     for answer, scores in zip(answers, expected, strict=True):
         assert answer["probability_calm"] == pytest.approx(scores["calm"], abs=1e-5)
     assert len({round(answer["probability_calm"], 7) for answer in answers}) == 4
-    _, predictions = evaluate(pipe, read_manifest(folder / "clips.csv", progress=False))
+    _, predictions = evaluate(pipe, read_corpus("manifest", folder / "clips.csv", progress=False))
     np.testing.assert_allclose(predictions.probabilities[:, 0], [scores["calm"] for scores in expected], atol=1e-5)
 
 
@@ -156,7 +156,7 @@ def test_an_output_that_another_run_finished_meanwhile_is_kept(folder, pipe):
 
 def test_prepare_writes_the_pieces(folder, recording, tmp_path):
     manifest = prepare("manifest", folder / "clips.csv", tmp_path / "out", progress=False)
-    rows = read_manifest(manifest, progress=False).dataset["all"]
+    rows = read_corpus("manifest", manifest, progress=False).dataset["all"]
     assert rows["duration"][:] == [1.0, 1.5, 1.5, 4.0]
     for row, piece in zip(rows, pieces(recording), strict=True):
         np.testing.assert_allclose(soundfile.read(row["audio"])[0], piece, atol=1e-4)
@@ -178,7 +178,7 @@ def test_the_doctor_checks_the_bounds(folder):
         *[("malformed_row", row) for row in (5, 6)],
         ("short_audio", 7),
     }
-    kept = read_manifest(folder / "clips.csv", progress=False, skip_damaged="all")
+    kept = read_corpus("manifest", folder / "clips.csv", progress=False, skip_damaged="all")
     assert kept.dataset["all"]["text"][:] == ["good", "short"]
 
 

@@ -5,7 +5,6 @@ import re
 import pytest
 from helpers.corpora import kinds_at, own_cache, truncate, write_rows, write_table, write_tone  # noqa: F401
 
-from processing.corpora.readers.manifest import read_manifest
 from processing.corpora.registry import read_corpus
 from processing.corpora.report import CorpusError
 
@@ -53,7 +52,7 @@ def assert_read_exactly(corpus, folder):
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
 def test_every_format_reads_the_same(folder, suffix):
-    corpus = read_manifest(write_as(suffix, folder), progress=False)
+    corpus = read_corpus("manifest", write_as(suffix, folder), progress=False)
     assert_read_exactly(corpus, folder)
     assert corpus.report.problems == []
 
@@ -71,13 +70,13 @@ def test_every_format_reads_the_same(folder, suffix):
     ],
 )
 def test_every_encoding_reads_the_same(folder, encoding, warned):
-    corpus = read_manifest(write_table(folder / "manifest.csv", ROWS, encoding=encoding), progress=False)
+    corpus = read_corpus("manifest", write_table(folder / "manifest.csv", ROWS, encoding=encoding), progress=False)
     assert_read_exactly(corpus, folder)
     assert list(corpus.report.counts()) == (["wrong_encoding"] if warned else [])
 
 
 def test_semicolons_and_windows_line_ends(folder):
-    corpus = read_manifest(write_table(folder / "manifest.csv", ROWS, delimiter=";"), progress=False)
+    corpus = read_corpus("manifest", write_table(folder / "manifest.csv", ROWS, delimiter=";"), progress=False)
     assert_read_exactly(corpus, folder)
 
 
@@ -89,7 +88,7 @@ def test_a_folder_stands_for_its_only_table(folder):
 def test_one_foreign_line_spoils_no_other(folder):
     path = folder / "manifest.csv"
     path.write_bytes("audio,text,label\na.wav,Łódź,x\n".encode() + "sub/b.flac,dé\x85jà,x\n".encode("latin-1"))
-    corpus = read_manifest(path, progress=False)
+    corpus = read_corpus("manifest", path, progress=False)
     assert corpus.dataset["all"]["text"][:] == ["Łódź", "dé…jà"]
     assert kinds_at(corpus.report.problems) == {("wrong_encoding", 3)}
 
@@ -159,7 +158,7 @@ WARNINGS = {
 def test_every_damage_is_named_at_its_row_in_one_report(folder):
     path = damaged_manifest(folder)
     with pytest.raises(CorpusError) as caught:
-        read_manifest(path, progress=False)
+        read_corpus("manifest", path, progress=False)
     report = caught.value.report
     assert kinds_at(report.problems) == ERRORS | WARNINGS
     assert kinds_at(report.blocking()) == ERRORS
@@ -175,7 +174,7 @@ def test_every_damage_is_named_at_its_row_in_one_report(folder):
 
 def test_skipping_leaves_out_exactly_what_is_named_and_says_so(folder):
     path = damaged_manifest(folder)
-    corpus = read_manifest(path, progress=False, skip_damaged="all")
+    corpus = read_corpus("manifest", path, progress=False, skip_damaged="all")
     assert corpus.dataset["train"]["utterance_id"][:] == ["a.wav", "c.wav", "d.wav", "sub/b.flac", "sub/../a.wav"]
     assert corpus.report.excluded == {
         "malformed_row": [f"{path}:17", f"{path}:19"],
@@ -187,25 +186,25 @@ def test_skipping_leaves_out_exactly_what_is_named_and_says_so(folder):
         "unknown_split": ["./sub/b.flac"],
     }
     stricter = {kind for kind, _ in ERRORS} | {"long_audio", "empty_text"}
-    corpus = read_manifest(path, progress=False, skip_damaged=sorted(stricter))
+    corpus = read_corpus("manifest", path, progress=False, skip_damaged=sorted(stricter))
     assert corpus.dataset["train"]["utterance_id"][:] == ["a.wav", "c.wav", "sub/../a.wav"]
     assert corpus.report.excluded["long_audio"] == ["d.wav"]
     with pytest.raises(CorpusError) as caught:
-        read_manifest(path, progress=False, skip_damaged=["missing_audio"])
+        read_corpus("manifest", path, progress=False, skip_damaged=["missing_audio"])
     assert kinds_at(caught.value.report.blocking()) == {item for item in ERRORS if item[0] != "missing_audio"}
 
 
 def test_an_unknown_rule_suggests_the_right_one(folder):
     with pytest.raises(ValueError, match=r"'mising_audio' is no kind of problem \(did you mean 'missing_audio'\?\)"):
-        read_manifest(write_as(".csv", folder), skip_damaged=["mising_audio"], progress=False)
+        read_corpus("manifest", write_as(".csv", folder), skip_damaged=["mising_audio"], progress=False)
 
 
 def test_a_missing_column_suggests_the_nearest_name(folder):
     path = write_table(folder / "manifest.csv", [{"audio": "a.wav", "Texts": "hi", "label": "sad"}])
     with pytest.raises(CorpusError, match=r"manifest\.csv:1: no column 'text' \(did you mean 'Texts'\?\)") as caught:
-        read_manifest(path, progress=False, skip_damaged="all")
+        read_corpus("manifest", path, progress=False, skip_damaged="all")
     assert list(caught.value.report.counts()) == ["missing_column", "no_utterances"]
-    assert read_manifest(path, text_column="Texts", progress=False).dataset["all"]["text"][:] == ["hi"]
+    assert read_corpus("manifest", path, text_column="Texts", progress=False).dataset["all"]["text"][:] == ["hi"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +223,7 @@ def test_unusable_files_are_named(tmp_path, name, content, kind):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=rf"    (\S+/)?{re.escape(name)}") as caught:
-        read_manifest(tmp_path / name, progress=False)
+        read_corpus("manifest", tmp_path / name, progress=False)
     assert {kind, "no_utterances"} <= set(caught.value.report.counts())
 
 
@@ -232,7 +231,7 @@ def test_a_folder_with_two_tables_asks_for_one(folder):
     write_table(folder / "one.csv", ROWS)
     write_table(folder / "two.csv", ROWS)
     with pytest.raises(CorpusError, match="2 tables in the folder, expected one"):
-        read_manifest(folder, progress=False)
+        read_corpus("manifest", folder, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +240,7 @@ def test_a_folder_with_two_tables_asks_for_one(folder):
 def test_lists_and_bars_make_labels_multi_hot(folder, suffix, first):
     second = "neu" if suffix == ".csv" else ["neu"]
     rows = [{**ROWS[0], "label": first}, {**ROWS[1], "label": second}]
-    corpus = read_manifest(write_as(suffix, folder, rows), progress=False)
+    corpus = read_corpus("manifest", write_as(suffix, folder, rows), progress=False)
     assert corpus.problem_type == "multi_label_classification"
     assert corpus.label_names == ["hap", "neu", "sad"]
     assert corpus.dataset["train"]["labels"][0] == [1.0, 0.0, 1.0]
@@ -251,19 +250,19 @@ def test_lists_and_bars_make_labels_multi_hot(folder, suffix, first):
 
 def test_label_map_joins_classes_and_label_names_fix_them(folder):
     path = write_as(".csv", folder)
-    joined = read_manifest(path, label_map={"sad": "negative"}, progress=False)
+    joined = read_corpus("manifest", path, label_map={"sad": "negative"}, progress=False)
     assert joined.label_names == ["hap", "negative"]
-    fixed = read_manifest(path, label_names=["sad", "neu", "hap"], progress=False)
+    fixed = read_corpus("manifest", path, label_names=["sad", "neu", "hap"], progress=False)
     assert fixed.dataset["train"]["label"][:] == [0]
     assert fixed.dataset["validation"]["label"][:] == [2]
     with pytest.raises(
         CorpusError, match=r":3 \[sub/b.flac\]: 'hap' is none of the classes sad, happy \(did you mean 'happy'"
     ):
-        read_manifest(path, label_names=["sad", "happy"], progress=False)
+        read_corpus("manifest", path, label_names=["sad", "happy"], progress=False)
     with pytest.raises(ValueError, match=r"label_map: the corpus has no label 'sadd' \(did you mean 'sad'\?\)"):
-        read_manifest(path, label_map={"sadd": "x"}, progress=False)
+        read_corpus("manifest", path, label_map={"sadd": "x"}, progress=False)
     with pytest.raises(ValueError, match="names a class twice"):
-        read_manifest(path, label_names=["sad", "sad"], progress=False)
+        read_corpus("manifest", path, label_names=["sad", "sad"], progress=False)
 
 
 def test_paths_may_be_absolute_relative_or_at_home(folder, tmp_path_factory, monkeypatch):
@@ -273,17 +272,19 @@ def test_paths_may_be_absolute_relative_or_at_home(folder, tmp_path_factory, mon
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     rows = [{**ROWS[0], "audio": audio} for audio in (str(folder / "a.wav"), "sub/b.flac", "~/c.wav")]
     path = write_table(elsewhere / "m.csv", rows)
-    corpus = read_manifest(path, data_dir=folder, progress=False)
+    corpus = read_corpus("manifest", path, audio_dir=folder, progress=False)
     expected = [str(folder / "a.wav"), str(folder / "sub" / "b.flac"), str(home / "c.wav")]
     assert corpus.dataset["train"]["audio"][:] == expected
     write_table(path, [{**ROWS[0], "audio": "~no-such-user/x.wav"}])
     with pytest.raises(CorpusError, match="no such file"):
-        read_manifest(path, progress=False)
+        read_corpus("manifest", path, progress=False)
 
 
 def test_extra_columns_are_carried_over(folder):
     rows = [{**ROWS[0], "consistent": True, "take": None}, {**ROWS[1], "consistent": False, "take": 3}]
-    corpus = read_manifest(write_as(".jsonl", folder, rows), extra_columns=["consistent", "take"], progress=False)
+    corpus = read_corpus(
+        "manifest", write_as(".jsonl", folder, rows), extra_columns=["consistent", "take"], progress=False
+    )
     assert corpus.dataset["train"][0]["consistent"] == "True"
     assert corpus.dataset["validation"][0]["take"] == "3"
     assert corpus.dataset["train"][0]["take"] is None
@@ -292,14 +293,14 @@ def test_extra_columns_are_carried_over(folder):
 def test_half_characters_and_lost_characters_are_reported(folder):
     path = folder / "m.jsonl"
     path.write_text('{"audio": "a.wav", "text": "half \\ud83d", "label": "x"}\n')
-    corpus = read_manifest(path, progress=False)
+    corpus = read_corpus("manifest", path, progress=False)
     assert corpus.dataset["all"]["text"][:] == ["half \ufffd"]
     assert kinds_at(corpus.report.problems) == {("garbled_text", 1)}
 
 
 def test_without_scanning_only_existence_is_checked(folder):
     (folder / "a.wav").write_bytes(b"junk")
-    corpus = read_manifest(write_as(".csv", folder), scan=False, progress=False)
+    corpus = read_corpus("manifest", write_as(".csv", folder), scan=False, progress=False)
     assert corpus.dataset["train"]["duration"][:] == [None]
 
 
@@ -308,5 +309,5 @@ def test_a_hundred_thousand_rows_are_all_accounted_for(folder):
     lines += [f"{'a.wav' if row % 2 else 'lost.wav'},text {row},{'ab'[row % 2]},u{row}" for row in range(100_000)]
     path = folder / "big.csv"
     path.write_text("\n".join(lines))
-    corpus = read_manifest(path, skip_damaged=["missing_audio"], progress=False)
+    corpus = read_corpus("manifest", path, skip_damaged=["missing_audio"], progress=False)
     assert corpus.dataset["all"].num_rows == len(corpus.report.excluded["missing_audio"]) == 50_000

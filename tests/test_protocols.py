@@ -10,16 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processing.corpora.folds import Fold, ProtocolError, load_folds, save_folds
 from processing.corpora.protocols import (
-    Fold,
-    ProtocolError,
     leave_one_session_out,
     leave_one_speaker_out,
-    load_folds,
     official_splits,
-    save_folds,
+    speaker_disjoint_split,
 )
-from processing.corpora.speaker_disjoint import speaker_disjoint_split
 
 PARTS = ("train", "validation", "test")
 

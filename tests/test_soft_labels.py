@@ -10,8 +10,8 @@ from helpers.tones import write_recipe, write_tones
 from typer.testing import CliRunner
 
 from drkf_cli import app
-from processing.corpora.partition import folds_of
 from processing.corpora.prepare import prepare
+from processing.corpora.protocols import folds_of
 from processing.corpora.readers.cells import soft_label
 from processing.corpora.registry import read_corpus
 from processing.corpora.report import CorpusError

@@ -13,7 +13,7 @@ from helpers.tiny import tiny_model, tiny_processor
 
 from drkf_cli.evaluate import evaluate
 from processing.audio_drkf import AudioStream, load_audio
-from processing.corpora.readers.manifest import read_manifest
+from processing.corpora.registry import read_corpus
 from processing.corpora.scan import scan_audio
 from processing.mp3_drkf import count_frames
 from processing.pipeline_drkf import MultimodalEmotionRecognitionPipeline
@@ -164,7 +164,7 @@ def test_damaged_rows_are_skipped_by_rule_and_evaluation_goes_on(tmp_path):
         rows.append({"audio": name, "text": "so", "label": "tense"})
     manifest = write_table(tmp_path / "clips.csv", rows)
     for decode in (False, True):
-        corpus = read_manifest(manifest, skip_damaged="all", progress=False, decode=decode)
+        corpus = read_corpus("manifest", manifest, skip_damaged="all", progress=False, decode=decode)
         assert corpus.dataset["all"]["utterance_id"][:] == ["good.wav"]
         assert corpus.report.excluded == {"unreadable_audio": list(REFUSED)}
     names = {0: "calm", 1: "tense"}

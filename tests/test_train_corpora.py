@@ -10,8 +10,8 @@ from huggingface_hub import ModelCard
 from typer.testing import CliRunner
 
 from drkf_cli import app
-from processing.corpora.partition import find_fold, folds_of, parts_of
-from processing.corpora.protocols import ProtocolError
+from processing.corpora.folds import ProtocolError
+from processing.corpora.protocols import find_fold, folds_of, parts_of
 from processing.corpora.registry import read_corpus
 from train_drkf import main
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForAudioClassification, AutoProcessor
 from modeling_drkf.experiments.datasets import CachedFeatures, pad_features
 from modeling_drkf.experiments.options import parse_arguments
 from processing import DRKFDataCollator
-from processing.corpora.partition import folds_of, parts_of
+from processing.corpora.protocols import folds_of, parts_of
 from processing.corpora.registry import read_corpus
 from train_drkf import main
 

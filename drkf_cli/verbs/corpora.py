@@ -35,7 +35,7 @@ def corpora(
     from rich.console import Console
     from rich.table import Table
 
-    from processing.corpora.declaration_keys import FIELDS, KEYS, TABLE_KEYS
+    from processing.corpora.declaration import FIELDS, KEYS, TABLE_KEYS
     from processing.corpora.facts import describe_corpora
     from processing.corpora.registry import declaration_of
 

@@ -12,7 +12,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from torch import nn
 
-from processing.corpora.protocols import Fold
+from processing.corpora.folds import Fold
 from processing.errors_drkf import OptionError
 from processing.evaluation.results import is_finished, merge_runs, require_same_options, run_folder_name, write_results
 

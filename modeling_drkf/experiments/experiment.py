@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from processing.corpora.column_options import parse_columns
-from processing.corpora.partition import find_fold, folds_of
-from processing.corpora.protocols import Fold, ProtocolError
+from processing.corpora.folds import Fold, ProtocolError
+from processing.corpora.protocols import find_fold, folds_of
 from processing.corpora.registry import read_corpus
 from processing.locks import locked
 from processing.printable import printable

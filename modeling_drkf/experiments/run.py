@@ -11,8 +11,8 @@ from transformers import set_seed
 
 from processing.corpora.corpus import Corpus
 from processing.corpora.facts import corpus_name
-from processing.corpora.partition import parts_of, resolve_protocol
-from processing.corpora.protocols import Fold, ProtocolError, save_folds
+from processing.corpora.folds import Fold, ProtocolError, save_folds
+from processing.corpora.protocols import parts_of, resolve_protocol
 from processing.corpora.registry import is_declaration
 from processing.errors_drkf import OptionError
 

@@ -1,20 +1,25 @@
-"""The checks that every corpus goes through: ids, text and audio."""
+"""The checks that every corpus goes through: ids, text, audio, and the numbers that its authors publish."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..excerpt_drkf import Excerpt
+from ..printable import plural
 from ..waveform_drkf import AudioError
 from .paths import whereabouts
-from .report import ProblemKind, Report, plural
+from .report import ProblemKind, Report
 from .scan import VIDEO_SUFFIXES, AudioFacts, classify, scan_audio
-from .utterance import Utterance
+from .utterance import CorpusSpec, Utterance
+
+AXES = ("split", "session", "speaker", "class", "total")
+MOST_COUNTS = 12  # in one line
 
 C1_CONTROLS = re.compile("[\x80-\x9f]")
 UTF8_READ_AS_CP1252 = re.compile("[\u00c2\u00c3\u00e2][\u0080-\u00bf\u0152-\u0178\u2013-\u2122]")
@@ -130,3 +135,29 @@ def _existence(path: str) -> AudioFacts:
     if os.path.isfile(path):
         return AudioFacts()
     return AudioFacts(kind=ProblemKind.MISSING_AUDIO, detail=f"no such file: {path}")
+
+
+def values_of(utterance: Utterance, axis: str) -> tuple[str, ...]:
+    """The parts along an axis in which the utterance counts."""
+    if axis == "total":
+        return ("all",)
+    if axis == "class":
+        return utterance.labels[:1] if utterance.weights else utterance.labels
+    value = getattr(utterance, axis)
+    return (value,) if value else ()
+
+
+def check_published(spec: CorpusSpec, utterances: Iterable[Utterance], report: Report) -> None:
+    """Names the parts that the copy has more or fewer of than its authors count, once for each axis."""
+    utterances = list(utterances)
+    for axis in AXES:
+        published = spec.published.get(axis, {})
+        found = Counter(value for utterance in utterances for value in values_of(utterance, axis))
+        unlike = [
+            f"{value} {found[value]:,} of {count:,}" for value, count in published.items() if found[value] != count
+        ]
+        if unlike:
+            shown = ", ".join(unlike[:MOST_COUNTS]) + (", ..." if len(unlike) > MOST_COUNTS else "")
+            where = f" ({spec.published_source})" if spec.published_source else ""
+            detail = f"utterances here of those published{where}, by {axis}: {shown}"
+            report.add(ProblemKind.UNLIKE_PUBLISHED, detail)

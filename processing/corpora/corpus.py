@@ -10,13 +10,12 @@ from typing import Any, Literal
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from .checks import check_audio, check_ids, check_text
+from .checks import check_audio, check_ids, check_published, check_text
 from .column_options import reader_options
 from .folders import absolute
 from .labels import check_labels, check_rare_classes
 from .leaks import LEAKS, check_repeats, check_shared, check_speakers, sound_of
 from .paths import relocate
-from .published import check_published
 from .report import CorpusError, ProblemKind, Report, skip_rules
 from .splits import check_splits
 from .utterance import CorpusSpec, Utterance

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,47 +18,54 @@ import yaml
 
 from ..errors_drkf import OptionError
 from ..suggestions import did_you_mean
-from .declaration_keys import COUNTED, FACTS, FIELDS, KNOWN, PROTOCOLS, TABLE_KEYS
+from .checks import AXES
+from .readers.declared import Declaration, read_utterances
+from .readers.sources import Source
 from .utterance import CorpusSpec
 
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
-
-@dataclass(frozen=True)
-class Source:
-    """One entry of `tables`."""
-
-    files: re.Pattern[str]
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    lines: re.Pattern[str] | None = None
-    content: str | None = None
-    intensities: Mapping[str, str] = field(default_factory=dict)
-    nothing: str | None = None
-
-    @property
-    def fields(self) -> set[str]:
-        labelled = {"label"} if self.intensities else set()
-        groups = {*self.files.groupindex, *(self.lines.groupindex if self.lines else ())}
-        return groups | set(self.columns) | labelled | ({self.content} if self.content else set())
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """What the keys of the same names say."""
-
-    clips: re.Pattern[str] | None
-    tables: tuple[Source, ...]
-    codes: Mapping[str, Mapping[str, str]]
-    left_out: Mapping[str, Mapping[re.Pattern[str], str]]
-    unknown: Mapping[str, re.Pattern[str]]
-    templates: Mapping[str, str]
-
-    @property
-    def lists(self) -> Source | None:
-        """The table that lists the utterances: the first with labels, unless clips bear theirs."""
-        if self.clips and "label" in self.clips.groupindex:
-            return None
-        return next((source for source in self.tables if "label" in source.fields), None)
+FIELDS = {
+    "id": "what the utterance is called, by default as its clip",
+    "clip": "the name of its clip, by default its id",
+    "label": "its emotion",
+    "text": "its words",
+    "speaker": "who speaks",
+    "session": "the recording session",
+    "split": "train, validation or test",
+    "start": "seconds, where it is a part of its clip",
+    "end": "seconds",
+}
+PROTOCOLS = ("auto", "official", "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out")
+KEYS = {
+    "title": "the name to print",
+    "language": "of the speech, as the Hub spells it",
+    "licence": "in words",
+    "license": "as the Hub spells it",
+    "download": "what to download, and where",
+    "citation": "whom to cite",
+    "speakers": "who speaks, in a sentence",
+    "traps": "what a user should know, a list",
+    "protocol": f"what `--protocol auto` stands for: {', '.join(PROTOCOLS)}",
+    "clips": "a regular expression for the end of a clip's path, its ending aside; its named groups are fields",
+    "tables": "a list of files that say more",
+    "codes": "field -> written value -> meaning",
+    "classes": "the labels in order, all of `codes: label` by default; the others are left out",
+    "merge": "label -> class",
+    "left_out": "field -> regular expression of its written value -> why such utterances are not used",
+    "unknown": "field -> regular expression of its written value that states nothing",
+    "published": "class, split, session, speaker or total -> number of utterances, and their source",
+}
+FACTS = ("title", "language", "licence", "license", "download", "citation", "speakers", "traps")
+KNOWN = (*KEYS, *FIELDS)
+TABLE_KEYS = {
+    "files": "a regular expression for the end of the files' paths; its named groups are fields",
+    "columns": "field -> column, or several of which the first that is there counts (CSV, TSV, JSON, Parquet)",
+    "lines": "a regular expression for a line of text; its named groups are fields, other lines are passed over",
+    "content": "the field that is the whole text of a file",
+    "intensities": "label -> column: labels whose numbers, summed over the rows of an utterance, are above 0",
+    "nothing": "the label of an utterance without any such number",
+}
 
 
 def load_declaration(path: str | Path, name: str | None = None) -> CorpusSpec:
@@ -71,8 +77,6 @@ def load_declaration(path: str | Path, name: str | None = None) -> CorpusSpec:
     Raises:
         OptionError: the file cannot be read, or is no such declaration; everything that is wrong is listed.
     """
-    from .readers.declared import read_utterances
-
     path = Path(path).expanduser()
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), LOADER)
@@ -168,8 +172,8 @@ class _Check:
         source = published.pop("source", "")
         counts = {}
         for axis, values in published.items():
-            if axis not in COUNTED:
-                self.errors.append(f"published: {axis!r} is none of source, {', '.join(COUNTED)}")
+            if axis not in AXES:
+                self.errors.append(f"published: {axis!r} is none of source, {', '.join(AXES)}")
                 continue
             values = {"all": values} if axis == "total" else self._mapping(values, f"published, {axis}")
             try:

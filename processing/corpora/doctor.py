@@ -14,14 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..printable import printable, printable_json
+from .checks import AXES, values_of
 from .corpus import Survey
 from .leaks import Overlap, find_overlaps
-from .published import values_of
 from .registry import survey_corpus
 from .report import ProblemKind, Report, skip_rules
 from .utterance import Utterance
 
-AXES = ("split", "session", "speaker", "class")
 LONGEST_TABLE = 20
 
 
@@ -118,7 +117,7 @@ def examine(name: str, data_dir: str | Path, *, skip_damaged: Iterable[str] | st
     annotated = [u for u in found.utterances if ProblemKind.OUTSIDE_CLASSES not in u.kinds]
     usable = [u for u in annotated if not (u.is_broken or u.kinds & rules)]
     durations = np.array([u.duration for u in usable if u.duration is not None], dtype=np.float64)
-    counts = {axis: _counts(axis, annotated, usable, found) for axis in AXES}
+    counts = {axis: _counts(axis, annotated, usable, found) for axis in AXES if axis != "total"}
     return Examination(found.spec.title, found.report, counts, durations, *find_overlaps(annotated))
 
 

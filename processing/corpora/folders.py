@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..printable import plural
 from ..suggestions import did_you_mean
-from .report import ProblemKind, Report, plural
+from .report import ProblemKind, Report, some
 from .scan import VIDEO_SUFFIXES
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
@@ -71,7 +72,6 @@ class AudioFolder:
 
     def report_unlisted(self, listed: Iterable[str], report: Report) -> None:
         """Records the files that no annotation names, once for the folder."""
-        if unlisted := sorted(self._by_stem.keys() - set(listed)):
-            names = ", ".join(unlisted[:3]) + (", ..." if len(unlisted) > 3 else "")
-            detail = f"{plural(len(unlisted), 'clip')} without annotation: {names}"
+        if unlisted := self._by_stem.keys() - set(listed):
+            detail = f"{plural(len(unlisted), 'clip')} without annotation: {some(unlisted, 3)}"
             report.add(ProblemKind.UNLISTED_AUDIO, detail, file=self.folder)

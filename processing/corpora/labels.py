@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..errors_drkf import OptionError
+from ..printable import plural
 from ..suggestions import did_you_mean
 from .checks import add_problem
-from .report import ProblemKind, Report, plural
+from .report import ProblemKind, Report
 from .utterance import Utterance
 
 NO_LABELS = frozenset({"nan", "none", "null", "na", "n/a", "<na>"})  # what tables write where there is none

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from .checks import add_problem
 from .report import ProblemKind, Report
-from .splits import STANDARD_SPLITS
-from .utterance import Utterance
+from .utterance import PARTS, Utterance
 
 NOT_WORDS = re.compile(r"[\W_]+")
 LEAKS = frozenset({ProblemKind.SHARED_SPEAKER, ProblemKind.SHARED_AUDIO})
@@ -101,7 +100,7 @@ def check_shared(utterances: Iterable[Utterance], report: Report) -> None:
     }
     for kind, key in keys.items():
         earlier: set[str] = set()
-        for part in STANDARD_SPLITS:
+        for part in PARTS:
             values = [key(utterance) for utterance in parts[part]]
             shared = [value in earlier for value in values]
             if any(shared):

@@ -17,18 +17,17 @@ from typing import Any
 import soundfile
 from tqdm.auto import tqdm
 
-from processing.atomic import replacing
-from processing.audio_drkf import AudioError, load_audio
-from processing.errors_drkf import OptionError
-from processing.excerpt_drkf import excerpt
-from processing.quiet import BAR_DELAY_S
-
+from ..atomic import replacing
+from ..audio_drkf import AudioError, load_audio
+from ..errors_drkf import OptionError
+from ..excerpt_drkf import excerpt
+from ..quiet import BAR_DELAY_S
+from ..transcription_drkf import Transcribers
 from .checks import add_problem
 from .readers.columns import SOFT_LABEL_COLUMN
 from .registry import survey_corpus
 from .report import ProblemKind
 from .scan import VIDEO_SUFFIXES
-from .transcribe import fill_in_words
 from .utterance import LABEL_SEPARATOR, Utterance
 
 SAMPLING_RATE = 16_000
@@ -74,7 +73,7 @@ def prepare(
     converted = {id(utterance) for utterance in survey.usable(skip_damaged)}
     rows = [pair for pair in zip(utterances, targets, strict=True) if id(pair[0]) in converted]
     if transcriber is not None:
-        fill_in_words(rows, out / "transcripts.jsonl", transcriber, language, progress)
+        _fill_in_words(rows, out / "transcripts.jsonl", transcriber, language, progress)
     return _write_manifest(out / "manifest.csv", rows)
 
 
@@ -127,6 +126,47 @@ def _convert_video(utterance: Utterance, partial: Path) -> Failure | None:
         reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
         return ProblemKind.UNREADABLE_AUDIO, f"ffmpeg: {reason}"
     return None
+
+
+def _fill_in_words(
+    clips: Iterable[tuple[Utterance, Path]],
+    notes: Path,
+    transcriber: str,
+    language: str | None = None,
+    progress: bool = True,
+) -> None:
+    """Transcribes each clip whose utterance has no text.
+
+    Args:
+        clips: utterances and the sound files that hold them.
+        notes: a JSON Lines file of what was heard, which a later call goes on from: a line a clip, with its file, time
+            of change, model and language.
+        transcriber: the folder or Hub id of a speech recognition model.
+        language: see [`Transcribers.get`].
+
+    Raises:
+        OptionError: the model takes no language.
+    """
+    silent = [(utterance, path) for utterance, path in clips if not utterance.text]
+    heard = dict(_noted(notes))
+    transcribe = Transcribers().get(transcriber, language) if silent else None
+    with notes.open("a", encoding="utf-8") as file:
+        for utterance, path in tqdm(silent, desc="transcribing", unit="clip", disable=not progress, delay=BAR_DELAY_S):
+            key = (path.name, path.stat().st_mtime_ns, transcriber, language)
+            if key not in heard and transcribe is not None:
+                heard[key] = transcribe(*soundfile.read(path, dtype="float32"))
+                file.write(json.dumps([*key, heard[key]], ensure_ascii=False) + "\n")
+                file.flush()
+            utterance.text = heard[key]
+
+
+def _noted(notes: Path) -> Iterable[tuple[tuple, str]]:
+    for line in notes.read_text(encoding="utf-8").splitlines() if notes.exists() else ():
+        try:
+            *key, text = json.loads(line)
+        except ValueError:  # the line that a kill has cut short
+            continue
+        yield tuple(key), text
 
 
 def _file_name(utterance: Utterance) -> str:

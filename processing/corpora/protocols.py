@@ -1,55 +1,168 @@
-"""Evaluation protocols as data: which utterances train, select and test a model.
+"""Protocols: how the utterances of a corpus are divided into training, validation and test parts.
 
-Every fold has a validation part that is carved from the training material, so that a checkpoint is never chosen on the
-utterances that it is tested on. Folds are deterministic, and a saved file is verified when it is read back.
+The validation part is taken from the training material. Folds are deterministic.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors_drkf import DRKFError
+import numpy as np
+from datasets import Dataset, DatasetDict, concatenate_datasets
 
-PARTS = ("train", "validation", "test")
+from .corpus import Corpus
+from .folds import Fold, ProtocolError, check_columns, fold_of, load_folds
+from .report import some
+from .utterance import PARTS
+
+SPLIT_TRIALS = 200
 
 logger = logging.getLogger(__name__)
 
 
-class ProtocolError(DRKFError, ValueError):
-    """Folds that cannot be built, or that do not hold what they claim."""
+def resolve_protocol(corpus: Corpus, protocol: str = "auto") -> str:
+    """What `auto` stands for: what the corpus declares, else "official" if it has splits, else "speaker_disjoint"."""
+    if protocol != "auto" or corpus.protocol != "auto":
+        return corpus.protocol if protocol == "auto" else protocol
+    return "official" if "train" in corpus.dataset else "speaker_disjoint"
 
 
-@dataclass(frozen=True)
-class Fold:
-    """One train / validation / test division, by utterance id. `test` may be empty.
+def folds_of(
+    corpus: Corpus,
+    protocol: str = "auto",
+    validation_share: float = 0.1,
+    test_share: float = 0.1,
+    seed: int = 0,
+    fold_file: str | Path | None = None,
+) -> list[Fold]:
+    """All divisions of a corpus under a protocol; one for "official" and "speaker_disjoint".
 
-    `speaker_disjoint` claims that no speaker has utterances in two parts; `False` means that it is not so, or unknown.
+    Args:
+        protocol: "official" (the corpus' own splits; a missing validation part is taken from training speakers),
+            "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out", or "auto": see `resolve_protocol`.
+        validation_share, test_share: shares of utterances for random parts. seed: of the random division.
+        fold_file: folds that were saved, verified against this corpus, in place of a protocol.
 
     Raises:
-        ProtocolError: an utterance stands twice, or nothing is left to train or to validate on.
+        ProtocolError: the corpus cannot be divided so; the message says what it lacks.
     """
+    folds = _folds(corpus, protocol, validation_share, test_share, seed, fold_file)
+    for fold in folds:
+        _warn_of_copies(fold, corpus.sounds)
+    return folds
 
-    name: str
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-    speaker_disjoint: bool
 
-    def __post_init__(self) -> None:
-        twice = _repeated(utterance for part in PARTS for utterance in getattr(self, part))
-        if twice:
-            raise ProtocolError(
-                f"Fold {self.name!r}: {_some(twice)} would be used more than once; ids must be unique."
+def _folds(
+    corpus: Corpus,
+    protocol: str,
+    validation_share: float,
+    test_share: float,
+    seed: int,
+    fold_file: str | Path | None,
+) -> list[Fold]:
+    rows = _rows(corpus)
+    ids = rows["utterance_id"][:]
+    speakers = rows["speaker"][:]
+    known_speakers = None if None in speakers else speakers
+    labels = _labels(rows, corpus.problem_type)
+    if fold_file is not None:
+        return load_folds(fold_file, ids, known_speakers)
+    protocol = resolve_protocol(corpus, protocol)
+    if protocol == "official":
+        splits = [split for split, part in corpus.dataset.items() for _ in range(len(part))]
+        return [_official(rows, labels, splits, known_speakers, validation_share, seed)]
+    if protocol == "speaker_disjoint":
+        return [speaker_disjoint_split(ids, _some_known(speakers), labels, validation_share, test_share, seed)]
+    if protocol == "leave_one_speaker_out":
+        return leave_one_speaker_out(ids, speakers)
+    if protocol == "leave_one_session_out":
+        return leave_one_session_out(ids, speakers, rows["session"][:])
+    raise ProtocolError(f"unknown protocol {protocol!r}")
+
+
+def find_fold(folds: list[Fold], name: str | None) -> Fold:
+    """The fold of that name, or of that number from 1; the first if none is named.
+
+    Raises:
+        ProtocolError: there is no such fold; the message lists them.
+    """
+    if name is None:
+        return folds[0]
+    for fold in folds:
+        if fold.name == name:
+            return fold
+    if name.isdecimal() and 1 <= int(name) <= len(folds):
+        return folds[int(name) - 1]
+    listed = ", ".join(f"{number} {fold.name}" for number, fold in enumerate(folds, 1))
+    raise ProtocolError(f"no fold {name!r}; the folds are {listed}")
+
+
+def parts_of(corpus: Corpus, fold: Fold) -> DatasetDict:
+    """The utterances of a fold as the splits train, validation and test (absent if empty)."""
+    rows = _rows(corpus)
+    position = {utterance: index for index, utterance in enumerate(rows["utterance_id"][:])}
+    return DatasetDict(
+        {
+            part: rows.select([position[utterance] for utterance in utterances])
+            for part in PARTS
+            if (utterances := getattr(fold, part))
+        }
+    )
+
+
+def _warn_of_copies(fold: Fold, sounds: Mapping[str, str]) -> None:
+    """Logs how many utterances of a part have the sound of one in an earlier part."""
+    earlier: set[str] = set()
+    for part in PARTS:
+        found = [sounds[utterance] for utterance in getattr(fold, part) if utterance in sounds]
+        if copies := sum(sound in earlier for sound in found):
+            logger.warning(
+                "Fold %r: %d of %d utterances of %s have the sound of a clip in an earlier part; "
+                "--skip_damaged repeated_audio leaves copies out.",
+                *(fold.name, copies, len(getattr(fold, part)), part),
             )
-        empty = [part for part in PARTS[:2] if not getattr(self, part)]
-        if empty:
-            raise ProtocolError(f"Fold {self.name!r} has no utterances in {' and '.join(empty)}.")
+        earlier.update(found)
+
+
+def _rows(corpus: Corpus) -> Dataset:
+    return concatenate_datasets(list(corpus.dataset.values()))
+
+
+def _official(
+    rows: Dataset, labels: list, splits: list[str], speakers: list[str] | None, validation_share: float, seed: int
+) -> Fold:
+    if "validation" not in splits:
+        training = [index for index, split in enumerate(splits) if split == "train"]
+        train = rows.select(training)
+        inner = speaker_disjoint_split(
+            train["utterance_id"][:],
+            _some_known(train["speaker"][:]),
+            [labels[index] for index in training],
+            validation_share,
+            seed=seed,
+        )
+        chosen = set(inner.validation)
+        splits = [
+            "validation" if utterance in chosen else split
+            for utterance, split in zip(rows["utterance_id"][:], splits, strict=True)
+        ]
+    return official_splits(rows["utterance_id"][:], splits, speakers)
+
+
+def _some_known(speakers: list[str | None]) -> list[Any] | None:
+    """None only where no speaker is known: a few gaps must not let the others into two parts."""
+    return speakers if any(speaker is not None for speaker in speakers) else None
+
+
+def _labels(rows: Dataset, problem_type: str) -> list:
+    """Class ids or label sets; of a soft label its likeliest class."""
+    if "label" in rows.column_names:
+        return rows["label"][:]
+    labels = rows["labels"][:]
+    return labels if problem_type == "multi_label_classification" else np.argmax(labels, axis=1).tolist()
 
 
 def leave_one_session_out(
@@ -109,77 +222,8 @@ def official_splits(ids: Sequence[str], splits: Sequence[str], speakers: Sequenc
     check_columns(ids, splits=splits, **({} if speakers is None else {"speakers": speakers}))
     unknown = sorted(set(splits) - set(PARTS))
     if unknown:
-        raise ProtocolError(f"Split names must be {', '.join(PARTS)}, not {_some(unknown)}; rename dev or val first.")
+        raise ProtocolError(f"Split names must be {', '.join(PARTS)}, not {some(unknown)}; rename dev or val first.")
     return fold_of("official", ids, splits, speakers)
-
-
-def save_folds(folds: Sequence[Fold], path: str | Path) -> None:
-    """Write folds as JSON: {"folds": [{name, train, validation, test, speaker_disjoint}]}."""
-    _check_names(folds)
-    text = json.dumps({"folds": [asdict(fold) for fold in folds]}, indent=1, ensure_ascii=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
-
-
-def load_folds(path: str | Path, ids: Sequence[str], speakers: Sequence[str] | None = None) -> list[Fold]:
-    """Read folds and verify them against the corpus' utterance `ids` and their `speakers`.
-
-    Utterances of the corpus that a fold leaves out are counted in a logged warning.
-
-    Raises:
-        ProtocolError: the file is missing, is not such JSON, or a fold repeats an utterance, names one that the corpus
-            does not have, or claims disjoint speakers and is not so (or `speakers` are not given to check it).
-    """
-    check_columns(ids, **({} if speakers is None else {"speakers": speakers}))
-    try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))["folds"]
-        folds = [Fold(**{**row, **{part: tuple(row[part]) for part in PARTS}}) for row in rows]
-        _check_names(folds)
-    except ProtocolError as error:
-        raise ProtocolError(f"{path}: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ProtocolError(f"{path} holds no folds as save_folds writes them ({error!r}).") from error
-    speaker_of = None if speakers is None else dict(zip(ids, speakers, strict=True))
-    for fold in folds:
-        _verify(fold, set(ids), speaker_of, path)
-    return folds
-
-
-def _verify(fold: Fold, ids: set[str], speaker_of: Mapping[str, str] | None, path: str | Path) -> None:
-    used = {utterance for part in PARTS for utterance in getattr(fold, part)}
-    where = f"{path}, fold {fold.name!r}"
-    if used - ids:
-        raise ProtocolError(
-            f"{where}: {len(used - ids)} utterances are not in the corpus: {_some(used - ids)}. "
-            "Were the folds made for another corpus, or are files missing? Make them again if the corpus changed."
-        )
-    if ids - used:
-        logger.warning("%s leaves out %d of %d utterances: %s.", where, len(ids - used), len(ids), _some(ids - used))
-    if not fold.speaker_disjoint:
-        return
-    if speaker_of is None:
-        raise ProtocolError(f"{where} claims disjoint speakers; give the speakers to verify it.")
-    shared = _shared_speakers(fold, speaker_of)
-    if shared:
-        raise ProtocolError(f"{where} claims disjoint speakers, but {_some(shared)} stand(s) in more than one part.")
-
-
-def fold_of(name: str, ids: Sequence[str], parts: Sequence[str], speakers: Sequence[str] | None) -> Fold:
-    """The fold that puts each utterance into its part; `speaker_disjoint` is found out from `speakers`."""
-    members: dict[str, list[str]] = defaultdict(list)
-    for utterance, part in zip(ids, parts, strict=True):
-        members[part].append(utterance)
-    train, validation, test = (tuple(members[part]) for part in PARTS)
-    fold = Fold(name, train, validation, test, speaker_disjoint=False)
-    if speakers is None:
-        return fold
-    shared = _shared_speakers(fold, dict(zip(ids, speakers, strict=True)))
-    if shared:
-        logger.warning("Fold %r is not speaker-disjoint: %s speak in more than one part.", name, _some(shared))
-    return replace(fold, speaker_disjoint=not shared)
-
-
-def _shared_speakers(fold: Fold, speaker_of: Mapping[str, str]) -> set[str]:
-    return _repeated(speaker for part in PARTS for speaker in {speaker_of[u] for u in getattr(fold, part)})
 
 
 def _with_next(groups: Sequence[Any], what: str, minimum: int) -> Iterable[tuple[Any, Any]]:
@@ -189,34 +233,98 @@ def _with_next(groups: Sequence[Any], what: str, minimum: int) -> Iterable[tuple
     return zip(names, names[1:] + names[:1], strict=True)
 
 
-def check_columns(ids: Sequence[str], **columns: Sequence[Any]) -> None:
-    """
+def speaker_disjoint_split(
+    ids: Sequence[str],
+    speakers: Sequence[str] | None,
+    labels: Sequence[Any] | None = None,
+    validation_share: float = 0.1,
+    test_share: float = 0.0,
+    seed: int = 0,
+) -> Fold:
+    """A random division in which no speaker has utterances in two parts, for any corpus.
+
+    Of `SPLIT_TRIALS` random orders of the speakers the one is kept whose parts come closest to the shares (of
+    utterances) and, with `labels` (class ids, names or multi-hot rows), to the corpus' distribution of labels. Few or
+    very unequal speakers can keep a part far from its share; a logged warning says so.
+
+    Unknown speakers (`speakers=None`) leave only a stratified division by utterance: the fold is named
+    "utterance_split", is not `speaker_disjoint`, and scores too well on speakers that it has heard.
+
     Raises:
-        ProtocolError: ids are repeated, or a column is of another length or has gaps.
+        ProtocolError: shares that leave nothing for a part, too few speakers, unknown speakers among known ones,
+            columns of unequal length, or repeated ids.
     """
-    if _repeated(ids):
-        raise ProtocolError(f"Utterance ids must be unique; repeated: {_some(_repeated(ids))}.")
-    for name, column in columns.items():
-        if len(column) != len(ids):
-            raise ProtocolError(f"There are {len(ids)} ids and {len(column)} {name}; one each is needed.")
-        unknown = [u for u, v in zip(ids, column, strict=True) if v is None or (isinstance(v, str) and not v.strip())]
-        if unknown:
-            raise ProtocolError(
-                f"{len(unknown)} utterances have no entry in {name}: {_some(unknown)}. Fill them in, or leave the "
-                "column out where a protocol can do without it."
-            )
+    if not (0 < validation_share < 1 and 0 <= test_share < 1 and validation_share + test_share < 1):
+        raise ProtocolError(
+            f"validation_share must be positive, test_share not negative, and their sum below 1; they are "
+            f"{validation_share} and {test_share}."
+        )
+    columns = {"speakers": speakers, "labels": labels}
+    check_columns(ids, **{name: column for name, column in columns.items() if column is not None})
+    kinds = _label_kinds(labels, len(ids))
+    shares = {"test": test_share, "validation": validation_share}
+    shares = {part: share for part, share in shares.items() if share > 0}
+    rng = np.random.default_rng(seed)
+    if speakers is None:
+        logger.warning("The speakers are unknown: the division is by utterance, and speakers may be shared.")
+        return fold_of("utterance_split", ids, _stratified_parts(kinds, shares, rng), None)
+    names, speaker_of = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
+    if len(names) <= len(shares):
+        raise ProtocolError(
+            f"{len(names)} speaker(s) cannot fill {len(shares) + 1} speaker-disjoint parts. Give a split column, "
+            "fewer parts (a test share of 0), or no speakers at all: then utterances are divided, and speakers shared."
+        )
+    label_counts = np.zeros((len(names), kinds.max() + 1))
+    np.add.at(label_counts, (speaker_of, kinds), 1)
+    part_of_speaker = _best_speaker_parts(label_counts, shares, rng)
+    parts = [part_of_speaker[speaker] for speaker in speaker_of]
+    for part, share in shares.items():
+        actual = parts.count(part) / len(ids)
+        if abs(actual - share) > share / 2:
+            logger.warning("The %s part has %.0f%% of the utterances, not %.0f%%.", part, 100 * actual, 100 * share)
+    return fold_of("speaker_disjoint_split", ids, parts, speakers)
 
 
-def _check_names(folds: Sequence[Fold]) -> None:
-    twice = _repeated(fold.name for fold in folds)
-    if twice:
-        raise ProtocolError(f"Two folds are named {_some(twice)}.")
+def _best_speaker_parts(label_counts: np.ndarray, shares: Mapping[str, float], rng: np.random.Generator) -> list[str]:
+    """A part for each row of `label_counts` (speakers, labels)."""
+    total = label_counts.sum()
+    best_cost, best_parts = np.inf, ["train"] * len(label_counts)
+    for _ in range(SPLIT_TRIALS):
+        order = rng.permutation(len(label_counts))
+        parts, cost = ["train"] * len(label_counts), 0.0
+        for waiting, (part, share) in zip(range(len(shares), 0, -1), shares.items(), strict=True):
+            sizes = label_counts[order].sum(axis=1).cumsum()[: len(order) - waiting]
+            taken = int(np.abs(sizes - share * total).argmin()) + 1
+            counts = label_counts[order[:taken]].sum(axis=0)
+            for speaker in order[:taken]:
+                parts[speaker] = part
+            order = order[taken:]
+            # in utterances: distance from the number of each label that the share asks for
+            cost += np.abs(counts - share * label_counts.sum(axis=0)).sum() / total
+        if cost < best_cost:
+            best_cost, best_parts = cost, parts
+    return best_parts
 
 
-def _repeated(items: Iterable[str]) -> set[str]:
-    return {item for item, count in Counter(items).items() if count > 1}
+def _stratified_parts(kinds: np.ndarray, shares: Mapping[str, float], rng: np.random.Generator) -> list[str]:
+    """A part for each utterance: shuffled within each label, then taken at even steps along the sorted labels."""
+    parts = np.full(len(kinds), "train", dtype=object)
+    left = rng.permutation(len(kinds))
+    left = left[np.argsort(kinds[left], kind="stable")]
+    for part, share in shares.items():
+        steps = np.floor(np.arange(len(left) + 1) * share * len(kinds) / len(left) + 0.5)
+        taken = np.diff(steps) > 0
+        if not taken.any():
+            raise ProtocolError(f"A {part} share of {share} leaves none of {len(kinds)} utterances for that part.")
+        parts[left[taken]] = part
+        left = left[~taken]
+    return parts.tolist()
 
 
-def _some(items: Iterable[Any], limit: int = 5) -> str:
-    names = sorted(str(item) for item in items)
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+def _label_kinds(labels: Sequence[Any] | None, length: int) -> np.ndarray:
+    """Labels as integers; equal labels or equal label sets get the same one."""
+    if labels is None:
+        return np.zeros(length, dtype=int)
+    keys = [label if isinstance(label, Hashable) else tuple(label) for label in labels]
+    number_of = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([number_of[key] for key in keys])

@@ -261,3 +261,9 @@ def skip_rules(names: Iterable[str] | str) -> frozenset[ProblemKind]:
                 f"skip_damaged: {name!r} is no kind of problem{did_you_mean(name, known)}; known: {', '.join(known)}"
             ) from None
     return frozenset(kinds - {ProblemKind.NO_UTTERANCES})
+
+
+def some(items: Iterable[object], limit: int = 5) -> str:
+    """The first of them in order, and how many more there are: `a, b and 3 more`."""
+    names = sorted(map(str, items))
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")

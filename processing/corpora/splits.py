@@ -9,7 +9,6 @@ from .checks import add_problem
 from .report import ProblemKind, Report
 from .utterance import ALL, Utterance
 
-STANDARD_SPLITS = ("train", "validation", "test")
 OTHER_NAMES = {
     "train": ("training", "trn"),
     "validation": ("dev", "devel", "development", "val", "valid", "validate", "validating"),

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..encodings import marked_encoding
+from ..printable import plural
 from ..suggestions import did_you_mean
-from .report import ProblemKind, Report, plural
+from .report import ProblemKind, Report
 from .splits import standard_split
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")

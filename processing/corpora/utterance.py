@@ -8,7 +8,8 @@ from typing import Any
 
 from .report import ProblemKind
 
-ALL = "all"
+PARTS = ("train", "validation", "test")
+ALL = "all"  # the split of a corpus without a division
 LABEL_SEPARATOR = "|"  # between the labels of one cell
 
 

@@ -15,8 +15,8 @@ from helpers.tiny import MULTI_LABEL
 
 from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.evaluate import evaluate
-from processing.corpora.protocols import Fold, save_folds
-from processing.corpora.readers.manifest import read_manifest
+from processing.corpora.folds import Fold, save_folds
+from processing.corpora.registry import read_corpus
 from processing.evaluation.metrics import emotion_metrics
 from processing.explanation_drkf import explain
 
@@ -91,7 +91,7 @@ def test_evaluation_does_not_clear_utterances_that_it_cannot_tell(corpus, tmp_pa
 
 
 def test_evaluation_withholds_a_modality(corpus, pipe):
-    read = read_manifest(corpus)
+    read = read_corpus("manifest", corpus)
     _, predictions = evaluate(pipe, read, modality="speech")
     expected = scores(pipe({"audio": read.dataset["all"][0]["audio"]}))
     assert dict(zip(predictions.label_names, predictions.probabilities[0], strict=True)) == pytest.approx(expected)
@@ -128,7 +128,7 @@ def test_label_sets_are_evaluated(folder, tmp_path):
     pipe = open_pipeline(str(write_checkpoint(tmp_path / "model", **MULTI_LABEL)))
     rows = [f"{folder / f'{index}.wav'},{TEXTS[index % 4]},LABEL_0|LABEL_2" for index in range(4)]
     (tmp_path / "sets.csv").write_text("\n".join(["audio,text,label", *rows]) + "\n")
-    record, found = evaluate(pipe, read_manifest(tmp_path / "sets.csv"))
+    record, found = evaluate(pipe, read_corpus("manifest", tmp_path / "sets.csv"))
     said = scores(pipe({"audio": folder / "0.wav", "text": TEXTS[0]}))
     certain = [float(said[name] > 0.5) for name in pipe.model.config.label_names]
     assert any(certain)

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..declaration import Declaration
+from ...printable import plural
 from ..folders import PREFERENCE, absolute
-from ..report import ProblemKind, Report, plural
+from ..report import ProblemKind, Report, some
 from ..utterance import ALL, Utterance
-from .sources import Fields, Row, end_of, files_below, source_rows
-
-EXAMPLES = 3
+from .sources import Fields, Row, Source, end_of, files_below, source_rows
 
 Candidate = tuple[tuple[int, int, str], Fields]  # rank of the format, depth and path; the path's named groups
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What the keys of the same names say."""
+
+    clips: re.Pattern[str] | None
+    tables: tuple[Source, ...]
+    codes: Mapping[str, Mapping[str, str]]
+    left_out: Mapping[str, Mapping[re.Pattern[str], str]]
+    unknown: Mapping[str, re.Pattern[str]]
+    templates: Mapping[str, str]
+
+    @property
+    def lists(self) -> Source | None:
+        """The table that lists the utterances: the first with labels, unless clips bear theirs."""
+        if self.clips and "label" in self.clips.groupindex:
+            return None
+        return next((source for source in self.tables if "label" in source.fields), None)
 
 
 def read_utterances(declaration: Declaration, data_dir: str | Path, report: Report) -> list[Utterance]:
@@ -102,9 +121,7 @@ class _Reading:
 
     def _report_clips(self, names: list[str], what: str) -> None:
         if names:
-            shown = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
-            detail = f"{plural(len(names), 'clip')} {what}: {shown}"
-            self.report.add(ProblemKind.UNLISTED_AUDIO, detail)
+            self.report.add(ProblemKind.UNLISTED_AUDIO, f"{plural(len(names), 'clip')} {what}: {some(names, 3)}")
 
     def _one_each(self, rows: Iterable[Row]) -> list[Row]:
         """Rows with intensities of one utterance, by several annotators, as one row with their sums."""

@@ -10,7 +10,6 @@ from typing import Any
 
 from ...excerpt_drkf import Excerpt
 from ...waveform_drkf import AudioError
-from ..corpus import Corpus, survey
 from ..folders import absolute
 from ..report import ProblemKind, Report
 from ..tables import TABLE_SUFFIXES, has_columns, read_rows, tables_in
@@ -160,52 +159,6 @@ CORPUS = CorpusSpec(
     read=read_utterances,
     layout=f"one file ({', '.join(TABLE_SUFFIXES)}) with the columns audio, text and label",
 )
-
-
-def read_manifest(
-    path: str | Path,
-    *,
-    audio_column: str = "audio",
-    text_column: str = "text",
-    label_column: str = "label",
-    speaker_column: str = "speaker",
-    split_column: str = "split",
-    data_dir: str | Path | None = None,
-    label_map: Mapping[str, str] | None = None,
-    skip_damaged: Iterable[str] | str = (),
-    **options: Any,
-) -> Corpus:
-    """Reads a CSV, TSV, JSON Lines or Parquet manifest into a `Corpus`.
-
-    Args:
-        path: the manifest, or a folder that holds exactly one.
-        speaker_column, split_column: may be absent from the file as long as they keep their default names. A file
-            without splits becomes the single split "all"; dev, val and valid are called validation.
-        data_dir: where relative audio paths start; by default the manifest's folder.
-        label_map: source label -> class. Classes are in alphabetical order unless `label_names` fixes them.
-        skip_damaged: kinds of problems whose rows are left out and counted, or "all".
-        options: `label_names`, `scan`, `progress` (see `survey`); `id_column`, `session_column`, `extra_columns`
-            (columns to carry over into the dataset, as strings).
-
-    Columns `start` and `end` (seconds) make a row a part of its recording. A label cell that is a list, or that holds
-    `|`, makes the whole column multi-label. A file with a column `labels` in place of `label` has soft labels: a
-    mapping label -> weight in each cell.
-
-    Raises:
-        CorpusError: rows or files are damaged and `skip_damaged` does not name their kind; all are listed.
-    """
-    return survey(
-        CORPUS,
-        path,
-        label_map=label_map,
-        audio_column=audio_column,
-        text_column=text_column,
-        label_column=label_column,
-        speaker_column=speaker_column,
-        split_column=split_column,
-        audio_dir=data_dir,
-        **options,
-    ).corpus(skip_damaged)
 
 
 def _name(audio: str | None, start: float | None, end: float | None) -> str | None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..declaration import Source
 from ..folders import PREFERENCE
 from ..report import ProblemKind, Report
 from ..tables import NumberedRow, has_columns, read_lines, read_rows, read_text
@@ -19,6 +18,24 @@ from .cells import text_cell
 ARCHIVE_LEFTOVERS = "__MACOSX"
 
 Fields = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of `tables`."""
+
+    files: re.Pattern[str]
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lines: re.Pattern[str] | None = None
+    content: str | None = None
+    intensities: Mapping[str, str] = field(default_factory=dict)
+    nothing: str | None = None
+
+    @property
+    def fields(self) -> set[str]:
+        labelled = {"label"} if self.intensities else set()
+        groups = {*self.files.groupindex, *(self.lines.groupindex if self.lines else ())}
+        return groups | set(self.columns) | labelled | ({self.content} if self.content else set())
 
 
 @dataclass
