@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from processing.answers import Result, predicted_labels
 from processing.evaluation.rounding import rounded
 from processing.printable import printable
-from processing.transcripts.timelines import Result, predicted_labels
 
 
 def show_answers(results: Sequence[Result], pipe: Any) -> None:

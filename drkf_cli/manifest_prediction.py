@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from processing.answers import answer_columns, answer_row, write_table
 from processing.atomic import replacing
 from processing.corpora.readers.columns import unread_cuts
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
 from processing.errors_drkf import FileError
 from processing.locks import locked
-from processing.transcripts.timelines import answer_columns, answer_row, write_table
 
 from .errors import writing
 from .progress import answering

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processing.answers import OUTPUTS, PICTURES, Result, check_output, write_results
 from processing.errors_drkf import FileError, OptionError
 from processing.printable import printable, printable_json
-from processing.recognition_drkf import whole_answer
 from processing.recognition_inputs_drkf import Item
 from processing.transcripts.segments import SegmentError, read_segments
-from processing.transcripts.timelines import OUTPUTS, PICTURES, Result, check_output, write_results
 
 from .answer_tables import show_answers
 from .checkpoint import open_pipeline, require_checkpoint
@@ -101,7 +100,7 @@ def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> l
             for unit in recognizer.answered(inputs.values(), names, errors="return", **options):
                 begun = unit.item
                 if unit.is_last:
-                    results[next(numbers)], begun = whole_answer(begun), None
+                    results[next(numbers)], begun = begun.whole_answer(), None
     except KeyboardInterrupt:
         if begun is not None:
             results[next(numbers)] = _beginning(begun)

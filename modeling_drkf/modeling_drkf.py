@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +36,6 @@ from .kf_emodality_shuffling import shuffle_emodalities
 from .losses_drkf import classification_loss
 from .outputs_drkf import DRKFModelOutput, Modality
 from .paper_modeling_drkf import PaperForEmotionClassification, PaperModel, PaperPreTrainedModel
-
-if TYPE_CHECKING:  # a saved model carries the files that its code names
-    from .handler import EndpointHandler  # noqa: F401
 
 AUTO_MAP = {
     "AutoConfig": "configuration_drkf.DRKFConfig",

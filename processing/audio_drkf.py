@@ -9,26 +9,91 @@ memory needed is that of the result, whatever rate and number of channels the fi
 import math
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from .excerpt_drkf import Excerpt
+from .errors_drkf import AudioError
 from .sound_file_drkf import DECODED_VALUES, SoundFile
-from .waveform_drkf import AudioError, Downmix, agreed_rate, checked_rate, rate_and_samples, to_channels
+from .waveform_drkf import Downmix, agreed_rate, checked_rate, raw_samples, to_channels
 
 AudioSource: TypeAlias = Any
 """A path (str or path-like), encoded bytes, a binary file object, a 1-D or 2-D array, tensor or list of floats,
 `{"array", "sampling_rate"}` (and `cancels`, where it was made of channels), `(rate, array)`, `{"path", "bytes"}` (the
-rows of `datasets.Audio(decode=False)`), or an [`Excerpt`] of any of them."""
+rows of `datasets.Audio(decode=False)`), a torchcodec AudioDecoder (the rows of `datasets.Audio()`) or AudioSamples, or
+an [`Excerpt`] of any of them."""
 
 LOUDEST = 1e12  # samples are of [-1, 1], or integers as floats; squares of larger ones overflow in extractors
+SLACK = 0.05  # s; ends in tables are rounded
+MOST_CHANNELS = 8  # of a file under a limit of seconds: as many as surround sound has
+LIMITED_VALUES = 96_000  # samples of all channels that a second of that limit stands for: stereo at 48 kHz
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A part of a recording, as rows of a table name it, and how fast it is played.
+
+    Attributes:
+        audio: the recording, see `AudioSource`.
+        start, end: seconds from its beginning, numbers or their text; None or "" is the beginning and the end.
+        speed: at which it is played; 1.1 is shorter by a tenth, and higher.
+    """
+
+    audio: Any
+    start: Any = None
+    end: Any = None
+    speed: float = 1.0
+
+    def bounds(self) -> tuple[float, float | None]:
+        """Start and end in seconds.
+
+        Raises:
+            AudioError: no numbers, a start before the recording, or an end that is not after the start.
+        """
+        start, end = _seconds(self.start, "start") or 0.0, _seconds(self.end, "end")
+        if start < 0 or (end is not None and end <= start):
+            upto = "the end" if end is None else f"{end:g} s"
+            raise AudioError(f"start and end, {start:g} s to {upto}, hold nothing: start is 0 or later, end after it")
+        return start, end
+
+    def check(self, seconds: float) -> None:
+        """Raises `AudioError` unless a recording of so many seconds holds the excerpt."""
+        start, end = self.bounds()
+        if start > 0 and start >= seconds:
+            raise AudioError(f"start ({start:g} s) is after the end of the recording ({seconds:.2f} s)")
+        if end is not None and end > seconds + SLACK:
+            raise AudioError(f"end ({end:g} s) is after the end of the recording ({seconds:.2f} s)")
+
+
+def excerpt(audio: Any, start: Any, end: Any, speed: float | None = None) -> Any:
+    """`audio` from `start` to `end`, played at `speed`; `audio` itself where none says anything, or there is none."""
+    if audio is None or (is_blank(start) and is_blank(end) and is_blank(speed)):
+        return audio
+    return Excerpt(audio, start, end, 1.0 if is_blank(speed) else float(speed))  # type: ignore[arg-type]
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a cell of a table says nothing: None, NaN or white space."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def _seconds(value: Any, name: str) -> float | None:
+    if is_blank(value):
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise AudioError(f"{name} must be a number of seconds, not {str(value)[:40]!r}")
+    return seconds
 
 
 def load_audio(
     source: AudioSource,
-    target_rate: float,
+    target_rate: float | None,
     sampling_rate: float | None = None,
     name: str = "sample 1",
     max_seconds: float | None = None,
@@ -45,20 +110,22 @@ def load_audio(
 class AudioStream:
     """One recording as blocks of mono float32 samples; to be read once, and closed by `with` or by reading to its end.
 
-    Channels are averaged; where they cancel each other, the loudest alone is heard ([`Downmix`]). Of a 2-D array the
+    Channels are averaged; where they cancel each other, the loudest alone is taken ([`Downmix`]). Of a 2-D array the
     shorter axis is the channels (the first axis if both are equal). Integer arrays are PCM: they are scaled to [-1, 1]
     by the range of their type, unsigned ones after centring. A str is always a path (`~` is expanded) and bytes are
     always encoded audio.
 
     Args:
         source: one recording, see `AudioSource`.
-        target_rate: sampling rate of the blocks, Hz.
+        target_rate: sampling rate of the blocks, Hz; None keeps the recording's own.
         sampling_rate: sampling rate of a raw array, Hz. Sources that know their own rate must agree with it.
         name: what error messages call this recording.
         max_seconds: a longer recording is refused: from its header, before anything is decoded, and again while it is
-            decoded, should it hold more than its header says.
+            decoded, should it hold more than its header says. So is a file of more than eight channels, or of more
+            samples than a stereo recording of that length at 48 kHz has.
 
     Attributes:
+        rate: the recording's own sampling rate, Hz.
         seconds: length that the file or the array has, of an excerpt its own; None if a file does not tell.
         seconds_read: length of what has been read so far.
         cancels: whether channels cancel each other, as far as they have been read, or did when the array was made.
@@ -73,25 +140,23 @@ class AudioStream:
     def __init__(
         self,
         source: AudioSource,
-        target_rate: float,
+        target_rate: float | None,
         sampling_rate: float | None = None,
         name: str = "sample 1",
         max_seconds: float | None = None,
     ):
         self.label = audio_label(source, name)
-        self.max_seconds = max_seconds
-        self.seconds: float | None = None
+        self.max_seconds = math.inf if max_seconds is None else max_seconds
         self.seconds_read = 0.0
         self._file: SoundFile | None = None
-        self._channels: np.ndarray | None = None
+        self._channels = np.zeros((0, 1), dtype=np.float32)
         self._downmix, self._cancelled = Downmix(), False
-        self._excerpt = source if isinstance(source, Excerpt) else None
+        self._excerpt = source if isinstance(source, Excerpt) else Excerpt(source)
         try:
-            self._open(source.audio if isinstance(source, Excerpt) else source, sampling_rate)
-            self._find_excerpt()
-            self.target_rate = checked_rate(target_rate)
-            if max_seconds is not None and self.seconds is not None and self.seconds > max_seconds:
-                raise AudioError(f"{self.seconds:.2f} s of audio, longer than the limit of {max_seconds:g} s")
+            self._open(self._excerpt.audio, sampling_rate)
+            self.target_rate = self.rate if target_rate is None else checked_rate(target_rate)
+            self._find_bounds()
+            self._refuse_too_long()
         except AudioError as error:
             self.close()
             raise AudioError(error.reason, self.label) from error
@@ -112,8 +177,7 @@ class AudioStream:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Non-empty blocks (samples,), float32, at `target_rate`; at least one."""
-        limit = math.inf if self.max_seconds is None else math.ceil(self.max_seconds * self.target_rate) + 1
-        samples = 0
+        samples, limit = 0, self.max_seconds * self.target_rate + 2
         try:
             for block in self._resampled():
                 samples += len(block)
@@ -139,45 +203,49 @@ class AudioStream:
         return np.concatenate(blocks)[:samples]
 
     def _open(self, source: AudioSource, sampling_rate: float | None) -> None:
-        own_rate: Any = sampling_rate
-        source = rate_and_samples(source) or source
-        if isinstance(source, Mapping) and source.get("raw") is not None:  # as transformers' audio pipelines take it
-            source = {**source, "array": source["raw"]}
-        if isinstance(source, Mapping) and source.get("array") is not None:
-            own_rate = sampling_rate if source.get("sampling_rate") is None else source["sampling_rate"]
-            self._channels, self._cancelled = to_channels(source["array"]), bool(source.get("cancels"))
-        elif isinstance(source, Mapping):
-            source = _encoded_source(source)
-        elif hasattr(source, "read"):
-            source = source.read()
-            if not isinstance(source, bytes):
-                raise AudioError('the file object gives no bytes; open it in binary mode ("rb")')
-        if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
-            self._file = SoundFile(source)
-        elif self._channels is None:
-            self._channels = to_channels(source)
-        self.rate = agreed_rate(own_rate if self._file is None else self._file.rate, sampling_rate)
-        frames = self._file.frames if self._file is not None else len(self._channels)  # type: ignore[arg-type]
+        raw, own_rate = raw_samples(source), sampling_rate
+        if raw is not None:
+            own_rate = sampling_rate if raw.get("sampling_rate") is None else raw["sampling_rate"]
+            self._channels, self._cancelled = to_channels(raw["array"]), bool(raw.get("cancels"))
+        else:
+            source = _encoded(source)
+            if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
+                self._file = SoundFile(source)
+                own_rate = self._file.rate
+            else:
+                self._channels = to_channels(source)
+        self.rate = agreed_rate(own_rate, sampling_rate)
+        frames = len(self._channels) if self._file is None else self._file.frames
         self.seconds = None if frames is None else frames / self.rate
 
-    def _find_excerpt(self) -> None:
-        self._first, self._last, self._played_rate = 0, None, self.rate
-        if self._excerpt is None:
-            return
-        self._played_rate = self.rate * self._excerpt.speed
+    def _find_bounds(self) -> None:
+        """What is decoded, in samples, and how long it is."""
         start, end = self._excerpt.bounds()
         self._first, self._last = round(start * self.rate), None if end is None else round(end * self.rate)
         if self.seconds is not None:
             self._excerpt.check(self.seconds)
             self.seconds = (min(self.seconds, math.inf if end is None else end) - start) / self._excerpt.speed
 
+    def _refuse_too_long(self) -> None:
+        if self.max_seconds == math.inf:
+            return
+        audio, longest = "audio", self.max_seconds
+        if self._file is not None:
+            channels = self._file.channels
+            if channels > MOST_CHANNELS:
+                raise AudioError(f"{channels} channels, more than {MOST_CHANNELS}; convert it to mono")
+            self.max_seconds = min(longest, longest * LIMITED_VALUES / (channels * self.rate))
+            audio = "audio" if self.max_seconds == longest else f"{channels} channels at {self.rate:g} Hz"
+        if self.seconds is not None and self.seconds > self.max_seconds:
+            raise AudioError(f"{self.seconds:.2f} s of {audio}, longer than the limit of {self.max_seconds:g} s")
+
     def _resampled(self) -> Iterator[np.ndarray]:
-        if self._played_rate == self.target_rate:
+        played_rate = self.rate * self._excerpt.speed
+        if played_rate == self.target_rate:
             yield from self._checked()
             return
-        resampler = _soxr(self._played_rate, self.target_rate).ResampleStream(
-            self._played_rate, self.target_rate, 1, dtype="float32", quality="HQ"
-        )
+        soxr = _soxr(played_rate, self.target_rate)
+        resampler = soxr.ResampleStream(played_rate, self.target_rate, 1, dtype="float32", quality="HQ")
         first, given = None, False
         for block in self._checked():
             first = block[:1] if first is None else first
@@ -191,7 +259,7 @@ class AudioStream:
     def _checked(self) -> Iterator[np.ndarray]:
         """Non-empty blocks of samples below `LOUDEST` at the recording's own rate."""
         position = self._first
-        for block in self._decoded():
+        for block in map(self._downmix, self._decoded()):
             usable = np.abs(block) < LOUDEST
             if not usable.all():
                 first = int(np.argmin(usable))
@@ -204,14 +272,13 @@ class AudioStream:
             raise AudioError("the audio is empty (no samples)")
 
     def _decoded(self) -> Iterator[np.ndarray]:
-        if self._file is None:
-            channels = self._channels[self._first : self._last]  # type: ignore[index]
-            size = max(1, DECODED_VALUES // channels.shape[1])
-            yield from (self._downmix(channels[i : i + size]) for i in range(0, len(channels), size))
-            return
-        yield from map(self._downmix, self._file.blocks(self._first, self._last))
-        if self._excerpt is not None:
+        if self._file is not None:
+            yield from self._file.blocks(self._first, self._last)
             self._excerpt.check(self._file.frames_read / self.rate)
+            return
+        channels = self._channels[self._first : self._last]
+        size = max(1, DECODED_VALUES // channels.shape[1])
+        yield from (channels[i : i + size] for i in range(0, len(channels), size))
 
 
 def audio_label(source: AudioSource, name: str) -> str:
@@ -225,15 +292,20 @@ def audio_label(source: AudioSource, name: str) -> str:
     return f"{name} ({os.fspath(path)})"
 
 
-def _encoded_source(source: Mapping[str, Any]) -> Any:
-    encoded, path = source.get("bytes"), source.get("path")
-    if encoded is None and path is None:
-        raise AudioError(f'a dict needs a value for "array", "bytes" or "path"; it has the keys {list(source)}')
-    if encoded is None:
-        return path
-    if not isinstance(encoded, (bytes, bytearray, memoryview)):
-        raise AudioError(f'"bytes" must be the bytes of an audio file, not {type(encoded).__name__}')
-    return encoded
+def _encoded(source: Any) -> Any:
+    """The path or the bytes of a file, of a mapping or a file object; anything else as it is."""
+    if isinstance(source, Mapping):
+        encoded, path = source.get("bytes"), source.get("path")
+        if encoded is None and path is None:
+            raise AudioError(f'a dict needs a value for "array", "bytes" or "path"; it has the keys {list(source)}')
+        if encoded is not None and not isinstance(encoded, (bytes, bytearray, memoryview)):
+            raise AudioError(f'"bytes" must be the bytes of an audio file, not {type(encoded).__name__}')
+        return path if encoded is None else encoded
+    if hasattr(source, "read"):
+        source = source.read()
+        if not isinstance(source, bytes):
+            raise AudioError('the file object gives no bytes; open it in binary mode ("rb")')
+    return source
 
 
 def _soxr(rate: float, target_rate: float) -> ModuleType:

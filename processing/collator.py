@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .audio_drkf import excerpt
 from .errors_drkf import InputError
-from .excerpt_drkf import excerpt
 from .processing_drkf import DRKFProcessor
 
 PRESENT = ("speech_present", "text_present")

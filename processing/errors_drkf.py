@@ -34,3 +34,7 @@ class InputError(DRKFError, ValueError):
 
     def __reduce__(self):  # an exception is pickled by its message alone
         return type(self), (self.reason, self.name)
+
+
+class AudioError(InputError):
+    """A recording that cannot be used. The message names the sample, what is wrong and what to do."""

@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import Pipeline
+from transformers import Pipeline, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .errors_drkf import FileError, InputError
-from .explanation_drkf import Explanation, explain
-from .recognition_drkf import EmotionRecognizer, whole_answer
+from .audio_drkf import AudioSource
+from .errors_drkf import DependencyError, FileError, InputError
+from .recognition_drkf import Answer, EmotionRecognizer
 from .recognition_options_drkf import RecognitionOptions
 
 TASK = "multimodal-emotion-recognition"
@@ -81,7 +82,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
     def preprocess(self, inputs: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
         """One input, as a call takes it, to the model's tensors; `units` are the pieces that they belong to."""
         units = self.recognizer.units(inputs, **options)
-        return {"units": units, **_tensors(self.recognizer.features([unit for unit in units if unit.answer is None]))}
+        return {"units": units, **_tensors(self.recognizer.features([unit for unit in units if unit.is_waiting]))}
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         tensors = {name: value for name, value in model_inputs.items() if name != "units"}
@@ -89,13 +90,14 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
 
     def postprocess(  # type: ignore[override]
         self, model_outputs: dict[str, Any], top_k: int | None = None, return_embeddings: bool = False
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """The answer, or the timeline, to the input that `preprocess` read."""
         units = model_outputs["units"]
-        waiting = [unit for unit in units if unit.answer is None]
+        waiting = [unit for unit in units if unit.is_waiting]
         self.recognizer.answer(waiting, _arrays(model_outputs["output"]), top_k, return_embeddings)
-        units[0].item.answers = [unit.answer for unit in units]
-        return whole_answer(units[0].item)
+        item = units[0].item
+        item.answers = [unit.answer for unit in units]
+        return item.whole_answer()
 
     def _infer(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
         try:
@@ -103,13 +105,13 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         except ValueError as error:  # a sequence beyond the model's positions
             raise InputError(str(error)) from error
 
-    def speaker(self, clips: Sequence[Any]) -> np.ndarray:
-        """What is usual for a speaker, for the option `speaker`; `numpy.save` keeps it.
+    def speaker(self, clips: Sequence[AudioSource]) -> np.ndarray:
+        """How a speaker sounds, for the option `speaker`; `numpy.save` keeps it.
 
         Args:
             clips: recordings of the speaker.
 
-        Returns: center and spread of their statistics over time, (2, 3, width).
+        Returns: mean and spread of their statistics over time, (2, 3, width).
 
         Raises:
             AudioError: a recording cannot be used.
@@ -128,13 +130,21 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
             statistics.append(found.statistics)
         return encoding.speaker_statistics(torch.cat(statistics)).float().cpu().numpy()
 
-    def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
+    def read_audio(self, audio: AudioSource, max_seconds: float | None = None) -> dict[str, Any]:
         """See [`EmotionRecognizer.read_audio`]."""
         return self.recognizer.read_audio(audio, max_seconds)
 
-    def explain(self, audio: Any, text: str | None = None, answer: dict[str, Any] | None = None) -> Explanation:
-        """Where the model looked while it answered; see [`explain`]."""
-        return explain(self, audio, text, answer)
+    def explain(self, audio: AudioSource, text: str | None = None, answer: Answer | None = None) -> Any:
+        """An `Explanation`: where the model looked while it answered; see [`processing.explanation.explain`].
+
+        Raises:
+            DependencyError: the package drkf, which draws it, is not installed.
+        """
+        try:
+            explanation = import_module("processing.explanation")
+        except ImportError as error:
+            raise DependencyError("explaining an answer needs the package drkf: pip install drkf") from error
+        return explanation.explain(self, audio, text, answer)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Model, processor and code: a folder that `pipeline(model=...)` loads."""
@@ -142,7 +152,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         self.recognizer.processor.save_pretrained(save_directory, **kwargs)
 
 
-def require_weights(model: Any) -> None:
+def require_weights(model: PreTrainedModel) -> None:
     """Raises `FileError` for a model whose checkpoint lacks weights, which transformers draws at random."""
     if missing := getattr(model, "missing_weights", None):
         raise FileError(

@@ -2,43 +2,32 @@
 
 import math
 import numbers
+import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any
 
 import numpy as np
 from transformers.data.data_collator import pad_without_fast_tokenizer_warning
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
+from transformers.processing_utils import AudioKwargs, ProcessingKwargs, ProcessorMixin
 from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging
 
-from .audio_drkf import AudioSource, AudioStream, audio_label
-from .batch_drkf import as_batch, names_of, pad
-from .errors_drkf import InputError
-from .waveform_drkf import AudioError
-
-if TYPE_CHECKING:  # names the pipeline's file, so that a saved processor carries it; transformers copies what is named
-    from .pipeline_drkf import MultimodalEmotionRecognitionPipeline  # noqa: F401
+from .audio_drkf import AudioSource, AudioStream
+from .errors_drkf import AudioError, InputError
 
 logger = logging.get_logger(__name__)
 
 SHORTEST_CLIP = 640  # samples: a window of 400 and a hop of 160 (16 kHz), with room to spare
 DEFAULT_TEXT_TOKENS = 512  # for tokenizers that state no maximum
 LONGEST_TEXT = 100_000  # characters that are tokenized; megabytes would take minutes and gigabytes
-
-
-class DRKFAudioKwargs(TypedDict, total=False):
-    """Options of the audio half. Length is a matter of the processor's `max_audio_seconds`: there is no `max_length`
-    and no `truncation` here, so that none meant for the text can reach the audio."""
-
-    sampling_rate: float | None
-    padding: bool | str
-    pad_to_multiple_of: int | None
-    return_tensors: str | None
+MOST_UNKNOWN = 0.5  # of the tokens of a text; above it the text counts as missing
+LENGTH_OPTIONS = ("padding", "truncation", "max_length", "pad_to_multiple_of")  # of audio, for the extractor
 
 
 class DRKFProcessorKwargs(ProcessingKwargs, total=False):
-    audio_kwargs: DRKFAudioKwargs  # type: ignore[misc]
+    audio_kwargs: AudioKwargs
 
 
 class DRKFProcessor(ProcessorMixin):
@@ -53,15 +42,14 @@ class DRKFProcessor(ProcessorMixin):
         min_audio_samples: shorter clips are padded with zeros to this many samples, which count as valid. None takes
             what one frame of the extractor needs.
         max_text_tokens: longest text in tokens, special tokens included; a longer one is truncated and logged. None
-            takes the tokenizer's `model_max_length`, or 512 where it states none. Of a text of more than 100,000
-            characters no more are looked at.
+            takes the tokenizer's saved `max_length`, its `model_max_length`, or 512 where it states neither. Of a text
+            of more than 100,000 characters no more are looked at.
 
     Raises:
-        ValueError: an argument is out of range, or the two halves cannot be used for DRKF.
+        ValueError: an argument is out of range, or feature extractor or tokenizer cannot be used for DRKF.
     """
 
     valid_processor_kwargs = DRKFProcessorKwargs  # type: ignore[assignment]
-    text_kwargs = {"padding": True, "truncation": True}
     audio_kwargs = {"padding": True}
 
     def __init__(
@@ -84,20 +72,20 @@ class DRKFProcessor(ProcessorMixin):
 
     def _validate(self) -> None:
         seconds = self.max_audio_seconds
-        if seconds is not None and not (_is_number(seconds) and 0 < seconds < math.inf):
+        if seconds is not None and not (is_number(seconds) and 0 < seconds < math.inf):
             raise ValueError(f"max_audio_seconds must be a positive number of seconds or None, not {seconds!r}")
         if self.long_audio not in ("cut", "error"):
             raise ValueError(f'long_audio must be "cut" or "error", not {self.long_audio!r}')
-        if not _is_count(self.min_audio_samples):
+        if not is_count(self.min_audio_samples):
             raise ValueError(f"min_audio_samples must be a positive integer, not {self.min_audio_samples!r}")
         limit = self.max_audio_samples
         if limit is not None and self.min_audio_samples > limit:
             raise ValueError(f"min_audio_samples={self.min_audio_samples} exceeds the limit ({limit} samples)")
         special_tokens = self.tokenizer.num_special_tokens_to_add()
-        if not (_is_count(self._max_text_tokens) and self._max_text_tokens > special_tokens):
+        if not (is_count(self._longest_text) and self._longest_text > special_tokens):
             raise ValueError(
                 f"max_text_tokens must be an integer above the {special_tokens} special tokens of the tokenizer, "
-                f"not {self._max_text_tokens!r}"
+                f"not {self._longest_text!r}"
             )
         if self.tokenizer.pad_token is None:
             raise ValueError(
@@ -109,6 +97,37 @@ class DRKFProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         return ["input_values", "audio_attention_mask", "input_ids", "attention_mask"]
+
+    @property
+    def text_kwargs(self) -> dict[str, Any]:
+        """Defaults of the tokenizer's options; those that were saved with it come first."""
+        defaults = {"padding": True, "truncation": True}
+        return defaults | {key: value for key, value in self.tokenizer.init_kwargs.items() if key in defaults}
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of the waveforms that the model takes, Hz."""
+        return self.feature_extractor.sampling_rate
+
+    @property
+    def max_audio_samples(self) -> int | None:
+        """Longest clip in samples, of `max_audio_seconds` and a fixed window the shorter one; None keeps all."""
+        limits = [] if self._fixed_window is None else [self._fixed_window]
+        if self.max_audio_seconds is not None:
+            limits.append(round(self.max_audio_seconds * self.sampling_rate))
+        return min(limits, default=None)
+
+    @property
+    def _fixed_window(self) -> int | None:
+        """Samples in the window of extractors that know no other length (Whisper)."""
+        return getattr(self.feature_extractor, "n_samples", None)
+
+    @property
+    def _longest_text(self) -> int:
+        if self.max_text_tokens is not None:
+            return self.max_text_tokens
+        stated = self.tokenizer.init_kwargs.get("max_length") or self.tokenizer.model_max_length
+        return stated if stated < LARGE_INTEGER else DEFAULT_TEXT_TOKENS
 
     def __call__(  # type: ignore[override]
         self,
@@ -127,7 +146,8 @@ class DRKFProcessor(ProcessorMixin):
             sample_names: what messages call the samples; "sample 1", "sample 2", ... by default.
             kwargs: `sampling_rate` (of raw arrays, Hz), `padding` (True, the default, pads to the longest sample;
                 False gives ragged lists), `return_tensors` ("pt", "np" or None); or nested in `audio_kwargs`,
-                `text_kwargs`.
+                `text_kwargs`. `padding="max_length"`, `max_length` and `truncation` count tokens, of the text alone;
+                nested in `audio_kwargs` they are the feature extractor's.
 
         Returns:
             `BatchFeature` with, where audio was given,
@@ -139,59 +159,44 @@ class DRKFProcessor(ProcessorMixin):
         Raises:
             AudioError: a clip is unusable, or too long under `long_audio="error"`.
             InputError: a text is not a str, or holds lone surrogates.
-            ValueError: nothing to process, lists of unequal length, or an audio option that does not exist.
+            ValueError: nothing to process, or lists of unequal length.
         """
         options = self._merge_kwargs(DRKFProcessorKwargs, **kwargs)  # type: ignore[arg-type]
         audio_options, text_options = options["audio_kwargs"], options["text_kwargs"]
-        tensor_types = [half.pop("return_tensors", None) for half in (audio_options, text_options)]
-        clips = None if audio is None else as_batch(audio, "audio")
-        texts = None if text is None else as_batch(text, "text")
-        names = names_of(clips, texts, sample_names)
+        if audio_options.get("padding") == "max_length" == kwargs.get("padding"):
+            audio_options["padding"] = True
+        for key in kwargs.keys() & {"max_length", "truncation"}:
+            del audio_options[key]
+        tensor_types = [modality.pop("return_tensors", None) for modality in (audio_options, text_options)]
+        clips = None if audio is None else _as_batch(audio, "audio")
+        texts = None if text is None else _as_batch(text, "text")
+        names = _names_of(clips, texts, sample_names)
         inputs: dict[str, Any] = {}
         if clips is not None:
-            inputs |= self._speech_inputs(clips, names, audio_options)
+            rate = audio_options.get("sampling_rate")
+            waveforms = [self.load_waveform(clip, rate, name) for clip, name in zip(clips, names, strict=True)]
+            inputs |= self._speech_inputs(waveforms, names, audio_options)
         if texts is not None:
             inputs |= self._text_inputs(texts, names, text_options)
         return BatchFeature(inputs, tensor_type=tensor_types[0] or tensor_types[1])
 
-    def _speech_inputs(self, clips: list[AudioSource], names: list[str], options: dict[str, Any]) -> dict[str, Any]:
-        if unknown := sorted(options.keys() - DRKFAudioKwargs.__annotations__.keys()):
-            raise ValueError(f"unknown audio options {unknown}; the length of clips is set by max_audio_seconds")
-        if options["padding"] not in (True, False, "longest", "do_not_pad"):
-            raise ValueError(
-                f"padding={options['padding']!r} is not for audio, which is padded to the longest clip (True) or "
-                "not at all (False); options of the text alone go into text_kwargs"
-            )
-        own_rate, rate = options.pop("sampling_rate", None), self.feature_extractor.sampling_rate
-        labels = [audio_label(clip, name) for clip, name in zip(clips, names, strict=True)]
-        waveforms = [self.load_waveform(clip, own_rate, name) for clip, name in zip(clips, names, strict=True)]
-        if self._fixed_window:
-            options["padding"] = "max_length"
-        encoded = [  # one by one: an extractor that joins frames joins a clip's last ones with its neighbours' padding
-            self.feature_extractor([waveform], sampling_rate=rate, return_attention_mask=True, **options)
-            for waveform in waveforms
-        ]
-        extractor = type(self.feature_extractor).__name__
-        if "attention_mask" not in encoded[0]:
-            raise ValueError(f"{extractor} returns no mask of valid frames; DRKF needs one")
-        values = self.feature_extractor.model_input_names[0]
-        speech = [np.asarray(one[values][0], dtype=np.float32) for one in encoded]
-        masks = [np.asarray(one["attention_mask"][0], dtype=np.int64) for one in encoded]
-        for row, mask, label in zip(speech, masks, labels, strict=True):
-            if not mask.any() or not np.isfinite(row).all():
-                raise AudioError(
-                    f"{extractor} finds no frame, or none with finite features; "
-                    f"raise min_audio_samples={self.min_audio_samples}",
-                    label,
-                )
-        if options["padding"] in (True, "longest"):
-            speech, masks = pad(speech, self.feature_extractor.padding_value), pad(masks, 0)
-        return {"input_values": speech, "audio_attention_mask": masks}
+    def features(self, waveforms: Sequence[np.ndarray], texts: list[str], names: list[str]) -> dict[str, np.ndarray]:
+        """Model inputs of a batch, padded, as a call gives them.
+
+        Args:
+            waveforms: (samples,) each, float32, at `sampling_rate`; short ones are padded here.
+            texts, names: as many; "" stands for no words.
+
+        Raises:
+            AudioError, InputError: as a call.
+        """
+        speech = self._speech_inputs([self.padded(waveform) for waveform in waveforms], names, dict(self.audio_kwargs))
+        return dict(BatchFeature(speech | self._text_inputs(texts, names, self.text_kwargs), tensor_type="np"))
 
     def load_waveform(
         self, audio: AudioSource, sampling_rate: float | None = None, name: str = "sample 1"
     ) -> np.ndarray:
-        """A recording as the model hears it: at its rate, cut and padded; (samples,), float32.
+        """A recording as the model takes it: at its rate, cut and padded; (samples,), float32.
 
         Of a recording that is cut, no more is decoded than is used.
 
@@ -201,30 +206,82 @@ class DRKFProcessor(ProcessorMixin):
         Raises:
             AudioError: the recording is unusable, or too long under `long_audio="error"`.
         """
-        limit, rate = self.max_audio_samples, self.feature_extractor.sampling_rate
-        with AudioStream(audio, rate, sampling_rate, name) as stream:
-            waveform = stream.read(None if limit is None else limit + 1)
-        if limit is not None and len(waveform) > limit:
-            seconds = max(stream.seconds or 0.0, len(waveform) / rate)
-            lengths = f"{seconds:.2f} s of audio, longer than the limit of {limit / rate:.2f} s"
-            if self.long_audio == "error":
-                reason = f"{lengths}; split it, raise max_audio_seconds or set long_audio='cut'"
-                raise AudioError(reason, stream.label)
-            logger.warning(f"{stream.label}: {lengths}; the end is cut off")
-            waveform = waveform[:limit]
+        with AudioStream(audio, self.sampling_rate, sampling_rate, name) as stream:
+            waveform = stream.read(self.enough_samples)
+        fitted = self.fitted(waveform, stream.label, stream.seconds)
+        if len(fitted) < len(waveform):
+            logger.warning(f"{stream.label}: {self._too_long(waveform, stream.seconds)}; the end is cut off")
+        return self.padded(fitted)
+
+    @property
+    def enough_samples(self) -> int | None:
+        """How much of a recording to read: a sample more than is used, which tells that there is more; None: all."""
+        return None if self.max_audio_samples is None else self.max_audio_samples + 1
+
+    def fitted(self, waveform: np.ndarray, name: str, seconds: float | None = None) -> np.ndarray:
+        """A waveform cut to the limit.
+
+        Args:
+            seconds: length of the whole recording, for the message.
+
+        Raises:
+            AudioError: it is longer, under `long_audio="error"`.
+        """
+        limit = self.max_audio_samples
+        if limit is not None and len(waveform) > limit and self.long_audio == "error":
+            remedy = "split it, raise max_audio_seconds or set long_audio='cut'"
+            raise AudioError(f"{self._too_long(waveform, seconds)}; {remedy}", name)
+        return waveform[:limit]
+
+    def padded(self, waveform: np.ndarray) -> np.ndarray:
+        """A waveform with zeros behind it, up to `min_audio_samples`."""
         return np.pad(waveform, (0, max(0, self.min_audio_samples - len(waveform))))
+
+    def _too_long(self, waveform: np.ndarray, seconds: float | None) -> str:
+        seconds = max(seconds or 0.0, len(waveform) / self.sampling_rate)
+        limit = (self.max_audio_samples or 0) / self.sampling_rate
+        return f"{seconds:.2f} s of audio, longer than the limit of {limit:.2f} s"
+
+    def _speech_inputs(
+        self, waveforms: Sequence[np.ndarray], names: list[str], options: dict[str, Any]
+    ) -> dict[str, Any]:
+        if unknown := sorted(options.keys() - AudioKwargs.__annotations__.keys()):
+            raise ValueError(f"unknown audio options {unknown}; there are {', '.join(LENGTH_OPTIONS)}, sampling_rate")
+        options = {key: options[key] for key in LENGTH_OPTIONS if key in options}
+        if self._fixed_window:
+            options["padding"] = "max_length"
+        encoded = [  # one by one: an extractor that joins frames joins a clip's last ones with its neighbours' padding
+            self.feature_extractor([waveform], sampling_rate=self.sampling_rate, return_attention_mask=True, **options)
+            for waveform in waveforms
+        ]
+        extractor = type(self.feature_extractor).__name__
+        if "attention_mask" not in encoded[0]:
+            raise ValueError(f"{extractor} returns no mask of valid frames; DRKF needs one")
+        values = self.feature_extractor.model_input_names[0]
+        speech = [np.asarray(one[values][0], dtype=np.float32) for one in encoded]
+        masks = [np.asarray(one["attention_mask"][0], dtype=np.int64) for one in encoded]
+        for row, mask, name in zip(speech, masks, names, strict=True):
+            if not mask.any() or not np.isfinite(row).all():
+                raise AudioError(
+                    f"{extractor} finds no frame, or none with finite features; "
+                    f"raise min_audio_samples={self.min_audio_samples}",
+                    name,
+                )
+        if options["padding"] not in (False, "do_not_pad"):
+            speech, masks = _pad(speech, self.feature_extractor.padding_value), _pad(masks, 0)
+        return {"input_values": speech, "audio_attention_mask": masks}
 
     def _text_inputs(self, texts: list[str], names: list[str], options: dict[str, Any]) -> dict[str, Any]:
         for text, name in zip(texts, names, strict=True):
             if not isinstance(text, str):
                 raise InputError(f'the text must be a str, not {type(text).__name__}; "" stands for no words', name)
-            if (halves := text.encode(errors="replace").decode()) != text:
-                raise InputError(f"the text holds halves of characters (lone surrogates): {halves[:80]!r}", name)
+            if (whole := text.encode(errors="replace").decode()) != text:
+                raise InputError(f"the text holds halves of characters (lone surrogates): {whole[:80]!r}", name)
             if len(text) > LONGEST_TEXT:
                 logger.warning(f"{name}: a text of {len(text)} characters is cut to {LONGEST_TEXT}")
         texts = [text[:LONGEST_TEXT] for text in texts]
         padding = {key: options.pop(key, None) for key in ("padding", "pad_to_multiple_of", "padding_side")}
-        limit = options.pop("max_length", None) or self._max_text_tokens
+        limit = options.pop("max_length", None) or self._longest_text
         if padding["padding"] == "max_length":
             padding["max_length"] = limit
         truncation = options.pop("truncation")
@@ -239,39 +296,69 @@ class DRKFProcessor(ProcessorMixin):
         rows = {"input_ids": token_ids, "attention_mask": [[1] * len(ids) for ids in token_ids]}
         return dict(pad_without_fast_tokenizer_warning(self.tokenizer, rows, **padding))
 
-    def text_warning(self, text: str) -> str | None:
-        """What is to be said of a text that is not read to its end; None of one that is."""
-        read = text[:LONGEST_TEXT].encode(errors="replace").decode()
-        limit = self._max_text_tokens
-        if len(self.tokenizer(read, verbose=False)["input_ids"]) > limit:
-            return f"only the first {limit} tokens of the text were read"
-        return f"only the first {LONGEST_TEXT} characters of the text were read" if len(text) > LONGEST_TEXT else None
+    def readable(self, text: str) -> tuple[str | None, str | None]:
+        """The text, or None where the tokenizer knows less than half of it; and a warning about what is not read."""
+        token_ids = self.tokenizer(text[:LONGEST_TEXT].encode(errors="replace").decode(), verbose=False)["input_ids"]
+        unknown = token_ids.count(self.tokenizer.unk_token_id)
+        known = len(token_ids) - self.tokenizer.num_special_tokens_to_add() - unknown
+        if unknown > known:
+            how_many = f"only {known} of {known + unknown} tokens" if known else "none"
+            return None, f"{how_many} of the words are known to this checkpoint: the words are not read"
+        rest, remedy = None, "segments with their words cover a long recording"
+        if len(token_ids) > self._longest_text:
+            rest = f"only the first {self._longest_text} tokens of the text were read; {remedy}"
+        elif len(text) > LONGEST_TEXT:
+            rest = f"only the first {LONGEST_TEXT} characters of the text were read; {remedy}"
+        return text, rest
 
-    @property
-    def _fixed_window(self) -> int | None:
-        """Samples in the window of extractors that know no other length (Whisper)."""
-        return getattr(self.feature_extractor, "n_samples", None)
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> list[str]:  # type: ignore[override]
+        """Also saves, where the processor's code is saved, that of the pipeline and of the endpoint, which need it."""
+        self.tokenizer("")  # without truncation: the last one's length would be saved
+        files = super().save_pretrained(save_directory, *args, **kwargs)
+        if self._auto_class is not None:
+            from .handler import EndpointHandler
+            from .pipeline_drkf import MultimodalEmotionRecognitionPipeline
 
-    @property
-    def max_audio_samples(self) -> int | None:
-        """Longest clip in samples, of `max_audio_seconds` and a fixed window the shorter one; None keeps all."""
-        seconds, window = self.max_audio_seconds, self._fixed_window
-        limits = [] if window is None else [window]
-        if seconds is not None:
-            limits.append(round(seconds * self.feature_extractor.sampling_rate))
-        return min(limits, default=None)
-
-    @property
-    def _max_text_tokens(self) -> int:
-        if self.max_text_tokens is not None:
-            return self.max_text_tokens
-        stated = self.tokenizer.model_max_length
-        return stated if stated < LARGE_INTEGER else DEFAULT_TEXT_TOKENS
+            for code in (EndpointHandler, MultimodalEmotionRecognitionPipeline):
+                custom_object_save(code, save_directory)
+        return files
 
 
-def _is_number(value: Any) -> bool:
+def _as_batch(samples: Any, modality: str) -> list[Any]:
+    """A list of samples; a lone sample becomes a list of one."""
+    if not isinstance(samples, Sequence) or isinstance(samples, (str, bytes, bytearray, memoryview)):
+        return [samples]
+    if not len(samples):
+        raise ValueError(f"{modality}=[] holds no samples")
+    return [samples] if isinstance(samples[0], (numbers.Number, np.number)) else list(samples)
+
+
+def _names_of(clips: list[Any] | None, texts: list[Any] | None, names: Sequence[str] | None) -> list[str]:
+    """What messages call the samples, of which there must be as many texts as clips."""
+    given = {"audio": clips, "text": texts, "sample_names": names}
+    lengths = {key: len(samples) for key, samples in given.items() if samples is not None}
+    if clips is None and texts is None:
+        raise ValueError("there is nothing to process: pass audio, text or both")
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"the numbers of samples differ: {lengths}. A 2-D array is one clip of several channels and a list of "
+            "numbers is one clip; a batch is a list of clips"
+        )
+    count = next(iter(lengths.values()))
+    return [f"sample {number}" for number in range(1, count + 1)] if names is None else list(names)
+
+
+def _pad(rows: list[np.ndarray], value: float) -> list[np.ndarray]:
+    """Rows (length, ...) of the longest one's length."""
+    longest = max(map(len, rows))
+    return [np.pad(row, [(0, longest - len(row)), *[(0, 0)] * (row.ndim - 1)], constant_values=value) for row in rows]
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, and no bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether it is a positive int."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -4,18 +4,23 @@ A backend (the torch pipeline, an ONNX session) supplies one function: from the 
 `consistency` and `modality_shares`.
 """
 
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count, islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from .audio_drkf import AudioStream
+from .audio_drkf import AudioSource, AudioStream
 from .errors_drkf import FileError, InputError, OptionError
-from .many_inputs_drkf import is_collection, iterated, read_ahead
-from .recognition_inputs_drkf import InputReader, Item, Unit
-from .recognition_options_drkf import RecognitionOptions
-from .transcription_drkf import Transcribers
+from .processing_drkf import DRKFProcessor
+from .recognition_inputs_drkf import InputReader, Unit
+from .recognition_options_drkf import RecognitionOptions, Transcribers
+from .waveform_drkf import is_decoded
+
+Answer: TypeAlias = dict[str, Any]
+Outputs: TypeAlias = Mapping[str, np.ndarray | None]
 
 BUCKETED_BATCHES = 16  # how many batches of clips are read ahead, so that clips of like length share one
 
@@ -33,19 +38,19 @@ class EmotionRecognizer:
         modality_dropout: with which share of blanked modalities the checkpoint was trained; above 0 it is prepared
             for a missing one.
         checkpoint: what messages call the model.
-        speaker: what the model finds usual in some recordings of a speaker, an array; None where it cannot tell.
+        speaker: how a speaker sounds in some recordings, as an array; None where the model cannot tell.
         options: defaults of the options that a call may set, see [`RecognitionOptions`].
     """
 
     def __init__(
         self,
-        processor: Any,
-        infer: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray | None]],
+        processor: DRKFProcessor,
+        infer: Callable[[dict[str, np.ndarray]], Outputs],
         label_names: Sequence[str],
         is_multi_label: bool = False,
         modality_dropout: float = 0.0,
         checkpoint: str = "the checkpoint",
-        speaker: Callable[[Sequence[Any]], np.ndarray] | None = None,
+        speaker: Callable[[Sequence[AudioSource]], np.ndarray] | None = None,
         **options: Any,
     ):
         self.speaker = speaker
@@ -71,6 +76,7 @@ class EmotionRecognizer:
             "dominant_modality", "modality_shares"}`, with a `"warning"` where something is to be known; or a timeline,
             `{"audio_seconds", "timeline": [{"start", "end", "text", "scores", ...}, ...]}`, in seconds, in which a
             piece that cannot be answered has an `"error"`; or `{"error"}` with `errors="return"`.
+            Words of which the tokenizer knows less than half count as missing, and the warning says so.
 
         Raises:
             InputError: an input cannot be used; the message names it.
@@ -78,9 +84,10 @@ class EmotionRecognizer:
             FileError: the model gives no numbers.
         """
         many = is_collection(inputs)
-        usual: Iterable[str] = (f"input {number}" for number in count(1)) if many else ["the input"]
-        units = self.answered(inputs if many else [inputs], usual if names is None else names, **options)
-        answers = (whole_answer(unit.item) for unit in units if unit.is_last)
+        if names is None:
+            names = (f"input {number}" for number in count(1)) if many else ["the input"]  # type: ignore[assignment]
+        units = self.answered(inputs if many else [inputs], names, **options)
+        answers = (unit.item.whole_answer() for unit in units if unit.is_last)
         if not many:
             return next(answers)
         return list(answers) if isinstance(inputs, list) else answers
@@ -91,18 +98,20 @@ class EmotionRecognizer:
         An item gathers the answers of its pieces: what is answered of a long recording is there before its end.
         Arguments and errors are those of a call.
         """
-        chosen = self._known_speaker(RecognitionOptions.checked(options, self.options))
+        chosen = self._with_speaker(RecognitionOptions.checked(options, self.options))
         reader = self._reader(chosen)
+        inputs = inputs if hasattr(inputs, "__iter__") else (inputs[number] for number in range(len(inputs)))
         units: Iterator[Unit] = (
             unit
-            for value, name in zip(iterated(inputs), names)  # noqa: B905  (names may go on for ever)
+            for value, name in zip(inputs, names)  # noqa: B905  (names may go on for ever)
             for unit in reader.read(value, name)
         )
         if chosen.num_workers:
-            units = read_ahead(units, BUCKETED_BATCHES * chosen.batch_size)
+            units = _read_ahead(units, BUCKETED_BATCHES * chosen.batch_size)
         return map(_gathered, self._answered(units, chosen))
 
-    def _known_speaker(self, options: RecognitionOptions) -> RecognitionOptions:
+    def _with_speaker(self, options: RecognitionOptions) -> RecognitionOptions:
+        """The options, in which `speaker` is an array or None."""
         if options.speaker is None:
             return options
         if isinstance(options.speaker, np.ndarray):
@@ -115,21 +124,20 @@ class EmotionRecognizer:
             raise OptionError(f"{self.checkpoint} does not standardise by speaker: leave speaker out")
         return RecognitionOptions.checked({"speaker": self.speaker(options.speaker)}, options)
 
-    def read_audio(self, audio: Any, max_seconds: float | None = None) -> dict[str, Any]:
+    def read_audio(self, audio: AudioSource, max_seconds: float | None = None) -> dict[str, Any]:
         """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate", "cancels"}`, mono, at the
         model's rate.
 
         Raises:
             AudioError: it cannot be used, or is longer than `max_seconds`.
         """
-        rate = self.processor.feature_extractor.sampling_rate
+        rate = self.processor.sampling_rate
         with AudioStream(audio, rate, name="the clip", max_seconds=max_seconds) as stream:
             return {"array": stream.read(), "sampling_rate": rate, "cancels": stream.cancels}
 
     def units(self, value: Any, **options: Any) -> list[Unit]:
         """What the model answers of one input: a clip, or the pieces of a recording."""
-        chosen = RecognitionOptions.checked(options, self.options)
-        return list(self._reader(chosen).read(value, "the input"))
+        return list(self._reader(RecognitionOptions.checked(options, self.options)).read(value, "the input"))
 
     def _reader(self, options: RecognitionOptions) -> InputReader:
         return InputReader(self.processor, self._transcribers.get(options.transcriber), options)
@@ -137,11 +145,14 @@ class EmotionRecognizer:
     def _answered(self, units: Iterator[Unit], options: RecognitionOptions) -> Iterator[Unit]:
         ahead = 1 if options.batch_size == 1 else options.batch_size * BUCKETED_BATCHES
         while window := list(islice(units, ahead)):
-            usable = [unit for unit in window if unit.item.error is None and unit.answer is None]
-            usable.sort(key=lambda unit: (len(unit.waveform), len(unit.text or "")))
-            for start in range(0, len(usable), options.batch_size):
-                self._answer_batch(usable[start : start + options.batch_size], options)
-                while window and (window[0].answer is not None or window[0].item.error is not None):
+            waiting = [unit for unit in window if unit.is_waiting]
+            waiting.sort(key=lambda unit: (len(unit.waveform), len(unit.words or "")))
+            for start in range(0, len(waiting), options.batch_size):
+                batch = waiting[start : start + options.batch_size]
+                if options.on_batch is not None:
+                    options.on_batch(len(batch))
+                self._answer_batch(batch, options)
+                while window and not window[0].is_waiting:
                     yield window.pop(0)
             yield from window
 
@@ -162,22 +173,11 @@ class EmotionRecognizer:
 
     def features(self, units: Sequence[Unit]) -> dict[str, np.ndarray]:
         """One padded batch of the processor's features."""
-        rate = self.processor.feature_extractor.sampling_rate
-        return dict(
-            self.processor(
-                audio=[{"array": unit.waveform, "sampling_rate": rate} for unit in units],
-                text=[unit.text or "" for unit in units],
-                sample_names=[unit.name for unit in units],
-                return_tensors="np",
-            )
-        )
+        waveforms, texts, names = zip(*((unit.waveform, unit.words or "", unit.name) for unit in units), strict=True)
+        return self.processor.features(waveforms, list(texts), list(names))
 
     def answer(
-        self,
-        units: Sequence[Unit],
-        outputs: Mapping[str, np.ndarray | None],
-        top_k: int | None = None,
-        embeddings: bool = False,
+        self, units: Sequence[Unit], outputs: Outputs, top_k: int | None = None, embeddings: bool = False
     ) -> None:
         """Gives each unit its answer, from what the model says of the batch.
 
@@ -189,43 +189,48 @@ class EmotionRecognizer:
             raise OptionError(f"{self.checkpoint} gives no embeddings: take the checkpoint that it was exported from")
         if not all(np.isfinite(values).all() for values in outputs.values() if values is not None):
             raise FileError(f"{self.checkpoint} gives scores that are no numbers: its weights are damaged")
-        rows = {
-            name: [None] * len(units) if values is None else np.asarray(values, dtype=np.float64)
-            for name, values in outputs.items()
-        }
-        names = ("logits", "consistency", "modality_shares")
-        for unit, logits, agreement, shares in zip(units, *(rows[name] for name in names), strict=True):
-            unit.answer = self._answer(unit, logits, agreement, shares, top_k)
-        if embeddings:
-            for number, unit in enumerate(units):
-                given = {"fused": True, "speech": unit.has_audio, "text": unit.text is not None}
-                vectors = {name: outputs[name][number] if there else None for name, there in given.items()}  # type: ignore[index]
-                unit.answer = {**(unit.answer or {}), "embeddings": vectors}
+        for number, unit in enumerate(units):
+            row = {name: None if values is None else values[number] for name, values in outputs.items()}
+            unit.answer = self._answer(unit, row, top_k)
+            if embeddings:
+                has = {"fused": True, "speech": unit.has_audio, "text": unit.words is not None}
+                unit.answer["embeddings"] = {name: row[name] if there else None for name, there in has.items()}
 
-    def _answer(
-        self, unit: Unit, logits: np.ndarray, agreement: Any, shares: Any, top_k: int | None
-    ) -> dict[str, Any]:
+    def _answer(self, unit: Unit, row: Mapping[str, Any], top_k: int | None) -> Answer:
+        logits = np.asarray(row["logits"], dtype=np.float64)
         probabilities = _sigmoid(logits) if self.is_multi_label else _softmax(logits)
         order = np.argsort(-probabilities, kind="stable")[:top_k]
-        whole = unit.text is not None and unit.has_audio
-        known = whole and shares is not None
-        answer: dict[str, Any] = dict(unit.place)
-        answer["text"] = unit.text
+        is_whole = unit.words is not None and unit.has_audio
+        agreement, shares = (row.get(name) if is_whole else None for name in ("consistency", "modality_shares"))
+        named = None if shares is None else {"speech": float(shares[0]), "text": float(shares[1])}
+        answer: Answer = {**unit.place, "text": unit.text}
         if not unit.item.is_timeline:
             answer["audio_seconds"] = unit.item.audio_seconds
         answer["scores"] = [{"label": self.label_names[i], "score": float(probabilities[i])} for i in order]
-        answer["consistency"] = float(agreement) if whole and agreement is not None else None
-        answer["dominant_modality"] = ("speech" if shares[0] >= shares[1] else "text") if known else None
-        answer["modality_shares"] = {"speech": float(shares[0]), "text": float(shares[1])} if known else None
+        answer["consistency"] = None if agreement is None else float(agreement)
+        answer["dominant_modality"] = None if named is None else max(named, key=named.__getitem__)
+        answer["modality_shares"] = named
         if warnings := [*unit.warnings, *self._missing_modality(unit)]:
             answer["warning"] = "; ".join(warnings)
         return answer
 
     def _missing_modality(self, unit: Unit) -> list[str]:
-        if self.modality_dropout > 0 or (unit.has_audio and unit.text is not None):
+        if not unit.has_audio and unit.words is None:
+            return ["there is no voice either: the answer rests on nothing"]
+        if self.modality_dropout > 0 or (unit.has_audio and unit.words is not None):
             return []
-        missing, used = ("no words were given", "the voice") if unit.has_audio else ("no audio was given", "the words")
+        no_words = "no words were given" if unit.text is None else "no words were read"
+        missing, used = (no_words, "the voice") if unit.has_audio else ("no audio was given", "the words")
         return [f"{missing}: the answer rests on {used} alone, for which this checkpoint was not trained"]
+
+
+def is_collection(inputs: Any) -> bool:
+    """Whether `inputs` is many inputs (a generator, a dataset, a list) rather than one (a dict, bytes, an array)."""
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, Mapping, tuple)) or is_decoded(inputs):
+        return False
+    if hasattr(inputs, "read") or hasattr(inputs, "dtype") or hasattr(inputs, "__fspath__"):
+        return False
+    return hasattr(inputs, "__iter__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
 
 
 def _gathered(unit: Unit) -> Unit:
@@ -234,10 +239,32 @@ def _gathered(unit: Unit) -> Unit:
     return unit
 
 
-def whole_answer(item: Item) -> dict[str, Any]:
-    if item.error is not None:
-        return {"error": item.error}
-    return {"audio_seconds": item.audio_seconds, "timeline": item.answers} if item.is_timeline else item.answers[0]
+def _read_ahead(units: Iterator[Unit], limit: int) -> Iterator[Unit]:
+    """The same units, read in a thread of its own, at most `limit` before they are used."""
+    waiting: queue.Queue[tuple[Unit | None, BaseException | None]] = queue.Queue(limit)
+    stopped = threading.Event()
+
+    def read() -> None:
+        failure = None
+        try:
+            for unit in units:
+                waiting.put((unit, None))
+                if stopped.is_set():
+                    return
+        except BaseException as error:
+            failure = error
+        waiting.put((None, failure))
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        while (unit := (entry := waiting.get())[0]) is not None:
+            yield unit
+        if entry[1] is not None:
+            raise entry[1]
+    finally:
+        stopped.set()
+        while not waiting.empty():
+            waiting.get_nowait()
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -245,5 +272,5 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum()
 
 
-def _sigmoid(logits: Any) -> Any:
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.tanh(0.5 * logits))

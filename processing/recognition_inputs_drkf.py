@@ -1,17 +1,17 @@
 """One input of emotion recognition -> the units that the model answers: the clip, or the pieces of a recording."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from .audio_drkf import AudioStream
-from .errors_drkf import InputError, OptionError
-from .excerpt_drkf import Excerpt, excerpt
-from .recognition_options_drkf import RecognitionOptions
-from .transcription_drkf import Transcribe
-from .waveform_drkf import AudioError, is_silent, rate_and_samples
+from .audio_drkf import AudioStream, Excerpt, excerpt, is_blank
+from .errors_drkf import AudioError, InputError, OptionError
+from .processing_drkf import DRKFProcessor
+from .recognition_options_drkf import RecognitionOptions, Transcribe
+from .waveform_drkf import is_silent, raw_samples
 from .windows_drkf import Piece, cut_segments, cut_windows
 
 AUDIO_KEYS = ("audio", "speech", "wav", "file", "audio_path")
@@ -19,6 +19,8 @@ TEXT_KEYS = ("text", "transcript", "sentence")
 RECORDING_KEYS = ("array", "raw", "bytes", "path", "sampling_rate")
 CORPUS_KEYS = ("label", "labels", "speaker", "utterance_id", "session", "split", "duration")
 ADDRESSES = ("http://", "https://")
+NO_WORDS = frozenset({"nan", "none", "null", "n/a", "<na>"})
+"""What tables hold where there is no text, in lower case, once it has been made a string."""
 
 
 @dataclass
@@ -38,6 +40,14 @@ class Item:
             raise error
         self.error = str(error)
 
+    def whole_answer(self) -> dict[str, Any]:
+        """The answer or the timeline once every unit has been answered, or the error."""
+        if self.error is not None:
+            return {"error": self.error}
+        if self.is_timeline:
+            return {"audio_seconds": self.audio_seconds, "timeline": self.answers}
+        return self.answers[0]
+
 
 @dataclass
 class Unit:
@@ -46,8 +56,10 @@ class Unit:
     Of the pieces of a recording, one that cannot be used has its `answer` at once: the error.
 
     Attributes:
+        waveform: (samples,), float32, at the model's rate.
+        text: what is said; None where nothing is known.
+        words: the part of it that the model reads; None where there is none.
         place: start and end in seconds where it is a piece of a recording.
-        text: None where no words are known.
         is_last: the last unit of its item.
     """
 
@@ -55,11 +67,17 @@ class Unit:
     name: str
     waveform: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     text: str | None = None
+    words: str | None = None
     has_audio: bool = True
     place: dict[str, float | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     answer: dict[str, Any] | None = None
     is_last: bool = True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the model is to answer it."""
+        return self.answer is None and self.item.error is None
 
     def fail(self, error: InputError, options: RecognitionOptions) -> None:
         """Keep what is wrong with it: of a piece as its answer, beside those of the others."""
@@ -70,11 +88,15 @@ class Unit:
 
 
 class InputReader:
-    """Reads inputs of any kind, see [`EmotionRecognizer.__call__`]."""
+    """Reads inputs of any kind, see [`EmotionRecognizer.__call__`].
 
-    def __init__(self, processor: Any, transcribe: Transcribe | None, options: RecognitionOptions):
+    Raises:
+        OptionError: the windows are longer than what the checkpoint takes.
+    """
+
+    def __init__(self, processor: DRKFProcessor, transcribe: Transcribe | None, options: RecognitionOptions):
         self.processor, self.transcribe, self.options = processor, transcribe, options
-        self.rate = processor.feature_extractor.sampling_rate
+        self.rate = processor.sampling_rate
         limit = processor.max_audio_samples
         if options.chunk_length_s is not None and limit is not None and options.chunk_length_s * self.rate > limit:
             raise OptionError(
@@ -103,118 +125,99 @@ class InputReader:
 
     def _units(self, value: Any, name: str, item: Item) -> Iterator[Unit]:
         audio, text, segments = parts_of(value)
-        if text is not None and not isinstance(text, str):
-            raise InputError(f'"text" must be a str or None, not {type(text).__name__}')
-        text = text if text is not None and text.strip() else None
         item.is_timeline = segments is not None or (self.options.chunk_length_s is not None and audio is not None)
         if audio is None:
             if segments is not None:
                 raise InputError("segments need the audio that they are segments of")
             if text is None:
                 raise InputError('there is nothing to judge: give "audio", "text" or both')
-            silence = np.zeros(self.processor.min_audio_samples, dtype=np.float32)
-            yield Unit(item, name, silence, text, has_audio=False, warnings=self._text_warnings(text))
-        elif item.is_timeline:
-            yield from self._pieces(audio, text, segments, name, item)
-        else:
-            yield self._clip(audio, text, name, item)
+            words, warnings = self._words(text)
+            yield Unit(item, name, text=text, words=words, has_audio=False, warnings=warnings)
+            return
+        with AudioStream(audio, self.rate, name=name, max_seconds=self.options.max_recording_s) as stream:
+            units = self._pieces(stream, text, segments, item) if item.is_timeline else self._clip(stream, text, item)
+            for unit in units:
+                if stream.cancels:
+                    unit.warnings.append("the channels cancel each other: the loudest alone was read")
+                yield unit
 
-    def _clip(self, audio: Any, text: str | None, name: str, item: Item) -> Unit:
-        limit = self.processor.max_audio_samples
-        limits = [] if self.options.max_recording_s is None else [self.options.max_recording_s]
-        if limit is not None and self.processor.long_audio == "error":
-            limits.append(limit / self.rate)
-        with AudioStream(audio, self.rate, name=name, max_seconds=min(limits, default=None)) as stream:
-            waveform = stream.read(None if limit is None else limit + 1)
-            unit = self._unit(item, stream.label, waveform, text)
-            unit.warnings += _channel_warnings(stream)
+    def _clip(self, stream: AudioStream, text: str | None, item: Item) -> Iterator[Unit]:
+        waveform = stream.read(self.processor.enough_samples)
+        unit = self._unit(item, stream.label, waveform, text, stream.seconds)
         item.audio_seconds = len(unit.waveform) / self.rate
-        return unit
+        yield unit
 
-    def _pieces(self, audio: Any, text: str | None, segments: Any, name: str, item: Item) -> Iterator[Unit]:
-        options = self.options
-        if segments is None and text is not None and self.transcribe is None:
+    def _pieces(self, stream: AudioStream, text: str | None, segments: Any, item: Item) -> Iterator[Unit]:
+        if segments is not None:
+            pieces = cut_segments(stream, segments)
+        elif text is not None and self.transcribe is None:
             raise InputError(
                 "the text does not say which words belong to which window: give segments with their words, or a "
                 "transcriber, or leave the text out"
             )
-        with AudioStream(audio, self.rate, name=name, max_seconds=options.max_recording_s) as stream:
-            if segments is not None:
-                pieces = cut_segments(stream, segments)
-            else:
-                length = cast(float, options.chunk_length_s)
-                pieces = cut_windows(stream, length, options.step_s or length)
-            for piece in pieces:
-                unit = self._piece(piece, stream.label, item)
-                unit.warnings += _channel_warnings(stream)
-                yield unit
-            known = 0.0 if segments is None or stream.seconds is None else stream.seconds  # what follows is not read
-            item.audio_seconds = max(known, stream.seconds_read)
+        else:
+            length = self.options.chunk_length_s or 0.0
+            pieces = cut_windows(stream, length, self.options.step_s or length)
+        for piece in pieces:
+            yield self._piece(piece, stream.label, item)
+        known = 0.0 if segments is None or stream.seconds is None else stream.seconds  # what follows is not read
+        item.audio_seconds = max(known, stream.seconds_read)
 
     def _piece(self, piece: Piece, name: str, item: Item) -> Unit:
         place = {"start": piece.start, "end": piece.end}
         try:
             if piece.error is not None:
                 raise InputError(piece.error)
-            return self._unit(item, f"{name} at {piece.start:.2f} s", piece.waveform, piece.text, place)
+            unit = self._unit(item, f"{name} at {piece.start:.2f} s", piece.waveform, piece.text)
+            unit.place = place
         except InputError as error:
             unit = Unit(item, name, text=piece.text, place=place)
             unit.fail(error, self.options)
-            return unit
+        return unit
 
     def _unit(
-        self,
-        item: Item,
-        name: str,
-        waveform: np.ndarray,
-        text: str | None,
-        place: dict[str, float | None] | None = None,
+        self, item: Item, name: str, waveform: np.ndarray, text: str | None, seconds: float | None = None
     ) -> Unit:
-        warnings, limit = [], self.processor.max_audio_samples
-        if limit is not None and len(waveform) > limit:
-            if self.processor.long_audio == "error":
-                raise AudioError(
-                    f"longer than the limit of {limit / self.rate:g} s; split it or raise the limit", name
-                )
-            warnings.append(
-                f"only the first {limit / self.rate:g} s were heard; chunk_length_s covers a long recording"
-            )
-            waveform = waveform[:limit]
-        if is_silent(waveform):
+        fitted, warnings = self.processor.fitted(waveform, name, seconds), []
+        if len(fitted) < len(waveform):
+            limit = len(fitted) / self.rate
+            warnings.append(f"only the first {limit:g} s were read; chunk_length_s covers a long recording")
+        if is_silent(fitted):
             warnings.append("silence: the recording says nothing, and the answer rests on no voice")
-        if (text is None or not text.strip()) and self.transcribe is not None:
-            heard = np.pad(waveform, (0, max(0, self.processor.min_audio_samples - len(waveform))))
-            text = self.transcribe(heard, self.rate)
-        text = text if text and text.strip() else None
-        return Unit(item, name, waveform, text, True, place or {}, warnings + self._text_warnings(text))
+        if is_blank(text) and self.transcribe is not None:
+            text = self.transcribe(self.processor.padded(fitted), self.rate)
+        text = None if is_blank(text) else text
+        words, said = self._words(text)
+        return Unit(item, name, fitted, text, words, warnings=warnings + said)
 
-    def _text_warnings(self, text: str | None) -> list[str]:
-        warning = None if text is None else self.processor.text_warning(text)
-        return [] if warning is None else [f"{warning}; segments with their words cover a long recording"]
+    def _words(self, text: str | None) -> tuple[str | None, list[str]]:
+        """What the model reads of a text, and what is to be said about the rest."""
+        if text is None:
+            return None, []
+        if text.strip().casefold() in NO_WORDS:
+            return None, [f"the text {text.strip()!r} is what tables write where there are no words: it is not read"]
+        words, warning = self.processor.readable(text)
+        return words, [] if warning is None else [warning]
 
 
-def _channel_warnings(stream: AudioStream) -> list[str]:
-    return ["the channels cancel each other: the loudest alone was heard"] if stream.cancels else []
-
-
-def parts_of(value: Any) -> tuple[Any, Any, Any]:
+def parts_of(value: Any) -> tuple[Any, str | None, Any]:
     """Audio, text and segments of one input; what it lacks is None.
 
     A mapping may name them as transformers, datasets and Whisper do. Columns of a corpus, such as `label`, are
-    ignored; every other key is refused, for what it holds would not be heard. `start` and `end` (seconds) cut the
+    ignored; every other key is refused, for what it holds would not be read. `start` and `end` (seconds) cut the
     recording; times of an answer then count from `start`.
 
     Raises:
-        InputError: an unknown key, two keys for one thing, or a tuple.
+        InputError: an unknown key, two keys for one thing, a tuple, or a text that is no str.
     """
-    if isinstance(value, tuple) and rate_and_samples(value) is None:
+    if isinstance(value, tuple) and raw_samples(value) is None:
         raise InputError('give {"audio": ..., "text": ...} in place of a tuple')
     if not isinstance(value, Mapping):
         return downloaded(value), None, None
     known = {*AUDIO_KEYS, *TEXT_KEYS, *RECORDING_KEYS, *CORPUS_KEYS, "segments", "start", "end"}
-    if unknown := [str(key) for key in value if key not in known]:
+    if unknown := [str(key)[:40] for key in value if key not in known]:
         raise InputError(
-            f"unknown key {', '.join(map(repr, unknown))}; audio is under {', '.join(AUDIO_KEYS)} or "
+            f"unknown key {', '.join(map(repr, unknown[:9]))}; audio is under {', '.join(AUDIO_KEYS)} or "
             f"{', '.join(RECORDING_KEYS)}, words are under {', '.join(TEXT_KEYS)} or segments"
         )
     recording = {key: value[key] for key in RECORDING_KEYS if value.get(key) is not None}
@@ -225,7 +228,10 @@ def parts_of(value: Any) -> tuple[Any, Any, Any]:
         if len(found) > 1:
             raise InputError(f"more than one {what}, under {', '.join(key for key in value if key in known)}")
     audio = excerpt(downloaded(next(iter(audios), None)), value.get("start"), value.get("end"))
-    return audio, next(iter(texts), None), value.get("segments")
+    text = next(iter(texts), None)
+    if not isinstance(text, str | None) and not (isinstance(text, float) and math.isnan(text)):
+        raise InputError(f'"text" must be a str or None, not {type(text).__name__}')
+    return audio, None if is_blank(text) else text, value.get("segments")
 
 
 def _with_rate(audio: Any, recording: Mapping[str, Any]) -> Any:

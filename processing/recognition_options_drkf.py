@@ -1,12 +1,19 @@
-"""Options of emotion recognition: pipeline and ONNX runtime take the same."""
+"""Options of emotion recognition, the same for pipeline and ONNX runtime, and the transcriber that one names."""
 
 import dataclasses
 import math
-import numbers
-from collections.abc import Mapping
-from typing import Any
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
-from .errors_drkf import OptionError
+import numpy as np
+
+from .audio_drkf import load_audio
+from .errors_drkf import InputError, OptionError
+from .processing_drkf import is_count, is_number
+
+Transcribe: TypeAlias = Callable[[np.ndarray, float], str]
+"""From a mono waveform (samples,) and its rate in Hz to a text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +30,16 @@ class RecognitionOptions:
         chunk_length_s: cut each recording into windows of this many seconds and answer a timeline. Windows have no
             words of their own: they are transcribed, or judged by the voice alone. Inputs with segments keep those.
         step_s: seconds from one window's start to the next one's, at most `chunk_length_s`, which is the default.
-        max_recording_s: a longer recording is an error, found before it is decoded; for servers. None takes any.
+        max_recording_s: a longer recording is an error, found before it is decoded, and so is a file of more than
+            eight channels; for servers. None takes any.
         speaker: other clips of the same speaker (a list of recordings), or what `pipe.speaker(clips)` made of them:
-            the voice is then judged by what is usual for it. For checkpoints that standardise by speaker; some ten
+            the voice is then judged by how that speaker sounds. For checkpoints that standardise by speaker; some ten
             clips in different moods are worth having.
         return_embeddings: answers also have `"embeddings"`, float32 vectors: `"fused"`, `"speech"` and `"text"` (None
-            where that half is missing), for a classifier of one's own. An exported graph gives none.
+            where that modality is missing), for a classifier of one's own. An exported graph gives none.
         errors: "raise" stops at an input that cannot be used, "return" answers it by `{"error": message}`.
+        on_batch: called before the model sees a batch, with the number of clips in it, such as to show progress; what
+            it raises ends the call.
 
     Raises:
         OptionError: an option is unknown or its value invalid.
@@ -38,13 +48,14 @@ class RecognitionOptions:
     batch_size: int = 1
     num_workers: int = 0
     top_k: int | None = None
-    transcriber: Any = None
+    transcriber: Callable[..., Any] | str | None = None
     chunk_length_s: float | None = None
     step_s: float | None = None
     max_recording_s: float | None = None
     speaker: Any = None
     return_embeddings: bool = False
     errors: str = "raise"
+    on_batch: Callable[[int], None] | None = None
 
     @classmethod
     def names(cls) -> list[str]:
@@ -60,35 +71,81 @@ class RecognitionOptions:
         return dataclasses.replace(defaults or cls(), **options)
 
     def __post_init__(self) -> None:
-        if not _is_count(self.batch_size):
-            raise OptionError(f"batch_size must be a positive integer, not {self.batch_size!r}")
-        if self.num_workers != 0 and not _is_count(self.num_workers):
-            raise OptionError(f"num_workers must be 0 or a positive integer, not {self.num_workers!r}")
-        if self.top_k is not None and not _is_count(self.top_k):
-            raise OptionError(f"top_k must be a positive integer or None, not {self.top_k!r}")
-        if not isinstance(self.return_embeddings, bool):
-            raise OptionError(f"return_embeddings must be True or False, not {self.return_embeddings!r}")
-        if self.transcriber is not None and not (callable(self.transcriber) or isinstance(self.transcriber, str)):
-            raise OptionError(
-                "transcriber must be a speech recognition pipeline, a function, a model's folder or Hub id, or None, "
-                f"not {type(self.transcriber).__name__}"
-            )
-        for name in ("chunk_length_s", "step_s", "max_recording_s"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value < math.inf):
-                raise OptionError(f"{name} must be a positive number of seconds or None, not {value!r}")
+        seconds = "a positive number of seconds or None"
+        rules: dict[str, tuple[Callable[[Any], bool], str]] = {
+            "batch_size": (is_count, "a positive integer"),
+            "num_workers": (lambda value: value == 0 or is_count(value), "0 or a positive integer"),
+            "top_k": (lambda value: value is None or is_count(value), "a positive integer or None"),
+            "transcriber": (
+                lambda value: value is None or isinstance(value, str) or callable(value),
+                "a speech recognition pipeline, a function, a model's folder or Hub id, or None",
+            ),
+            "chunk_length_s": (_is_length, seconds),
+            "step_s": (_is_length, seconds),
+            "max_recording_s": (_is_length, seconds),
+            "return_embeddings": (lambda value: isinstance(value, bool), "True or False"),
+            "errors": (lambda value: value in ("raise", "return"), '"raise" or "return"'),
+            "on_batch": (lambda value: value is None or callable(value), "a function of a number of clips, or None"),
+        }
+        for name, (is_valid, expected) in rules.items():
+            if not is_valid(value := getattr(self, name)):
+                raise OptionError(f"{name} must be {expected}, not {reprlib.repr(value)}")
         if self.step_s is not None and (self.chunk_length_s is None or self.step_s > self.chunk_length_s):
             raise OptionError(
                 f"step_s={self.step_s} needs a chunk_length_s of at least as many seconds, or audio would be left "
                 f"out; it is {self.chunk_length_s}"
             )
-        if self.errors not in ("raise", "return"):
-            raise OptionError(f'errors must be "raise" or "return", not {self.errors!r}')
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+def _is_length(value: Any) -> bool:
+    return value is None or (is_number(value) and 0 < value < math.inf)
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+class Transcribers:
+    """Speech recognisers by what names them; a model named by folder or Hub id is loaded once."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
+    def get(self, transcriber: Callable[..., Any] | str | None, language: str | None = None) -> Transcribe | None:
+        """A function from a mono waveform (samples,) and its rate in Hz to a text; None of None.
+
+        Args:
+            language: what is spoken, for Whisper, which otherwise guesses it for each recording.
+
+        Raises:
+            OptionError: the model takes no language.
+        """
+        if transcriber is None:
+            return None
+        if isinstance(transcriber, str):
+            if transcriber not in self._loaded:
+                from transformers import pipeline
+
+                self._loaded[transcriber] = pipeline("automatic-speech-recognition", model=transcriber)
+            transcriber = self._loaded[transcriber]
+        if language is not None and getattr(transcriber, "type", None) != "seq2seq_whisper":
+            raise OptionError(f"language={language!r}: only Whisper takes a language, and this model is none")
+        return lambda waveform, rate: transcribe(transcriber, waveform, rate, language)
+
+
+def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: float, language: str | None = None) -> str:
+    """What a recogniser writes down; one that states its own sampling rate gets the audio at that.
+
+    Raises:
+        InputError: it gives neither a str nor a `{"text": str}`.
+    """
+    extractor = getattr(transcriber, "feature_extractor", None)
+    own_rate = getattr(extractor, "sampling_rate", rate)
+    if own_rate != rate:
+        waveform = load_audio(waveform, own_rate, rate)
+    options: dict[str, Any] = {}
+    if getattr(transcriber, "type", None) == "seq2seq_whisper" and len(waveform) > getattr(extractor, "n_samples", 0):
+        options["return_timestamps"] = True  # Whisper takes more than its window only where it may write these
+    if language is not None:
+        options["generate_kwargs"] = {"language": language, "task": "transcribe"}
+    found = transcriber({"array": waveform, "sampling_rate": own_rate}, **options)
+    text = found.get("text") if isinstance(found, Mapping) else found
+    if not isinstance(text, str):
+        raise InputError(f'the transcriber gave {type(found).__name__}; expected a str or {{"text": str}}')
+    return text.strip()

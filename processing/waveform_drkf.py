@@ -2,19 +2,47 @@
 
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .errors_drkf import InputError
+from .errors_drkf import AudioError
 
 PLAUSIBLE_RATES = (1_000, 1_000_000)  # Hz
 SILENT_PEAK = 1e-4  # 80 dB below full scale: the dither of a muted recording
 CANCELLED = 0.1  # of the energy that the mean of unrelated channels has
 
 
-class AudioError(InputError):
-    """A recording that cannot be used. The message names the sample, what is wrong and what to do."""
+class Downmix:
+    """Blocks of (samples, channels) -> (samples,), float32: the mean, or the loudest channel where they cancel.
+
+    The first block that is not silent decides for all. A mean that is not finite stays so; the caller reports it.
+
+    Attributes:
+        channel: the one that is taken alone; None where the mean is.
+    """
+
+    def __init__(self) -> None:
+        self.channel: int | None = None
+        self._decided = False
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, and beyond float32
+            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float64)
+            if block.shape[1] > 1 and not (self._decided or is_silent(block)):
+                self._decided = True
+                energies = np.square(block, dtype=np.float64).mean(axis=0)
+                if np.square(mono).mean() < CANCELLED * energies.mean() / len(energies):
+                    self.channel = int(energies.argmax())
+            if self.channel is not None:
+                mono = block[:, self.channel]
+            return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def is_silent(samples: np.ndarray) -> bool:
+    """Whether no sample is above 80 dB below full scale."""
+    return bool(np.abs(samples).max(initial=0.0) < SILENT_PEAK)
 
 
 def to_channels(values: Any) -> np.ndarray:
@@ -46,50 +74,44 @@ def to_channels(values: Any) -> np.ndarray:
     return array.T if array.shape[0] <= array.shape[1] else array
 
 
-class Downmix:
-    """Blocks of (samples, channels) -> (samples,), float32: the mean, or the loudest channel where they cancel.
+def _scale_pcm(array: np.ndarray) -> np.ndarray:
+    if array.dtype.itemsize == 8:
+        raise AudioError(f"{array.dtype} is no PCM type; give floats in [-1, 1] or PCM of at most 32 bits (int16)")
+    full_scale = 2.0 ** (8 * array.dtype.itemsize - 1)
+    centre = full_scale if array.dtype.kind == "u" else 0.0
+    return (array.astype(np.float64) - centre) / full_scale
 
-    The first block that is not silent decides for all. A mean that is not finite stays so; the caller reports it.
 
-    Attributes:
-        channel: the one that is heard alone; None where the mean is.
+def raw_samples(source: Any) -> Mapping[str, Any] | None:
+    """Raw samples that come with their rate, as `{"array", "sampling_rate"}`; None for anything else.
+
+    These are such mappings (with "raw" in place of "array", too), `(rate, samples)` and `(samples, rate)`, and what
+    rows of `datasets` hold: torchcodec's AudioDecoder and AudioSamples.
+
+    Raises:
+        AudioError: a decoder fails.
     """
-
-    def __init__(self) -> None:
-        self.channel: int | None = None
-        self._decided = False
-
-    def __call__(self, block: np.ndarray) -> np.ndarray:
-        if block.shape[1] == 1:
-            return _to_float32(block[:, 0])
-        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf
-            mean = block.mean(axis=1, dtype=np.float64)
-            if not self._decided:
-                self._decide(block, mean)
-        return _to_float32(mean if self.channel is None else block[:, self.channel])
-
-    def _decide(self, block: np.ndarray, mean: np.ndarray) -> None:
-        if is_silent(block):
-            return
-        energies = np.square(block, dtype=np.float64).mean(axis=0)
-        self._decided = True
-        if np.square(mean).mean() < CANCELLED * energies.mean() / len(energies):
-            self.channel = int(energies.argmax())
-
-
-def is_silent(samples: np.ndarray) -> bool:
-    """Whether no sample is above 80 dB below full scale."""
-    return bool(np.abs(samples).max(initial=0.0) < SILENT_PEAK)
-
-
-def rate_and_samples(source: Any) -> dict[str, Any] | None:
-    """`(rate, samples)`, or `(samples, rate)`, as `{"array", "sampling_rate"}`; None for anything else."""
+    if hasattr(source, "get_all_samples"):
+        try:
+            source = source.get_all_samples()
+        except Exception as error:  # of torchcodec, whose errors share no other base
+            raise AudioError(f"cannot be decoded ({error})") from error
+    if is_decoded(source):
+        return {"array": source.data, "sampling_rate": source.sample_rate}
+    if isinstance(source, Mapping):
+        array = source.get("array") if source.get("raw") is None else source["raw"]
+        return None if array is None else {**source, "array": array}
     if not isinstance(source, tuple) or len(source) != 2:
         return None
     rate, array = source if isinstance(source[0], numbers.Real) else source[::-1]
     if not isinstance(rate, numbers.Real) or not hasattr(array, "__len__") or isinstance(array, (str, bytes)):
         return None
     return {"array": array, "sampling_rate": rate}
+
+
+def is_decoded(source: Any) -> bool:
+    """Whether `source` is an AudioDecoder or AudioSamples of torchcodec, which need not be installed."""
+    return hasattr(source, "get_all_samples") or (hasattr(source, "sample_rate") and hasattr(source, "data"))
 
 
 def agreed_rate(own_rate: Any, sampling_rate: Any) -> float:
@@ -107,6 +129,7 @@ def agreed_rate(own_rate: Any, sampling_rate: Any) -> float:
 
 
 def checked_rate(rate: Any) -> float:
+    """A sampling rate in Hz. AudioError: no number, or an implausible one."""
     try:
         value = math.nan if isinstance(rate, (bool, str, bytes)) else float(rate)
     except (TypeError, ValueError):
@@ -115,16 +138,3 @@ def checked_rate(rate: Any) -> float:
     if not low <= value <= high:
         raise AudioError(f"implausible sampling rate {rate!r}; expected a number of Hz from {low} to {high}")
     return value
-
-
-def _scale_pcm(array: np.ndarray) -> np.ndarray:
-    if array.dtype.itemsize == 8:
-        raise AudioError(f"{array.dtype} is no PCM type; give floats in [-1, 1] or PCM of at most 32 bits (int16)")
-    half_range = 2.0 ** (8 * array.dtype.itemsize - 1)
-    centre = half_range if array.dtype.kind == "u" else 0.0
-    return (array.astype(np.float64) - centre) / half_range
-
-
-def _to_float32(array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # infinities are reported by the caller
-        return np.ascontiguousarray(array, dtype=np.float32)

@@ -2,9 +2,11 @@
 
 import math
 import numbers
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +26,29 @@ class Piece:
 
     start: float | None
     end: float | None
-    waveform: np.ndarray
+    waveform: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     text: str | None = None
     error: str | None = None
+
+
+class _Tape:
+    """The samples of a stream by their number; those before the last that were read are forgotten.
+
+    Attributes:
+        end: how many samples have been decoded.
+    """
+
+    def __init__(self, stream: AudioStream):
+        self.end = 0
+        self._blocks, self._kept = iter(stream), np.zeros(0, dtype=np.float32)
+
+    def __call__(self, first: int, last: int) -> np.ndarray:
+        """Samples from `first` to `last`, fewer at the recording's end; `first` never goes back."""
+        self._kept = self._kept[max(0, first - self.end + len(self._kept)) :]
+        while self.end < last and (block := next(self._blocks, None)) is not None:
+            self.end += len(block)
+            self._kept = np.concatenate([self._kept, block[max(0, len(block) - self.end + first) :]])
+        return self._kept[: max(0, last - first)].copy()
 
 
 def cut_windows(stream: AudioStream, length_s: float, step_s: float) -> Iterator[Piece]:
@@ -34,27 +56,21 @@ def cut_windows(stream: AudioStream, length_s: float, step_s: float) -> Iterator
 
     The last window ends with the recording and reaches back over the one before it, so that every window is equally
     long; a rest of less than 0.1 s adds none. A recording shorter than one window is one window. No more of the
-    recording is kept in memory than a window and a block.
+    recording is kept in memory than two windows and a block.
     """
-    rate = stream.target_rate
+    rate, tape = stream.target_rate, _Tape(stream)
     length, step = max(1, round(length_s * rate)), max(1, round(step_s * rate))
-    buffer, total, start = np.zeros(0, dtype=np.float32), 0, 0
-
-    def piece(first: int) -> Piece:
-        begin = first - (total - len(buffer))
-        waveform = buffer[begin : begin + length].copy()
-        return Piece(first / rate, (first + len(waveform)) / rate, waveform)
-
-    for block in stream:
-        buffer, total = np.concatenate([buffer, block]), total + len(block)
-        while total >= start + length:
-            yield piece(start)
-            start += step
-        keep_from = min(start, max(0, total - length))
-        buffer = buffer[keep_from - (total - len(buffer)) :]
-    covered = start - step + length if start else 0
-    if not covered or total - covered >= SHORTEST_REST * rate:
-        yield piece(max(0, total - length))
+    covered = 0
+    for start in count(0, step):
+        before = max(0, start - step)
+        samples = tape(before, start + length)
+        if tape.end < start + length:
+            break
+        yield Piece(start / rate, (start + length) / rate, samples[start - before :])
+        covered = start + length
+    if not covered or tape.end - covered >= SHORTEST_REST * rate:
+        first = max(0, tape.end - length)
+        yield Piece(first / rate, tape.end / rate, samples[first - before :])
 
 
 def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> Iterator[Piece]:
@@ -68,25 +84,17 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
     Raises:
         InputError: no list, or no segment that can be used.
     """
-    rate = stream.target_rate
-    buffer, total, blocks = np.zeros(0, dtype=np.float32), 0, iter(stream)
+    rate, tape = stream.target_rate, _Tape(stream)
     for number, piece in _checked_segments(segments, stream.seconds):
-        if piece.error is not None:
+        if piece.error is not None or piece.start is None or piece.end is None:
             yield piece
             continue
-        start, end = cast(float, piece.start), cast(float, piece.end)
-        first, last = round(start * rate), round(end * rate)
-        dropped = max(0, first - (total - len(buffer)))
-        buffer = buffer[dropped:]
-        while total < last and (block := next(blocks, None)) is not None:
-            total += len(block)
-            buffer = np.concatenate([buffer, block[max(0, len(block) - (total - first)) :]])
-        if first >= total:
-            yield replace(piece, error=_outside(number, start, total / rate))
-            continue
-        begin = first - (total - len(buffer))
-        waveform = buffer[begin : begin + max(1, last - first)].copy()
-        yield replace(piece, end=min(end, total / rate), waveform=waveform)
+        first = round(piece.start * rate)
+        waveform = tape(first, max(first + 1, round(piece.end * rate)))
+        if first >= tape.end:
+            yield replace(piece, error=_outside(number, piece.start, tape.end / rate))
+        else:
+            yield replace(piece, end=min(piece.end, tape.end / rate), waveform=waveform)
 
 
 def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, Piece]]:
@@ -103,27 +111,25 @@ def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, P
 
 
 def _piece(number: int, segment: Any, seconds: float | None) -> Piece:
-    nothing = np.zeros(0, dtype=np.float32)
     if not isinstance(segment, Mapping):
         error = f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}'
-        return Piece(None, None, nothing, error=error)
+        return Piece(None, None, error=error)
     is_open = "end" in segment and segment["end"] is None
     start, end = _seconds(segment.get("start")), LONGEST if is_open else _seconds(segment.get("end"))
     text = segment.get("word") if segment.get("text") is None else segment["text"]
-    piece = Piece(start, None if is_open else end, nothing, text if isinstance(text, str) else None)
-    for name, value in (("start", start), ("end", end)):
-        if value is None:
-            return replace(
-                piece, error=f'segment {number}: "{name}" must be a number of seconds, not {segment.get(name)!r}'
-            )
-    if text is not None and not isinstance(text, str):
-        return replace(piece, error=f"segment {number}: the text must be a str or None, not {type(text).__name__}")
-    if start < 0 or end <= start:  # type: ignore[operator]
-        what = f"segment {number} ({start:g} to {end:g} s) is empty or starts before the recording"
-        return replace(piece, error=what)
-    if seconds is not None and start >= seconds:  # type: ignore[operator]
-        return replace(piece, error=_outside(number, start, seconds))  # type: ignore[arg-type]
-    return replace(piece, end=end)
+    piece = Piece(start, end, text=text if isinstance(text, str) else None)
+    if start is None or end is None:
+        name = "start" if start is None else "end"
+        error = f'segment {number}: "{name}" must be a number of seconds, not {reprlib.repr(segment.get(name))}'
+    elif text is not None and not isinstance(text, str):
+        error = f"segment {number}: the text must be a str or None, not {type(text).__name__}"
+    elif start < 0 or end <= start:
+        error = f"segment {number} ({start:g} to {end:g} s) is empty or starts before the recording"
+    elif seconds is not None and start >= seconds:
+        error = _outside(number, start, seconds)
+    else:
+        return piece
+    return replace(piece, end=None if is_open else end, error=error)
 
 
 def _seconds(value: Any) -> float | None:

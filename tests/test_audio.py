@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.audio_drkf import AudioError, AudioStream, load_audio
+from processing.audio_drkf import AudioStream, load_audio
+from processing.errors_drkf import AudioError
 
 RATE = 16_000
 FORMATS = {

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast, Wav2Vec2FeatureExtractor
 
 from processing import collator
-from processing.audio_drkf import AudioError
 from processing.collator import DRKFDataCollator
+from processing.errors_drkf import AudioError
 from processing.processing_drkf import DRKFProcessor
 
 

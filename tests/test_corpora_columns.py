@@ -14,7 +14,7 @@ from processing.corpora.prepare import prepare
 from processing.corpora.registry import read_corpus
 from processing.corpora.report import CorpusError
 from processing.errors_drkf import OptionError
-from processing.transcription_drkf import Transcribers
+from processing.recognition_options_drkf import Transcribers
 
 
 def read(folder: Path, corpus: str = "manifest", **options):

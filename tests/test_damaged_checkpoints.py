@@ -16,10 +16,10 @@ from transformers import pipeline
 from drkf_cli.checkpoint import open_pipeline
 from modeling_drkf.experiments.building import build_model_and_processor
 from modeling_drkf.experiments.model_options import ModelArguments
-from modeling_drkf.handler import EndpointHandler
 from modeling_drkf.modeling_drkf import DRKFForEmotionClassification
 from modeling_drkf.release.loading import load_checkpoint
 from processing.errors_drkf import FileError, OptionError
+from processing.handler import EndpointHandler
 from processing.onnx_recognizer import FACTS, graph_facts
 from processing.pipeline_drkf import TASK
 

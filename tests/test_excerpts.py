@@ -10,15 +10,13 @@ from helpers.tiny import tiny_model, tiny_processor
 
 from drkf_cli.evaluate import evaluate
 from drkf_cli.manifest_prediction import Job, predict_manifest
-from processing.audio_drkf import AudioStream, load_audio
+from processing.audio_drkf import AudioStream, Excerpt, load_audio
 from processing.collator import DRKFDataCollator
 from processing.corpora.doctor import examine
 from processing.corpora.prepare import prepare
 from processing.corpora.registry import read_corpus
-from processing.errors_drkf import FileError
-from processing.excerpt_drkf import Excerpt
+from processing.errors_drkf import AudioError, FileError
 from processing.pipeline_drkf import MultimodalEmotionRecognitionPipeline
-from processing.waveform_drkf import AudioError
 
 RATE = 16_000
 

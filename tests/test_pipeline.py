@@ -19,8 +19,7 @@ from huggingface_hub import constants
 from transformers import pipeline
 
 from processing import MultimodalEmotionRecognitionPipeline
-from processing.audio_drkf import AudioError
-from processing.errors_drkf import InputError, OptionError
+from processing.errors_drkf import AudioError, InputError, OptionError
 
 
 @pytest.fixture(scope="module")
@@ -154,16 +153,16 @@ def test_a_missing_modality_is_an_empty_text_or_silence(pipe):
 
 def test_a_clip_beyond_the_limit_is_cut_and_says_so(caplog):
     answer = pipe_of({"max_audio_seconds": 0.5})({"audio": clip(0.8), "text": WORDS})
-    assert "only the first 0.5 s were heard" in answer.pop("warning")
+    assert "only the first 0.5 s were read" in answer.pop("warning")
     beginning = {"array": noise(0.8)[: RATE // 2], "sampling_rate": RATE}
     assert_same(answer, pipe_of()({"audio": beginning, "text": WORDS}))
     assert not caplog.records
     strict = pipe_of({"max_audio_seconds": 0.5, "long_audio": "error"})
-    with pytest.raises(AudioError, match=r"the input: 0\.80 s of audio, longer than the limit of 0\.5 s"):
+    with pytest.raises(AudioError, match=r"the input: 0\.80 s of audio, longer than the limit of 0\.50 s; split it"):
         strict(clip(0.8))
     segments = [{"start": 0.1, "end": 0.7, "text": "so"}]
     (piece,) = strict({"audio": clip(0.8), "segments": segments})["timeline"]
-    assert piece.pop("error").startswith("longer than the limit of 0.5 s; split it")
+    assert piece.pop("error").startswith("0.60 s of audio, longer than the limit of 0.50 s; split it")
     assert piece == {"start": 0.1, "end": 0.7, "text": "so"}
 
 
@@ -171,7 +170,7 @@ def test_no_signal_is_said_beside_the_answer(pipe):
     sound = noise(0.6)
     opposed = {"array": np.stack([sound, -sound]), "sampling_rate": RATE}
     answer, plain = (pipe({"audio": audio, "text": WORDS}) for audio in (opposed, clip(0.6)))
-    assert answer.pop("warning") == "the channels cancel each other: the loudest alone was heard"
+    assert answer.pop("warning") == "the channels cancel each other: the loudest alone was read"
     assert_same(answer, plain)
     silence = {"array": np.full(RATE // 2, 5e-5, dtype=np.float32), "sampling_rate": RATE}
     assert pipe({"audio": silence, "text": WORDS})["warning"].startswith("silence: the recording says nothing")

@@ -12,8 +12,7 @@ from helpers.tiny import tiny_model, tiny_processor
 from transformers import pipeline
 
 from processing import MultimodalEmotionRecognitionPipeline
-from processing.audio_drkf import AudioError
-from processing.errors_drkf import FileError, InputError, OptionError
+from processing.errors_drkf import AudioError, FileError, InputError, OptionError
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from processing.audio_drkf import AudioError
+from processing.errors_drkf import AudioError
 from processing.processing_drkf import DRKFProcessor
 
 RATE = 16_000
@@ -355,8 +355,7 @@ except ImportError as error:
         ({"audio": ["gone.wav"]}, AudioError, "sample 1 (gone.wav): no such file"),
         ({"audio": np.zeros((2, 900)), "text": ["so", "so"]}, ValueError, "{'audio': 1, 'text': 2}"),
         ({"text": ["so"], "sample_names": ["a", "b"]}, ValueError, "{'text': 1, 'sample_names': 2}"),
-        ({"audio": noise(9), "audio_kwargs": {"max_length": 3}}, ValueError, "['max_length']"),
-        ({"audio": noise(9), "padding": "max_length"}, ValueError, "padding='max_length' is not for audio"),
+        ({"audio": noise(9), "audio_kwargs": {"max_len": 3}}, ValueError, "unknown audio options ['max_len']"),
     ],
 )
 def test_bad_input_is_refused(raw_processor, kwargs, error, message):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from processing.answers import format_srt
 from processing.audio_drkf import AudioStream
-from processing.transcripts.segments import SegmentError, format_srt, parse_segments, read_segments
+from processing.transcripts.segments import SegmentError, parse_segments, read_segments
 from processing.windows_drkf import cut_segments
 
 SRT = """1

@@ -15,9 +15,9 @@ from drkf_cli.evaluate import evaluate
 from processing.audio_drkf import AudioStream, load_audio
 from processing.corpora.registry import read_corpus
 from processing.corpora.scan import scan_audio
-from processing.mp3_drkf import count_frames
+from processing.errors_drkf import AudioError
 from processing.pipeline_drkf import MultimodalEmotionRecognitionPipeline
-from processing.waveform_drkf import AudioError
+from processing.sound_file_drkf import count_frames
 
 RATE = 16_000
 
@@ -141,8 +141,12 @@ def test_no_more_of_a_bomb_is_decoded_than_is_heard():
     with AudioStream(bomb, RATE) as stream:
         assert (stream.seconds, len(stream.read(RATE))) == (600, RATE)
         assert stream.seconds_read < 1.1
+    with pytest.raises(AudioError, match=r"255 channels, more than 8; convert it to mono"):
+        load_audio(bomb, RATE, max_seconds=600)
+    with pytest.raises(AudioError, match=r"600\.00 s of 8 channels at 48000 Hz, longer than the limit of 150 s"):
+        load_audio(silent_opus(8, pages=20), RATE, max_seconds=600)
     with pytest.raises(AudioError, match=r"600\.00 s of audio, longer than the limit of 60 s"):
-        load_audio(bomb, RATE, max_seconds=60)
+        load_audio(silent_opus(2, pages=20), RATE, max_seconds=60)
 
 
 def test_a_pipe_is_read(tmp_path):

@@ -14,10 +14,10 @@ from pyarrow import parquet
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from processing.explanation_drkf import Explanation, Word, merge_words
+from processing.answers import answer_columns, timeline_srt, write_results, write_table
+from processing.explanation import Explanation, Word, merge_words
 from processing.figures.timeline import _slice_means, _spans, clock, envelope, plot_timeline
 from processing.transcripts.segments import parse_segments
-from processing.transcripts.timelines import answer_columns, timeline_srt, write_results, write_table
 
 LABELS = ["angry", "calm"]
 

@@ -12,7 +12,7 @@ from transformers import AutomaticSpeechRecognitionPipeline, pipeline
 
 from processing import MultimodalEmotionRecognitionPipeline
 from processing.errors_drkf import InputError
-from processing.transcription_drkf import transcribe
+from processing.recognition_options_drkf import transcribe
 
 
 @pytest.fixture(scope="module")

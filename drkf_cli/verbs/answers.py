@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from processing.answers import PICTURES, check_output
 from processing.corpora.column_options import HELP, parse_columns
 from processing.evaluation.rounding import rounded
 from processing.printable import printable, printable_json
-from processing.transcripts.timelines import PICTURES, check_output
 
 from ..checkpoint import (
     EXAMPLE_CLIP,
@@ -203,7 +203,7 @@ def show_attention(
         check_output(output, PICTURES)
 
     pipe = open_pipeline(model, graph=False)
-    from processing.explanation_drkf import explain
+    from processing.explanation import explain
     from processing.figures.explanation import CAPTION, plot_explanation
 
     explanation = explain(pipe, str(audio), text)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..excerpt_drkf import Excerpt
+from ..audio_drkf import Excerpt
+from ..errors_drkf import AudioError
 from ..printable import plural
-from ..waveform_drkf import AudioError
 from .paths import whereabouts
 from .report import ProblemKind, Report
 from .scan import VIDEO_SUFFIXES, AudioFacts, classify, scan_audio

@@ -18,11 +18,10 @@ import soundfile
 from tqdm.auto import tqdm
 
 from ..atomic import replacing
-from ..audio_drkf import AudioError, load_audio
-from ..errors_drkf import OptionError
-from ..excerpt_drkf import excerpt
+from ..audio_drkf import excerpt, load_audio
+from ..errors_drkf import AudioError, OptionError
 from ..quiet import BAR_DELAY_S
-from ..transcription_drkf import Transcribers
+from ..recognition_options_drkf import Transcribers
 from .checks import add_problem
 from .readers.columns import SOFT_LABEL_COLUMN
 from .registry import survey_corpus

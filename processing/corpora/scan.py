@@ -18,7 +18,8 @@ import numpy as np
 import soundfile
 from tqdm.auto import tqdm
 
-from ..audio_drkf import AudioError, AudioStream
+from ..audio_drkf import AudioStream
+from ..errors_drkf import AudioError
 from ..quiet import BAR_DELAY_S
 from ..waveform_drkf import SILENT_PEAK
 from .report import ProblemKind
@@ -120,7 +121,7 @@ def _examine(path: str, decode: bool) -> AudioFacts:
     if os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES:
         return _probe_video(path, decode)
     try:
-        with AudioStream(path, 16_000) as stream:
+        with AudioStream(path, None) as stream:
             if not decode and _lacks_last_sample(path):
                 raise AudioError("truncated: the file ends before its sound")
             return _decoded(stream) if decode or stream.seconds is None else classify(stream.seconds)
@@ -132,7 +133,6 @@ def _decoded(stream: AudioStream) -> AudioFacts:
     """Reads to the end, at the recording's own rate."""
     if stream.seconds == 0:
         return classify(0.0)
-    stream.target_rate = stream.rate
     digest, peak, silences = hashlib.blake2b(digest_size=16), 0.0, _Silences(stream.rate)
     for block in stream:
         digest.update(block.data)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..explanation_drkf import Explanation, Word
+from ..explanation import Explanation, Word
 from .style import new_figure, save, set_title, wide_fonts
 
 if TYPE_CHECKING:

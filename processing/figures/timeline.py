@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..answers import predicted_labels
 from ..audio_drkf import AudioStream
 from ..errors_drkf import OptionError
-from ..transcripts.timelines import predicted_labels
 from .style import new_figure, save, set_title
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def plot_timeline(
 def envelope(audio: str | Path, seconds: float) -> tuple[np.ndarray, np.ndarray]:
     """The greatest amplitude in each of `POINTS` even pieces of a recording, and when each begins (seconds)."""
     peaks = np.zeros(POINTS)
-    with AudioStream(audio, 16_000) as stream:
-        stream.target_rate = stream.rate
+    with AudioStream(audio, None) as stream:
         piece = max(1.0, seconds * stream.rate / POINTS)  # samples
         position = 0
         for block in stream:

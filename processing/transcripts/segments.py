@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..encodings import marked_encoding
-from .cues import ARROW, SegmentError, parse_cues
+from .cues import SegmentError, parse_cues
 
 Segment = dict[str, Any]
 """`start` and `end` in seconds from the beginning of the recording (floats; an `end` of None is the recording's), and
@@ -62,20 +61,6 @@ def parse_segments(text: str, name: str = "segments") -> list[Segment]:
     if not segments:
         raise SegmentError(f"{name}: no segment in it; SRT, WebVTT and Whisper's JSON are read")
     return segments
-
-
-def format_srt(segments: Iterable[Mapping[str, Any]]) -> str:
-    """SubRip text of segments; times are rounded to milliseconds, white space within a text becomes one space."""
-    cues = []
-    for number, segment in enumerate(segments, start=1):
-        times = f"{_srt_time(segment['start'])} {ARROW} {_srt_time(segment['end'])}"
-        cues.append(f"{number}\n{times}\n{' '.join(segment['text'].split())}\n")
-    return "\n".join(cues)
-
-
-def _srt_time(seconds: float) -> str:
-    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"
 
 
 def _parse_cues(text: str, name: str) -> list[Segment]:

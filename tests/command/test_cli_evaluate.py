@@ -18,7 +18,7 @@ from drkf_cli.evaluate import evaluate
 from processing.corpora.folds import Fold, save_folds
 from processing.corpora.registry import read_corpus
 from processing.evaluation.metrics import emotion_metrics
-from processing.explanation_drkf import explain
+from processing.explanation import explain
 
 
 @pytest.fixture

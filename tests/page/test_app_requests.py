@@ -35,7 +35,7 @@ def test_the_api_answers(address, clips, expected):
 @pytest.mark.parametrize(
     ("gains", "warning"),
     [
-        ((1, -1), "the channels cancel each other: the loudest alone was heard"),
+        ((1, -1), "the channels cancel each other: the loudest alone was read"),
         ((0, 0), "silence: the recording says nothing, and the answer rests on no voice"),
     ],
 )

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...excerpt_drkf import Excerpt
-from ...waveform_drkf import AudioError
+from ...audio_drkf import Excerpt
+from ...errors_drkf import AudioError
 from ..folders import absolute
 from ..report import ProblemKind, Report
 from ..tables import TABLE_SUFFIXES, has_columns, read_rows, tables_in

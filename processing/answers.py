@@ -9,9 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..atomic import replacing
-from ..errors_drkf import OptionError
-from .segments import format_srt
+from .atomic import replacing
+from .errors_drkf import OptionError
 
 Result = Mapping[str, Any]
 """What was said about one file: `audio` (its name) and an answer, or `audio_seconds` and `timeline` (a list of answers
@@ -55,13 +54,17 @@ def predicted_labels(answer: Mapping[str, Any], multi_label: bool) -> list[str]:
 
 
 def result_rows(results: Iterable[Result], label_names: Sequence[str], multi_label: bool) -> list[dict[str, Any]]:
-    """A row an answer: `audio`, `start` and `end` (None for whole clips), `text`, and `answer_columns`."""
+    """A row an answer: `audio`, `start` and `end` (None for whole clips), `text`, and `answer_columns`.
+
+    `audio_seconds` of a piece is its own length.
+    """
     rows = []
     for result in results:
         for answer in result.get("timeline", [result]):
-            where = {"audio": result["audio"], "start": answer.get("start"), "end": answer.get("end")}
-            answered = {"audio_seconds": result.get("audio_seconds"), **answer}
-            rows.append({**where, "text": answer.get("text"), **answer_row(answered, label_names, multi_label)})
+            start, end = answer.get("start"), answer.get("end")
+            seconds = answer.get("audio_seconds") if start is None or end is None else round(end - start, 3)
+            row = answer_row({**answer, "audio_seconds": seconds}, label_names, multi_label)
+            rows.append({"audio": result["audio"], "start": start, "end": end, "text": answer.get("text"), **row})
     return rows
 
 
@@ -77,6 +80,20 @@ def timeline_srt(timeline: Mapping[str, Any], multi_label: bool = False) -> str:
             here[1] = there[0] = (other["start"] + one["end"]) / 2
     cues = zip(answers, bounds, strict=True)
     return format_srt({"start": s, "end": e, "text": _cue(answer, multi_label)} for answer, (s, e) in cues)
+
+
+def format_srt(segments: Iterable[Mapping[str, Any]]) -> str:
+    """SubRip text of segments; times are rounded to milliseconds, white space within a text becomes one space."""
+    cues = []
+    for number, segment in enumerate(segments, start=1):
+        times = f"{_srt_time(segment['start'])} --> {_srt_time(segment['end'])}"
+        cues.append(f"{number}\n{times}\n{' '.join(segment['text'].split())}\n")
+    return "\n".join(cues)
+
+
+def _srt_time(seconds: float) -> str:
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"
 
 
 def _cue(answer: Mapping[str, Any], multi_label: bool) -> str:

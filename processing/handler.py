@@ -10,16 +10,11 @@ brings is read.
 """
 
 import base64
-import binascii
-import io
-import math
 import sys
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import soundfile
 from transformers import pipeline
 
 
@@ -36,12 +31,12 @@ class EndpointHandler:
     max_body_bytes = 64 * 2**20
     max_audio_bytes = 32 * 2**20
     max_seconds = 600.0
-    max_values = 600 * 96_000  # samples of all channels together that a clip decodes to
     max_answer_seconds = 60.0
     max_text_characters = 10_000
     max_requests = 32
     max_segments = 1_000
     max_overlap = 4
+    max_message_characters = 500
     parameters = ("top_k", "chunk_length_s", "step_s")
     fields = ("audio", "text", "segments")
 
@@ -51,14 +46,6 @@ class EndpointHandler:
             self.pipeline = pipeline(task, model=path, trust_remote_code=True, **options)
         except Exception as error:  # of any kind, as transformers reads damaged files
             raise ValueError(f"the checkpoint {path} cannot be loaded ({type(error).__name__}: {error})") from error
-        self._call = threading.local()  # `deadline` of the call that this thread answers
-        infer = self.pipeline.recognizer.infer
-
-        def infer_in_time(features: Any) -> Any:
-            self._check_time()
-            return infer(features)
-
-        self.pipeline.recognizer.infer = infer_in_time
 
     def __call__(self, data: Mapping[str, Any]) -> Any:
         """
@@ -72,22 +59,25 @@ class EndpointHandler:
         """
         if not isinstance(data, Mapping) or "inputs" not in data:
             raise ValueError('the request has no "inputs"')
-        self._call.deadline = time.monotonic() + self.max_answer_seconds
-        try:
-            return self._answers(data)
-        finally:
-            self._call.deadline = math.inf
-
-    def _answers(self, data: Mapping[str, Any]) -> Any:
-        options = self._options(data.get("parameters") or {})
         inputs = data["inputs"]
         if _size(inputs, self.max_body_bytes) > self.max_body_bytes:
             raise ValueError(f'"inputs" are larger than {self.max_body_bytes / 2**20:g} MiB')
+        options = self._options(data.get("parameters") or {}) | {"on_batch": self._deadline()}
         if not isinstance(inputs, list):
             return self._answer(inputs, options)
         if not 0 < len(inputs) <= self.max_requests:
             raise ValueError(f'"inputs" holds {len(inputs)} requests; 1 to {self.max_requests} are taken at once')
         return [self._answer_or_error(request, options) for request in inputs]
+
+    def _deadline(self) -> Callable[[int], None]:
+        """What raises once the time of this call is over."""
+        end = time.monotonic() + self.max_answer_seconds
+
+        def check(clips: int) -> None:
+            if time.monotonic() > end:
+                raise ValueError(f"no answer within {self.max_answer_seconds:g} s; send less at once")
+
+        return check
 
     def _answer_or_error(self, request: Any, options: dict[str, Any]) -> Any:
         try:
@@ -95,33 +85,31 @@ class EndpointHandler:
         except ValueError as error:
             return {"error": str(error)}
 
-    def _check_time(self) -> None:
-        if time.monotonic() > getattr(self._call, "deadline", math.inf):
-            raise ValueError(f"no answer within {self.max_answer_seconds:g} s; send less at once")
-
     def _answer(self, request: Any, options: dict[str, Any]) -> Any:
-        self._check_time()
+        options["on_batch"](0)
         if isinstance(request, (bytes, bytearray, memoryview)):
             request = {"audio": bytes(request)}
         if not isinstance(request, Mapping):
             raise ValueError('a request is an object with "audio" (base64), "text" or both, or the bytes of a file')
-        if unknown := sorted(map(str, request.keys() - set(self.fields))):
-            raise ValueError(f"unknown field {', '.join(unknown)[:100]}; a request has {', '.join(self.fields)}")
-        checked: dict[str, Any] = {
+        self._refuse_unknown(request, self.fields, "field")
+        checked = {
             "audio": self._audio(request.get("audio")),
             "text": self._text(request.get("text")),
             "segments": self._segments(request.get("segments")),
         }
         try:
-            return self.pipeline(checked, max_recording_s=self._longest(checked["audio"]), **options)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
+            return self.pipeline(checked, max_recording_s=self.max_seconds, **options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(str(error)[: self.max_message_characters]) from error
+
+    def _refuse_unknown(self, given: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+        if unknown := sorted(map(str, given.keys() - set(known))):
+            raise ValueError(f"unknown {what} {', '.join(unknown)[:100]}; there are {', '.join(known)}")
 
     def _options(self, parameters: Any) -> dict[str, Any]:
         if not isinstance(parameters, Mapping):
             raise ValueError(f'"parameters" is an object with {", ".join(self.parameters)}')
-        if unknown := sorted(map(str, parameters.keys() - set(self.parameters))):
-            raise ValueError(f"unknown parameter {', '.join(unknown)[:100]}; there are {', '.join(self.parameters)}")
+        self._refuse_unknown(parameters, self.parameters, "parameter")
         for name in ("chunk_length_s", "step_s"):
             value = parameters.get(name)
             if value is not None and not (_is_number(value) and 0 < value <= self.max_seconds):
@@ -135,41 +123,22 @@ class EndpointHandler:
     def _audio(self, audio: Any) -> bytes | None:
         if audio is None:
             return None
+        largest = f'"audio" is larger than {self.max_audio_bytes / 2**20:g} MiB'
         if isinstance(audio, str):
             if len(audio) > 4 * -(-self.max_audio_bytes // 3) + 4:
-                raise ValueError(self._too_large())
+                raise ValueError(largest)
             try:
-                unbroken = audio.rpartition(";base64,")[2].encode("ascii").translate(None, b" \r\n")
-                audio = base64.b64decode(unbroken, validate=True)
-            except (binascii.Error, ValueError) as error:
+                encoded = audio.rpartition(";base64,")[2].encode("ascii").translate(None, b" \r\n")
+                audio = base64.b64decode(encoded, validate=True)
+            except ValueError as error:
                 raise ValueError(f'"audio" is no base64 ({error}); paths and addresses are not read') from error
         if not isinstance(audio, (bytes, bytearray)):
             raise ValueError('"audio" is the base64 of a wav, flac, ogg or mp3 file')
         if len(audio) > self.max_audio_bytes:
-            raise ValueError(self._too_large())
+            raise ValueError(largest)
         if not audio:
             raise ValueError('"audio" is empty')
         return bytes(audio)
-
-    def _longest(self, audio: bytes | None) -> float:
-        """Seconds that a clip may last, fewer the more channels and the higher rate it has."""
-        if audio is None:
-            return self.max_seconds
-        try:
-            header = soundfile.info(io.BytesIO(audio))
-        except (soundfile.SoundFileError, TypeError):  # the pipeline says what is wrong with it
-            return self.max_seconds
-        values = header.samplerate * header.channels
-        longest = min(self.max_seconds, self.max_values / max(1, values))
-        if longest < min(header.frames / max(1, header.samplerate), self.max_seconds):
-            raise ValueError(
-                f'"audio" has {header.channels} channels at {header.samplerate} Hz, of which {longest:.2f} s are '
-                "taken; convert it to mono, 16 kHz"
-            )
-        return longest
-
-    def _too_large(self) -> str:
-        return f'"audio" is larger than {self.max_audio_bytes / 2**20:g} MiB'
 
     def _text(self, text: Any) -> str | None:
         if text is not None and not isinstance(text, str):
@@ -196,6 +165,7 @@ class EndpointHandler:
 
 
 def _is_number(value: Any) -> bool:
+    """Whether it is a number that a float holds; this file stands alone at the root of a checkpoint."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
