@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from tqdm import tqdm
 
 from processing.answers import answer_columns, answer_row, write_table
 from processing.atomic import replacing
@@ -159,15 +160,11 @@ def _answer_shards(job: Job, state: PartialState, pipe: Any, columns: Sequence[s
     mine = missing[state.process_index :: state.num_processes]
     parts = {number: entries[number * job.rows_per_shard : (number + 1) * job.rows_per_shard] for number in mine}
     who = f"process {state.process_index + 1} of {state.num_processes}" if state.num_processes > 1 else "rows"
-    done = 0
-    with answering(pipe, sum(map(len, parts.values())), "row", who) as bar:
+    with answering(sum(map(len, parts.values())), "row", who) as bar:
         for number, part in parts.items():
-            answers = _answers(pipe, part, job)
-            rows = [job.row(answer, pipe) for answer in answers]
+            rows = [job.row(answer, pipe) for answer in _answers(pipe, part, job, bar)]
             with _whole(_shard(job, number)) as unfinished:
                 write_table(rows, unfinished, outcome)
-            done += len(part)
-            bar.update(done - bar.n)  # rows that the model did not see
     state.wait_for_everyone()
     if state.is_main_process:
         failed = _join(job, columns, entries, numbers, outcome)
@@ -194,12 +191,16 @@ def read_entries(manifest: Path, names: Mapping[str, str] | None = None) -> tupl
     return columns, sorted(entries, key=lambda entry: entry.line)
 
 
-def _answers(pipe: Any, entries: Sequence[Entry], job: Job) -> list[dict[str, Any]]:
+def _answers(pipe: Any, entries: Sequence[Entry], job: Job, bar: tqdm) -> list[dict[str, Any]]:
     good = [entry for entry in entries if entry.error is None]
     inputs = [_input(entry.cells, job) for entry in good]
     names = [f"line {entry.line}" for entry in good]
-    answers = pipe(inputs, names, errors="return", num_workers=1, **job.options) if inputs else []
-    answered = {entry.line: answer for entry, answer in zip(good, answers, strict=True)}
+    answers = pipe(iter(inputs), names, errors="return", num_workers=1, **job.options)
+    answered = {}
+    for entry, answer in zip(good, answers, strict=True):
+        answered[entry.line] = answer
+        bar.update()
+    bar.update(len(entries) - len(good))
     return [answered.get(entry.line, {"error": entry.error}) for entry in entries]
 
 

@@ -96,8 +96,9 @@ def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> l
     total = count_pieces(list(inputs.values()), options.get("chunk_length_s"), options.get("step_s"))
     recognizer, numbers, begun = getattr(pipe, "recognizer", pipe), iter(inputs), None
     try:
-        with answering(pipe, total, "clip"):
+        with answering(total, "clip") as bar:
             for unit in recognizer.answered(inputs.values(), names, errors="return", **options):
+                bar.update()
                 begun = unit.item
                 if unit.is_last:
                     results[next(numbers)], begun = begun.whole_answer(), None

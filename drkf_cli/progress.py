@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import soundfile
@@ -12,27 +11,13 @@ from tqdm import tqdm
 from processing.quiet import BAR_DELAY_S
 
 
-@contextmanager
-def answering(pipe: Any, total: int | None, unit: str, description: str = "answering") -> Iterator[tqdm]:
-    """A bar that counts the clips or pieces that `pipe` answers inside, if they are more than one.
+def answering(total: int | None, unit: str, description: str = "answering") -> tqdm:
+    """A bar for clips or pieces that are being answered, if they are more than one; `update` counts one.
 
     Args:
-        pipe: the pipeline, or the recogniser of an exported graph. total: how many there will be, if that is known.
+        total: how many there will be, if that is known.
     """
-    recognizer = getattr(pipe, "recognizer", pipe)
-    infer = recognizer.infer
-
-    def counted(features: Any) -> Any:
-        outputs = infer(features)
-        bar.update(len(outputs["logits"]))
-        return outputs
-
-    with tqdm(total=total, desc=description, unit=unit, delay=BAR_DELAY_S, disable=total == 1) as bar:
-        recognizer.infer = counted
-        try:
-            yield bar
-        finally:
-            recognizer.infer = infer
+    return tqdm(total=total, desc=description, unit=unit, delay=BAR_DELAY_S, disable=total == 1)
 
 
 def count_pieces(

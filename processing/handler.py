@@ -12,7 +12,7 @@ brings is read.
 import base64
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import pipeline
@@ -59,34 +59,29 @@ class EndpointHandler:
         """
         if not isinstance(data, Mapping) or "inputs" not in data:
             raise ValueError('the request has no "inputs"')
+        end = time.monotonic() + self.max_answer_seconds
         inputs = data["inputs"]
         if _size(inputs, self.max_body_bytes) > self.max_body_bytes:
             raise ValueError(f'"inputs" are larger than {self.max_body_bytes / 2**20:g} MiB')
-        options = self._options(data.get("parameters") or {}) | {"on_batch": self._deadline()}
+        options = self._options(data.get("parameters") or {})
         if not isinstance(inputs, list):
-            return self._answer(inputs, options)
+            return self._answer(inputs, options, end)
         if not 0 < len(inputs) <= self.max_requests:
             raise ValueError(f'"inputs" holds {len(inputs)} requests; 1 to {self.max_requests} are taken at once')
-        return [self._answer_or_error(request, options) for request in inputs]
+        return [self._answer_or_error(request, options, end) for request in inputs]
 
-    def _deadline(self) -> Callable[[int], None]:
-        """What raises once the time of this call is over."""
-        end = time.monotonic() + self.max_answer_seconds
-
-        def check(clips: int) -> None:
-            if time.monotonic() > end:
-                raise ValueError(f"no answer within {self.max_answer_seconds:g} s; send less at once")
-
-        return check
-
-    def _answer_or_error(self, request: Any, options: dict[str, Any]) -> Any:
+    def _answer_or_error(self, request: Any, options: dict[str, Any], end: float) -> Any:
         try:
-            return self._answer(request, options)
+            return self._answer(request, options, end)
         except ValueError as error:
             return {"error": str(error)}
 
-    def _answer(self, request: Any, options: dict[str, Any]) -> Any:
-        options["on_batch"](0)
+    def _check_time(self, end: float) -> None:
+        if time.monotonic() > end:
+            raise ValueError(f"no answer within {self.max_answer_seconds:g} s; send less at once")
+
+    def _answer(self, request: Any, options: dict[str, Any], end: float) -> Any:
+        self._check_time(end)
         if isinstance(request, (bytes, bytearray, memoryview)):
             request = {"audio": bytes(request)}
         if not isinstance(request, Mapping):
@@ -97,8 +92,12 @@ class EndpointHandler:
             "text": self._text(request.get("text")),
             "segments": self._segments(request.get("segments")),
         }
+        options = {**options, "max_recording_s": self.max_seconds}
         try:
-            return self.pipeline(checked, max_recording_s=self.max_seconds, **options)
+            for unit in self.pipeline.recognizer.answered([checked], ["the input"], **options):
+                if unit.is_last:
+                    return unit.item.whole_answer()
+                self._check_time(end)
         except (TypeError, ValueError) as error:
             raise ValueError(str(error)[: self.max_message_characters]) from error
 

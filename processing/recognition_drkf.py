@@ -148,10 +148,7 @@ class EmotionRecognizer:
             waiting = [unit for unit in window if unit.is_waiting]
             waiting.sort(key=lambda unit: (len(unit.waveform), len(unit.words or "")))
             for start in range(0, len(waiting), options.batch_size):
-                batch = waiting[start : start + options.batch_size]
-                if options.on_batch is not None:
-                    options.on_batch(len(batch))
-                self._answer_batch(batch, options)
+                self._answer_batch(waiting[start : start + options.batch_size], options)
                 while window and not window[0].is_waiting:
                     yield window.pop(0)
             yield from window

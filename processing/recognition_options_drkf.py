@@ -38,8 +38,6 @@ class RecognitionOptions:
         return_embeddings: answers also have `"embeddings"`, float32 vectors: `"fused"`, `"speech"` and `"text"` (None
             where that modality is missing), for a classifier of one's own. An exported graph gives none.
         errors: "raise" stops at an input that cannot be used, "return" answers it by `{"error": message}`.
-        on_batch: called before the model sees a batch, with the number of clips in it, such as to show progress; what
-            it raises ends the call.
 
     Raises:
         OptionError: an option is unknown or its value invalid.
@@ -55,7 +53,6 @@ class RecognitionOptions:
     speaker: Any = None
     return_embeddings: bool = False
     errors: str = "raise"
-    on_batch: Callable[[int], None] | None = None
 
     @classmethod
     def names(cls) -> list[str]:
@@ -85,7 +82,6 @@ class RecognitionOptions:
             "max_recording_s": (_is_length, seconds),
             "return_embeddings": (lambda value: isinstance(value, bool), "True or False"),
             "errors": (lambda value: value in ("raise", "return"), '"raise" or "return"'),
-            "on_batch": (lambda value: value is None or callable(value), "a function of a number of clips, or None"),
         }
         for name, (is_valid, expected) in rules.items():
             if not is_valid(value := getattr(self, name)):

@@ -68,23 +68,29 @@ def test_the_bar_counts_pieces_with_their_rate(
 ):
     talk = recording(tmp_path, 5.0)
     monkeypatch.setattr(progress, "BAR_DELAY_S", 1e9)
-    with answering(pipe, 3, "clip"):
-        pipe(talk, chunk_length_s=2.0, batch_size=2)
+    windows = {"chunk_length_s": 2.0, "batch_size": 2}
+    with answering(3, "clip") as bar:
+        count_units(pipe, talk, bar, **windows)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "BAR_DELAY_S", 0)
-    with answering(pipe, 3, "clip") as bar:
-        pipe(talk, chunk_length_s=2.0, batch_size=2)
+    with answering(3, "clip") as bar:
+        count_units(pipe, talk, bar, **windows)
     assert bar.n == 3
     shown = capsys.readouterr().err
     assert "3/3" in shown
     assert "clip" in shown.rpartition("3/3")[2]
-    with answering(pipe, 2, "clip") as other:
-        pipe(recording(tmp_path, 1.0))
+    with answering(2, "clip") as other:
+        count_units(pipe, recording(tmp_path, 1.0), other)
     assert (bar.n, other.n) == (3, 1)
     assert "1/2" in capsys.readouterr().err
-    with answering(pipe, 1, "clip"):
-        pipe(recording(tmp_path, 1.0))
+    with answering(1, "clip") as single:
+        count_units(pipe, recording(tmp_path, 1.0), single)
     assert capsys.readouterr().err == ""
+
+
+def count_units(pipe: Any, audio: Any, bar: Any, **options: Any) -> None:
+    for _ in pipe.recognizer.answered([audio], ["talk"], **options):
+        bar.update()
 
 
 @pytest.mark.parametrize("seconds", [1.0, 2.0, 2.5, 5.0, 6.0])
