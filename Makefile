@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test slow quality docs encoders install
+.PHONY: demo test slow peer quality docs encoders install
 
 demo: install            ## make a spoken corpus, train on it, classify two clips
 	$(BIN)/drkf demo
@@ -13,6 +13,9 @@ test: install            ## the test suite, in as many processes as there are co
 
 slow: install            ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m slow
+
+peer: install            ## transformers' own tests of configurations, models and processors, and their table
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest --tb=short tests/peer/model.py tests/peer/processor.py
 
 quality: docs            ## formatting, lint, types, the documentation
 	$(BIN)/ruff format --check .
