@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
+from transformers.utils import TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple
 
 from .kf_emotion_heads import EmotionClassifier, EmotionDiscriminator
@@ -28,6 +28,14 @@ from .orl_modality_encoding import ModalityEncoding
 from .orl_progressive_augmentation import ProgressiveAugmentation
 from .outputs_drkf import DRKFModelOutput, Modality, PaperClassifierOutput, requested_outputs
 from .paper_configuration_drkf import PaperConfig
+
+logger = logging.get_logger(__name__)
+
+NO_LABELS = (
+    "DRKF is in training mode and gets no labels, so that no term of its objective (Eq. 21) is computed. A Trainer "
+    "with label_smoothing_factor or compute_loss_func takes the labels away: set label_smoothing in the model's "
+    "configuration in place of the former, or use DRKFTrainer."
+)
 
 
 class PaperPreTrainedModel(PreTrainedModel):
@@ -148,7 +156,7 @@ class PaperForEmotionClassification(PaperPreTrainedModel):
         Args:
             input_values, input_ids: see [`PaperModel.forward`], like all arguments that are not named here.
             labels: class ids (batch,), or soft labels or multi-hot vectors (batch, classes). With labels, the loss is
-                computed; PA and Emodality shuffling run only then.
+                computed; PA and Emodality shuffling run only then. A model in training mode that gets none warns once.
 
         Raises:
             ValueError: a label is none of the classes.
@@ -164,6 +172,8 @@ class PaperForEmotionClassification(PaperPreTrainedModel):
         )
         answer = self.recognize(encoded)
         terms = None if labels is None else self.loss_terms(encoded, answer, labels, **kwargs)
+        if terms is None and self.training:
+            logger.warning_once(NO_LABELS)
         return self.output_class(
             loss=None if terms is None else composite_loss(terms, self.config.loss_weights),
             loss_terms=None if terms is None else {name: term.detach() for name, term in terms.items()},
