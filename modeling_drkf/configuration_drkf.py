@@ -83,12 +83,13 @@ class DRKFConfig(PaperConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """See [`PreTrainedConfig.from_dict`]; another label set drops the class weights of the old one."""
-        if kwargs.get("class_weights", ()) is None or (
-            kwargs.keys() & {"num_labels", "id2label"} and "class_weights" not in kwargs
-        ):
+        """See [`PreTrainedConfig.from_dict`]; another label set drops the class weights of the saved one."""
+        if kwargs.keys() & {"num_labels", "id2label"}:
             config_dict = {name: value for name, value in config_dict.items() if name != "class_weights"}
-        return super().from_dict(config_dict, **kwargs)
+        loaded = super().from_dict(config_dict, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        config.check_ranges()
+        return loaded
 
     def check_ranges(self) -> None:
         super().check_ranges()

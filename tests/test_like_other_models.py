@@ -209,6 +209,14 @@ def test_a_checkpoint_with_class_weights_takes_another_label_set(tmp_path: Path)
     model = DRKFForEmotionClassification.from_pretrained(tmp_path, num_labels=5, ignore_mismatched_sizes=True)
     assert model.config.class_weights is None
     assert model(**tiny_batch()).logits.shape == (4, 5)
+    assert DRKFConfig.from_pretrained(tmp_path, num_labels=7, class_weights=None).class_weights is None
+    weights = [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert DRKFConfig.from_pretrained(tmp_path, num_labels=5, class_weights=weights).class_weights == weights
+    names = dict(enumerate("abcde"))
+    assert DRKFConfig.from_pretrained(tmp_path, id2label=names, class_weights=weights).class_weights == weights
+    for labels in ({"num_labels": 5}, {"id2label": names}, {}):
+        with pytest.raises(ValueError, match=f"class_weights has 2 entries for {5 if labels else 3} labels"):
+            DRKFConfig.from_pretrained(tmp_path, class_weights=[1.0, 2.0], **labels)
     with pytest.raises(ValueError, match="class_weights has 2 entries for 3 labels"):
         tiny_config(class_weights=[1.0, 2.0])
 
