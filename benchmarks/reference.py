@@ -1,4 +1,4 @@
-"""One step of DRKF in the straightforward way: the oracle of the parity tests, and what the package is timed against.
+"""One step of DRKF in the straightforward way: the method to read, to test against, and to time the package against.
 
 Every pair (S_i, T_j) is fused alone and the matched pairs once more for EC; every layer is computed whole; padding is
 carried along and masked. Row 6 of Table 4: PCMI, FE_s, ED.
@@ -75,7 +75,7 @@ def training_loss(model: DRKFForEmotionClassification, batch: dict[str, Tensor])
 def every_pair(
     model: DRKFForEmotionClassification, speech: Sequence, text: Sequence, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """ED's logits of all M^2 pairs of Eq. 19, fused one by one, and which of them bear one label: both (M^2,)."""
+    """ED's logits of all M^2 pairs of Eq. 19, fused one by one, and which of them have one label: both (M^2,)."""
     size = len(labels)
     logits = [
         model.emotion_discriminator(fuse(model, one(speech, i), one(text, j)))  # type: ignore[misc]

@@ -1,8 +1,11 @@
 """The package's step against the straightforward one of `benchmarks/reference.py`: values and gradients."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from helpers.reader import ROOT, blocks
 from helpers.tiny import fused_batch_sizes, gradients, perturb, tiny_batch, tiny_model
 
 from benchmarks.reference import predict, training_loss, with_plain_encoders
@@ -64,6 +67,10 @@ def test_no_pair_carries_the_padding_of_another_speech(fusion: str):
     for row, (i, j) in zip(fused, [(0, 1), (0, 2), (1, 2), (1, 0), (2, 3), (2, 2), (3, 2), (3, 2)], strict=True):
         alone = model.drkf.fusion_encoder(select(speech, torch.tensor([i])), select(text, torch.tensor([j]))).vector[0]
         torch.testing.assert_close(row, alone)
+
+
+def test_the_method_page_shows_the_straightforward_step():
+    assert ("python", (ROOT / "benchmarks/reference.py").read_text()) in blocks(Path("docs/concepts/method.md"))
 
 
 def test_answers_are_those_of_the_straightforward_way():

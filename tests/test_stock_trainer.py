@@ -30,7 +30,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The warnings that are given once, as if none had been given before."""
     logging.warning_once.cache_clear()
     given: list[str] = []
-    monkeypatch.setattr(logging.get_logger("modeling_drkf.modeling_drkf"), "warning", given.append)
+    monkeypatch.setattr(logging.get_logger("modeling_drkf.paper_modeling_drkf"), "warning", given.append)
     return given
 
 
