@@ -114,18 +114,18 @@ class DRKFConfig(PaperConfig):
             raise ValueError("label_smoothing applies to single-label classification only")
 
     @property
-    def discriminates_halves(self) -> bool:
+    def discriminates_by_probes(self) -> bool:
         """Whether ED reads what the probes find."""
         return self.emotion_discrimination and self.discriminator == "halves"
 
     @property
-    def classifies_halves(self) -> bool:
+    def has_probes(self) -> bool:
         """Whether there is a probe of each modality."""
-        return self.discriminates_halves or self.classifier == "experts"
+        return self.discriminates_by_probes or self.classifier == "experts"
 
     @property
     def loss_weights(self) -> dict[str, float]:
         weights = super().loss_weights
-        if self.classifies_halves:
+        if self.has_probes:
             weights["halves_loss"] = self.classification_weight
         return weights

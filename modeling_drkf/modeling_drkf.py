@@ -134,8 +134,8 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel, PaperForEmotionClassific
         super().__init__(config)
         self.gather_across_processes = False
         self.missing_weights: list[str] = []
-        self.half_classifiers = ModalityProbes(config) if config.classifies_halves else None
-        if config.discriminates_halves:
+        self.half_classifiers = ModalityProbes(config) if config.has_probes else None
+        if config.discriminates_by_probes:
             self.emotion_discriminator = ProbeDiscriminator(config)
         self.post_init()
 
@@ -147,7 +147,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel, PaperForEmotionClassific
         if self.config.classifier == "experts":
             logits = (fused_logits + probed["speech_logits"] + probed["text_logits"]) / 3
         if self.config.emotion_discrimination:
-            inputs = probed.values() if self.config.discriminates_halves else [encoded.pooler_output]
+            inputs = probed.values() if self.config.discriminates_by_probes else [encoded.pooler_output]
             consistency_logits = self.emotion_discriminator(*inputs)
             if self.config.consistency_calibration is not None:
                 slope, intercept = self.config.consistency_calibration
@@ -196,14 +196,14 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel, PaperForEmotionClassific
         """L_b, Eq. 19; of ED that reads the probes, of some of the pairs, and of those without a blanked modality."""
         config = self.config
         given = speech_present is not None or text_present is not None
-        if not (config.discriminates_halves or config.discrimination_pairs or given):
+        if not (config.discriminates_by_probes or config.discrimination_pairs or given):
             return super().discrimination_terms(answer, speech, text, target, **kwargs)
         voices, words = (
             target.new_ones(len(target)) if present is None else present.to(target.dtype)
             for present in (speech_present, text_present)
         )
         text_labels, all_words = self.of_all_samples(target, words)
-        if config.discriminates_halves:
+        if config.discriminates_by_probes:
             (text_logits,) = self.of_all_samples(answer["text_logits"])
             present = voices.unsqueeze(1) * all_words
             discriminator = cast(ProbeDiscriminator, self.emotion_discriminator)

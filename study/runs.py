@@ -140,7 +140,7 @@ def write_own_answer(run: Any) -> None:
     from modeling_drkf.experiments.run import BY_SPEAKER
 
     run.model.config.classifier = "fused"
-    if not run.model.config.classifies_halves:
+    if not run.model.config.has_probes:
         run.model.half_classifiers = None
     ids = run.parts["test"]["utterance_id"]
     for suffix, samples in (("", run.inputs.parts["test"]), (BY_SPEAKER, run._told_speakers("test"))):
