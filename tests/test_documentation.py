@@ -57,12 +57,27 @@ def test_the_readme_is_short_and_so_is_every_snippet():
             assert text == whole_method or len(text.strip().splitlines()) <= 12, f"{page}: {text}"
 
 
-def test_the_links_of_pages_that_lie_in_the_repository_lead_somewhere():
-    for name in ("README.md", "CONTRIBUTING.md"):
-        links = re.findall(r"\]\(([^)#\s]+)", (ROOT / name).read_text(encoding="utf-8"))
+def test_every_link_between_pages_leads_somewhere_in_the_repository():
+    pages = [*PAGES, Path("CONTRIBUTING.md"), *(path.relative_to(ROOT) for path in ROOT.glob("model_cards/*.md"))]
+    found = 0
+    for page in pages:
+        links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text(encoding="utf-8"))
         local = [link for link in links if "://" not in link]
-        assert len(local) >= 3
-        assert not [link for link in local if not (ROOT / link).exists()]
+        assert not [link for link in local if not (ROOT / page.parent / link).exists()], page
+        found += len(local)
+    assert found > 50
+
+
+@pytest.mark.parametrize(
+    ("page", "source"),
+    [
+        ("docs/limits.md", "model_cards/templates/limits.md"),
+        ("docs/tutorials/adding-a-corpus.md", "processing/corpora/declared/ravdess.yaml"),
+    ],
+)
+def test_pages_show_the_files_that_they_quote(page: str, source: str):
+    assert (ROOT / source).read_text(encoding="utf-8").strip() in (ROOT / page).read_text(encoding="utf-8")
+    assert not [path for path in PAGES if "--8<--" in (ROOT / path).read_text(encoding="utf-8")]
 
 
 @pytest.mark.slow  # `make quality` builds it, too

@@ -11,6 +11,7 @@ from mkdocs.structure.files import File, Files
 ADDRESS = re.compile(r"https?://[^\s,;()]*[^\s,;().]")
 LANGUAGES = {"de": "German", "en": "English", "pl": "Polish", "zh": "Chinese"}
 ROOT = Path(__file__).resolve().parents[2]
+CARD_LINK = re.compile(r"\]\((?:\.\./)+model_cards/(?:(\w+)\.md|(\w+)/README\.md)")
 CARDS = {f"cards/{path.stem}.md": path for path in sorted((ROOT / "model_cards").glob("*.md"))}
 CARDS["cards/starter.md"] = ROOT / "model_cards" / "starter" / "README.md"
 PICTURES = {f"cards/study/{path.name}": path for path in (ROOT / "model_cards" / "study").glob("*.png")}
@@ -27,7 +28,10 @@ def on_files(files: Files, config: Any) -> None:
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
-    """Appends each verb's help to the page on the command line, and the corpora to theirs."""
+    """Turns links to the cards of the repository into those of the site, and appends each verb's help to the page on
+    the command line, and the corpora to theirs."""
+    up = "../" * page.file.src_uri.count("/")
+    markdown = CARD_LINK.sub(lambda found: f"]({up}cards/{found[1] or found[2]}.md", markdown)
     if page.file.src_uri == "corpora.md":
         return markdown + _corpora()
     if page.file.src_uri != "api/cli.md":
