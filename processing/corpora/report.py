@@ -35,11 +35,7 @@ class ProblemKind(StrEnum):
 
     MISSING_FILE = "missing_file", "error", "restore the file or folder, or point to the corpus' top folder"
     UNREADABLE_FILE = "unreadable_file", "error", "save the file again in the format that its name says"
-    MISSING_COLUMN = (
-        "missing_column",
-        "error",
-        "say which column it is: --columns text=transcript; words that are nowhere: drkf prepare --transcriber MODEL",
-    )
+    MISSING_COLUMN = "missing_column", "error", "say which column it is: --columns label=emotion"
     MALFORMED_ROW = "malformed_row", "error", "correct the row; a field that holds the separator needs double quotes"
     NO_UTTERANCES = (
         "no_utterances",
@@ -47,7 +43,22 @@ class ProblemKind(StrEnum):
         "solve the problems above, or check that this is the right folder or file",
     )
     DUPLICATE_ID = "duplicate_id", "error", "keep one of the rows, or give each its own id"
+    AMBIGUOUS_AUDIO = (
+        "ambiguous_audio",
+        "error",
+        "keep the files of the voice alone, or name their folder: --data-dir, or the key folder of a declaration",
+    )
+    MISSING_TIMES = (
+        "missing_times",
+        "error",
+        "add its start and end (seconds): without them it would be the whole recording",
+    )
     MISSING_LABEL = "missing_label", "error", "fill in the label"
+    NO_LABELS = (
+        "no_labels",
+        "error",
+        "name the column of the labels: --columns label=emotion; numbers on a scale are not recognised here",
+    )
     UNKNOWN_LABEL = "unknown_label", "error", "correct the label, or map it with label_map"
     UNKNOWN_SPLIT = (
         "unknown_split",
@@ -70,7 +81,17 @@ class ProblemKind(StrEnum):
     MISSING_TOOL = "missing_tool", "error", "install ffmpeg (with ffprobe), or extract the sound to WAV or FLAC"
     NOT_DECODED = "not_decoded", "warning", "run `drkf doctor --decode` once; what it finds is remembered"
     SILENT_AUDIO = "silent_audio", "warning", "listen to the clip; leave it out where it should hold speech"
-    CANCELLING_AUDIO = "cancelling_audio", "warning", "none needed: the loudest channel is heard; check the recording"
+    CANCELLING_AUDIO = "cancelling_audio", "warning", "none needed: the loudest channel is used; check the recording"
+    CLIPPED_AUDIO = (
+        "clipped_audio",
+        "warning",
+        "record it again at a lower level, or leave such clips out: --skip-damaged clipped_audio",
+    )
+    WHOLE_AUDIO = (
+        "whole_audio",
+        "warning",
+        "add its start and end (seconds), unless its label is that of the whole recording",
+    )
     SHORT_AUDIO = "short_audio", "warning", "none needed: the processor pads it; check that the clip is whole"
     LONG_AUDIO = (
         "long_audio",
@@ -88,17 +109,22 @@ class ProblemKind(StrEnum):
     SUSPICIOUS_LABEL = "suspicious_label", "warning", "spell the label one way, or join the spellings with label_map"
     RARE_CLASS = "rare_class", "warning", "join it with another class by label_map, or correct the labels"
     SUSPICIOUS_SPEAKER = "suspicious_speaker", "warning", "spell the name one way; give two persons two names"
+    MISSING_SPEAKER = (
+        "missing_speaker",
+        "warning",
+        "fill in the speaker: otherwise the same voice may train and test",
+    )
     SHARED_SPEAKER = (
         "shared_speaker",
         "warning",
-        "scores on this part flatter the model; for unheard speakers train with --protocol speaker_disjoint",
+        "scores on this part flatter the model; for other speakers train with --protocol speaker_disjoint",
     )
-    SHARED_AUDIO = "shared_audio", "warning", "leave the copies out: train with --skip_damaged repeated_audio"
-    REPEATED_AUDIO = "repeated_audio", "warning", "leave the copies out: train with --skip_damaged repeated_audio"
+    SHARED_AUDIO = "shared_audio", "warning", "leave the copies out: --skip-damaged repeated_audio"
+    REPEATED_AUDIO = "repeated_audio", "warning", "leave the copies out: --skip-damaged repeated_audio"
     CONFLICTING_LABELS = (
         "conflicting_labels",
         "warning",
-        "correct the wrong label, or leave these rows out: train with --skip_damaged conflicting_labels",
+        "correct the wrong label, or leave these rows out: --skip-damaged conflicting_labels",
     )
     OUTSIDE_CLASSES = "outside_classes", "warning", "none needed: the protocol leaves it out; label_map can take it in"
     LEFT_OUT = "left_out", "warning", "none needed: the corpus is declared so"
@@ -107,11 +133,19 @@ class ProblemKind(StrEnum):
         "warning",
         "compare the copy with its source: download what is missing, or go on with a part of the corpus",
     )
+    UNMATCHED_ROW = (
+        "unmatched_row",
+        "warning",
+        "correct the names; a declaration joins a table by the field that its key by names, id by default",
+    )
     UNLISTED_AUDIO = "unlisted_audio", "warning", "none needed: the file has no annotation and is not used"
 
     @property
     def is_error(self) -> bool:
         return self.severity == "error"
+
+
+OF_THE_WHOLE = frozenset({ProblemKind.NO_UTTERANCES, ProblemKind.NO_LABELS})  # not of single rows
 
 
 class CorpusError(DRKFError, ValueError):
@@ -206,12 +240,9 @@ class Report:
         for kind, count in self.counts().items():
             lines += self._kind_lines(ProblemKind(kind), count, examples)
         kinds = {problem.kind for problem in self.blocking()}
-        if kinds and ProblemKind.NO_UTTERANCES not in kinds:
+        if kinds and not kinds & OF_THE_WHOLE:
             names = sorted(kind.value for kind in kinds)
-            lines.append(
-                f"To leave such rows out and count them, train with --skip_damaged {' '.join(names)} (or all), or "
-                "evaluate with --skip-damaged all."
-            )
+            lines.append(f"To leave such rows out and count them: --skip-damaged {' '.join(names)} (or all).")
         return "\n".join(lines)
 
     def _kind_lines(self, kind: ProblemKind, count: int, examples: int) -> Iterable[str]:
@@ -251,7 +282,7 @@ def skip_rules(names: Iterable[str] | str) -> frozenset[ProblemKind]:
     kinds: set[ProblemKind] = set()
     for name in [names] if isinstance(names, str) else names:
         if name == "all":
-            kinds.update(kind for kind in ProblemKind if kind.is_error)
+            kinds.update(kind for kind in ProblemKind if kind.is_error and kind not in OF_THE_WHOLE)
             continue
         try:
             kinds.add(ProblemKind(name))

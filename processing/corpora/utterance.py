@@ -11,6 +11,12 @@ from .report import ProblemKind
 PARTS = ("train", "validation", "test")
 ALL = "all"  # the split of a corpus without a division
 LABEL_SEPARATOR = "|"  # between the labels of one cell
+ABSENT = frozenset({"nan", "none", "null", "na", "n/a", "<na>"})
+
+
+def is_absent(cell: str) -> bool:
+    """Whether a cell says what tables write where there is nothing: nan, None, NULL, N/A."""
+    return cell.strip().casefold() in ABSENT
 
 
 @dataclass(slots=True)
@@ -18,10 +24,10 @@ class Utterance:
     """One row as its reader found it.
 
     `labels` are the source's names, one unless `multi_label`; `file` and `row` say where the row stands; `kinds` are
-    the problems found with it; `duration` is in seconds and `digest` tells the clip's sound, both None while unknown.
-    The clip is `audio` from `start` to `end` (seconds), where they are given; `nearby` is a file that may be
-    meant where there is no `audio`. A soft label has `weights`, a share of 1
-    for each of `labels`, which begin with the likeliest.
+    the problems found with it; `duration` is in seconds and `digest` identifies the clip's sound, both None while
+    unknown. The clip is `audio` from `start` to `end` (seconds), where they are given; `nearby` is a file that may be
+    meant where there is no `audio`, `rivals` are files that may be meant as well. A soft label has `weights`, a share
+    of 1 for each of `labels`, which begin with the likeliest.
     """
 
     utterance_id: str
@@ -38,6 +44,7 @@ class Utterance:
     start: float | None = None
     end: float | None = None
     nearby: str | None = None
+    rivals: tuple[str, ...] = ()
     duration: float | None = None
     digest: str | None = None
     kinds: set[ProblemKind] = field(default_factory=set)
@@ -71,8 +78,8 @@ class CorpusSpec:
         published: "split", "session", "class" or "total" -> its values -> utterances as its authors count them.
         published_source: where they count them.
         protocol: what the protocol "auto" stands for.
-        facts: what its declaration tells: `title`, `language`, `licence`, `license` (as the Hub spells it),
-            `download`, `source` (whom to cite), `speakers`, `traps`.
+        facts: what its declaration says: `title`, `language`, `licence`, `license` (as the Hub spells it),
+            `download`, `source` (what to cite), `speakers`, `traps`.
     """
 
     name: str

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_dataset, load_from_disk
 
-from ...atomic import replacing
 from ...errors_drkf import FileError
 from ...hub_ids import HUB_ID
 from ..folders import absolute
 from ..report import ProblemKind, Report
-from ..scan import cache_folder
 from ..splits import standard_split
 from ..tables import has_columns
 from ..utterance import ALL, CorpusSpec, Utterance
-from .cells import label_cell, text_cell
+from .cells import audio_cell, label_cell, text_cell
 from .columns import report_unread_labels
+from .embedded import embedded_audio, write_once
 
 
 def read_utterances(
@@ -48,7 +45,9 @@ def read_utterances(
             split = ALL
         place = Path(f"{data_dir}/{split}.parquet")
         text = [text_column] if words or text_column in rows.column_names else []
-        if not has_columns([audio_column, *text, label_column, *extra_columns], rows.column_names, place, report):
+        roles = {audio_column: "audio", text_column: "text", label_column: "label"}
+        required = [audio_column, *text, label_column, *extra_columns]
+        if not has_columns(required, rows.column_names, place, report, roles):
             continue
         used = {audio_column, text_column, label_column, speaker_column, id_column, *extra_columns}
         report_unread_labels([name for name in rows.column_names if name not in used], label_column, place, report)
@@ -116,17 +115,10 @@ def _named(value: Any, names: list[str] | None) -> Any:
 
 
 def _audio_path(value: Any, key: str) -> str:
-    if not isinstance(value, dict):
-        return str(absolute(value)) if value else ""
-    path, content = value.get("path"), value.get("bytes")
-    if content is None:
-        return str(absolute(path)) if path else ""
-    suffix = os.path.splitext(path or "")[1] or ".wav"
-    target = cache_folder() / "audio" / f"{hashlib.sha256(key.encode() + content).hexdigest()[:32]}{suffix}"
-    if not target.exists():
-        with replacing(target, durable=False) as partial:
-            partial.write_bytes(content)
-    return str(target)
+    if found := embedded_audio(value):
+        return write_once(*found, key)
+    path = audio_cell(value)
+    return str(absolute(path)) if path else ""
 
 
 CORPUS = CorpusSpec(

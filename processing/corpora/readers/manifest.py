@@ -1,4 +1,4 @@
-"""Any corpus of one's own: a table with audio, text and label columns (CSV, TSV, JSON Lines or Parquet)."""
+"""Any corpus of one's own: a table with audio, text and label columns (CSV, TSV, JSON, JSON Lines or Parquet)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 
 from ...audio_drkf import Excerpt
 from ...errors_drkf import AudioError
+from ..checks import add_problem
 from ..folders import absolute
 from ..report import ProblemKind, Report
-from ..tables import TABLE_SUFFIXES, has_columns, read_rows, tables_in
+from ..tables import NAMED_SUFFIXES, has_columns, read_rows, tables_in
 from ..utterance import ALL, CorpusSpec, Utterance
 from .cells import audio_cell, counts, label_cell, soft_label, text_cell, votes
 from .columns import SOFT_LABEL_COLUMN, check_unread_columns
+from .embedded import embedded_audio, write_once
 
 BOUNDS = ("start", "end")
 EMOBOX = ("length", "channel", "sample_rate", "dataset", "task", "type")
@@ -46,6 +48,12 @@ class Columns:
     def is_emobox(self, columns: Sequence[str]) -> bool:
         return {"key", "wav", "emo"} <= set(columns) and self.audio == "audio" and "audio" not in columns
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """Column -> what `--columns` calls it."""
+        columns = (self.audio, self.text, self.label, self.speaker, self.split, self.session, self.utterance_id)
+        return dict(zip(columns, ("audio", "text", "label", "speaker", "split", "session", "id"), strict=True))
+
     def required(self, columns: Sequence[str]) -> list[str]:
         labels = [*self.annotators, *self.counts] or [self.label]
         text = [self.text] if self.words or self.text != "text" or "text" in columns else []
@@ -74,7 +82,8 @@ def read_utterances(
 ) -> list[Utterance]:
     """The rows of a manifest, of the one manifest in a folder, or of a table for each split, whose names say which.
 
-    `start` and `end`, seconds, make a row a part of its recording. Relative audio paths start at `audio_dir`, by
+    `start` and `end`, seconds, make a row a part of its recording. Audio may stand in the table itself, as bytes or as
+    the `{"bytes", "path"}` of `datasets`. Relative audio paths start at `audio_dir`, by
     default the manifest's own folder; `~` is expanded. The label column is multi-label as soon as one cell is a list
     or holds a `|`; then every cell is a set of labels. Soft labels come from `annotator_columns`, a label in each;
     from `count_columns`, which bear the labels' names and hold numbers; or from a column `labels` in a file without
@@ -90,7 +99,7 @@ def read_utterances(
         annotator_columns, count_columns, extra_columns, words,
     )  # fmt: skip
     given = absolute(path)
-    is_table = given.suffix.lower() in TABLE_SUFFIXES or given.is_file()
+    is_table = given.suffix.lower() in NAMED_SUFFIXES or given.is_file()
     tables = {given: None} if is_table else tables_in(given, report)
     return [row for table, split in tables.items() for row in _read_table(table, split, columns, audio_dir, report)]
 
@@ -104,7 +113,7 @@ def _read_table(
     if is_mapping:
         chosen = replace(chosen, label=SOFT_LABEL_COLUMN)
     required = chosen.required(columns)
-    if not columns or not has_columns(required, columns, manifest, report):
+    if not columns or not has_columns(required, columns, manifest, report, chosen.roles):
         return []
     optional = [
         chosen.speaker,
@@ -130,12 +139,12 @@ def _read_table(
     multi_label = any(is_set for _, _, (_, is_set) in cells)
     utterances = []
     for line, row, (labels, _) in cells:
-        audio, (start, end) = audio_cell(row.get(chosen.audio)), bounds[line]
+        (audio, path), (start, end) = _audio(row.get(chosen.audio), root, f"{manifest} {line}"), bounds[line]
         own_split = (text_cell(row.get(chosen.split)) or "") if chosen.split in columns else None
         utterances.append(
             Utterance(
                 utterance_id=text_cell(row.get(chosen.utterance_id)) or _name(audio, start, end) or f"row {line}",
-                audio=os.path.join(root, os.path.expanduser(audio)) if audio else "",
+                audio=path,
                 text=text_cell(row.get(chosen.text)) or "",
                 labels=tuple(weights[line]) if line in weights else labels,
                 multi_label=multi_label,
@@ -150,14 +159,32 @@ def _read_table(
                 extra={name: text_cell(row.get(name)) for name in chosen.extra},
             )
         )
+    _check_whole(utterances, report)
     return utterances
+
+
+def _audio(cell: object, root: Path, key: str) -> tuple[str | None, str]:
+    """What the row calls its recording, and the recording's path."""
+    if found := embedded_audio(cell):
+        return found[1], write_once(*found, key)
+    audio = audio_cell(cell)
+    return audio, os.path.join(root, os.path.expanduser(audio)) if audio else ""
+
+
+def _check_whole(utterances: Sequence[Utterance], report: Report) -> None:
+    """A row without start and end is the whole recording; where other rows cut it, its times may have been lost."""
+    is_cut = {utterance.audio for utterance in utterances if utterance.start is not None or utterance.end is not None}
+    for utterance in utterances:
+        if utterance.start is None and utterance.end is None and utterance.audio in is_cut:
+            detail = "no start and end: it is the whole recording, of which other rows are parts"
+            add_problem(report, utterance, ProblemKind.WHOLE_AUDIO, detail)
 
 
 CORPUS = CorpusSpec(
     name="manifest",
     title="manifest",
     read=read_utterances,
-    layout=f"one file ({', '.join(TABLE_SUFFIXES)}) with the columns audio, text and label",
+    layout=f"one file ({', '.join(NAMED_SUFFIXES)}) with the columns audio, text and label",
 )
 
 
