@@ -69,11 +69,105 @@ def test_the_real_ravdess_is_read_whole(shared_data):
     assert folds[0].speaker_disjoint
 
 
-def test_files_of_one_name_that_differ_are_no_copies(tmp_path):
-    write_tone(tmp_path / "wav" / "03a01Fa.wav", 0.2)
-    write_tone(tmp_path / "other" / "03a01Fa.wav", 0.3)
-    with pytest.raises(CorpusError, match="error duplicate_id: 1"):
-        read_corpus("emodb", tmp_path, progress=False)
+def test_files_of_one_name_that_differ_are_an_error_that_names_both(tmp_path):
+    name = "03-01-01-01-01-01-01.wav"
+    write_tone(tmp_path / "b" / name, 0.2)
+    write_tone(tmp_path / "a" / name, 0.3)
+    report = survey_corpus("ravdess", tmp_path, progress=False).report
+    assert [str(problem) for problem in report.problems if problem.kind == "ambiguous_audio"] == [
+        f"{tmp_path}/a/{name} [{name[:-4]}]: {tmp_path}/a/{name} and {tmp_path}/b/{name} differ, and may all be meant"
+    ]
+    with pytest.raises(CorpusError, match="no usable utterance is left"):  # and none is chosen by its folder's name
+        read_corpus("ravdess", tmp_path, skip_damaged="all", progress=False)
+
+
+def test_a_table_that_names_a_clip_of_two_folders_takes_neither(tmp_path):
+    write_tone(tmp_path / "samples" / "a_anger_1.wav", 0.2)
+    write_tone(tmp_path / "old" / "a_anger_1.wav", 0.3)
+    header = "file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage\n"
+    (tmp_path / "data.tsv").write_text(header + "a_anger_1.wav\tanger\tso\tso\ta\tfemale\t20\n")
+    assert "ambiguous_audio" in survey_corpus("nemo", tmp_path, progress=False).report.counts()
+
+
+def test_the_voice_is_read_where_other_recordings_have_its_name(tmp_path):
+    for folder, seconds in (("laryngo", 0.3), ("wav", 0.2)):
+        write_tone(tmp_path / folder / "03a01Fa.wav", seconds)
+    corpus = read_corpus("emodb", tmp_path, progress=False)
+    assert [(row["audio"], row["duration"]) for row in corpus.dataset["all"]] == [
+        (str(tmp_path / "wav" / "03a01Fa.wav"), pytest.approx(0.2))
+    ]
+    assert "1 clip in other folders than wav: laryngo/03a01Fa.wav" in corpus.report.table()
+    assert read_corpus("emodb", tmp_path / "wav", progress=False).report.counts() == {"unlike_published": 1}
+
+
+def mosei(folder, labels, lines):
+    """Two recordings of two seconds, rows of labels (video, part), and lines of the first one's transcript."""
+    for video in ("vidA", "vidB"):
+        write_tone(folder / "WAV_16000" / f"{video}.wav", 2.0)
+    names = ("happiness", "sadness", "anger", "surprise", "disgust", "fear")
+    header = ",".join(["Input.VIDEO_ID,Input.CLIP", *(f"Answer.{name}" for name in names)])
+    rows = "\n".join(f"{video},{part},1,0,0,0,0,0" for video, part in labels)
+    for path, text in (("Labels/a.csv", f"{header}\n{rows}\n"), ("Segmented/Combined/vidA.txt", "\n".join(lines))):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+def test_a_label_without_its_part_of_the_recording_never_gets_all_of_it(tmp_path):
+    lines = ["vidA___0___-0.4177___1.5___Well, hello.", "vidA___1___oh___2___No.", "vidA___2___nan___2___No."]
+    root = mosei(tmp_path, [("vidA", 0), ("vidA", 1), ("vidB", 4)], lines)
+    report = survey_corpus("cmu_mosei", root, progress=False).report
+    assert [(problem.utterance_id, problem.detail) for problem in report.blocking()] == [
+        ("vidA_1", "no row or line gives its start and end in vidA.wav"),
+        ("vidB_4", "no row or line gives its start and end in vidB.wav"),
+    ]
+    corpus = read_corpus("cmu_mosei", root, skip_damaged=["missing_times"], progress=False)
+    [row] = corpus.dataset["all"]
+    assert (row["start"], row["end"], row["text"]) == (0.0, 1.5, "Well, hello.")
+    assert corpus.report.excluded == {"missing_times": ["vidA_1", "vidB_4"]}
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [("-1.5", "-1.5 s to 1.9 s, hold nothing"), ("1.2.3", "start must be a number of seconds, not '1.2.3'")],
+)
+def test_a_start_that_is_no_time_of_the_recording_is_an_error(tmp_path, start, message):
+    root = mosei(tmp_path, [("vidA", 0)], [f"vidA___0___{start}___1.9___No."])
+    assert message in survey_corpus("cmu_mosei", root, progress=False).report.table()
+
+
+JOINED = """\
+title: By sentence
+clips: '(?P<speaker>[a-z]+)/(?P<label>[a-z]+)_(?P<sentence>\\d{4})'
+id: '{speaker}_{label}_{sentence}'
+tables:
+  - {files: 'sentences\\.data', lines: '(?P<sentence>\\d{4}) (?P<text>.*)'BY}
+"""
+
+
+def test_rows_of_a_side_table_that_meet_no_clip_are_counted_and_shown(tmp_path):
+    for clip in ("ann/anger_0001", "ann/joy_0002", "bob/anger_0001"):
+        write_tone(tmp_path / "clips" / f"{clip}.wav")
+    (tmp_path / "clips" / "sentences.data").write_text("0001 We met.\n0002 At the mill.\n0003 Nobody says it.\n")
+    path = tmp_path / "mine.yaml"
+    path.write_text(JOINED.replace("BY", ""))
+    report = survey_corpus(str(path), tmp_path / "clips", progress=False).report
+    [problem] = [problem for problem in report.problems if problem.kind == "unmatched_row"]
+    assert problem.detail == "no clip for 3 of 3 rows: line 1, line 2, line 3"
+    assert "its key by names" in problem.remedy
+    path.write_text(JOINED.replace("BY", ", by: sentence"))
+    corpus = read_corpus(str(path), tmp_path / "clips", progress=False)
+    assert corpus.dataset["all"]["text"][:] == ["We met.", "At the mill.", "We met."]
+    assert [problem.detail for problem in corpus.report.problems if problem.kind == "unmatched_row"] == [
+        "no clip for 1 of 3 rows: 0003"
+    ]
+
+
+def test_a_row_of_a_clip_without_a_label_is_not_unmatched(tmp_path):
+    root = mosei(tmp_path, [("vidA", 0)], ["vidA___0___0___1___So.", "vidA___1___1___2___Not labelled."])
+    assert "unmatched_row" not in survey_corpus("cmu_mosei", root, progress=False).report.counts()
+    (root / "Segmented" / "Combined" / "vidC.txt").write_text("vidC___0___0___1___Lost.")
+    assert "no clip for 1 of 3 rows: vidc_0" in survey_corpus("cmu_mosei", root, progress=False).report.table()
 
 
 def test_a_code_without_meaning_is_an_error_at_its_file(tmp_path):
@@ -115,7 +209,7 @@ def test_a_corpus_of_ones_own_from_the_yaml_file_to_folds(tmp_path):
     write_tone(tmp_path / "clips" / "ada" / "N_01.wav")
     write_tone(tmp_path / "clips" / "ada" / "J_no.wav")
     examination = examine(str(declaration), tmp_path / "clips", progress=False)
-    assert (examination.title, examination.report.counts()["duplicate_id"]) == ("My clips", 2)
+    assert (examination.title, examination.report.counts()["ambiguous_audio"]) == ("My clips", 1)
     declaration.write_text(OWN + "id: '{speaker}-{label}'\n")
     examination = examine(str(declaration), tmp_path / "clips", progress=False)
     assert examination.exit_status == 0

@@ -87,3 +87,52 @@ def test_the_doctor_takes_the_map_that_it_advises(tmp_path):
     refused = CliRunner().invoke(app, command)
     assert (refused.exit_code, "name that with label_map" in refused.stdout) == (1, True)
     assert CliRunner().invoke(app, [*command, "--label-map", '{"None": "calm"}']).exit_code == 0
+
+
+def verdict(folder, labels, **options):
+    report = survey_corpus("manifest", manifest(folder, labels), progress=False, scan=False, **options).report
+    return [(problem.kind.value, problem.detail) for problem in report.problems if "label" in problem.kind.value]
+
+
+@pytest.mark.parametrize(
+    ("labels", "detail"),
+    [
+        ([f"{n / 7:.4f}" for n in range(1, 7)], "the labels are numbers on a scale, such as 0.1429, 0.2857, 0.4286"),
+        ([f"c{n}.wav" for n in range(6)], "the labels are paths, such as c0.wav, c1.wav, c2.wav and 3 more"),
+        ([f"id{n}" for n in range(12)], "12 utterances have 12 different labels, such as id0, id1, id10"),
+    ],
+)
+def test_a_column_that_cannot_hold_labels_is_said_to_be_none(tmp_path, labels, detail):
+    [(kind, said)] = verdict(tmp_path, labels)
+    assert kind == "no_labels"
+    assert said.startswith(detail)
+
+
+def test_few_clips_of_many_classes_are_labels(tmp_path):
+    assert verdict(tmp_path, [f"emotion {n}" for n in range(11)]) == []
+    assert verdict(tmp_path, [f"emotion {n // 3}" for n in range(12)]) == []
+
+
+def test_no_rule_makes_classes_of_what_is_none(tmp_path):
+    path = manifest(tmp_path, ["0.5", "0.7"])
+    command = ["doctor", "--data-dir", str(path)]
+    refused = CliRunner().invoke(app, [*command, "--skip-damaged", "all"])
+    assert refused.exit_code == 1
+    assert "name the column of the labels" in refused.stdout
+    assert "To leave such rows out" not in refused.stdout
+    assert CliRunner().invoke(app, [*command, "--skip-damaged", "no_labels"]).exit_code == 0
+
+
+def test_numbers_of_classes_are_read_with_a_word_on_their_names(tmp_path):
+    assert verdict(tmp_path, ["0", "1.0", "2", "1"]) == [
+        ("suspicious_label", "the classes are numbers, 0, 1, 1.0, 2: answers will name them so")
+    ]
+    assert verdict(tmp_path, ["0", "1"], label_map={"0": "sad", "1": "happy"}) == []
+
+
+def test_minus_one_among_numbers_of_classes_is_no_label(tmp_path):
+    found = survey_corpus("manifest", manifest(tmp_path, ["-1", "0", "1"]), progress=False)
+    assert found.label_names == ["0", "1"]
+    assert details(found.report, "missing_label") == ["'-1' is what tables write for no label"]
+    scale = survey_corpus("manifest", manifest(tmp_path, ["-1", "-2", "1"]), progress=False)
+    assert scale.label_names == ["-1", "-2", "1"]

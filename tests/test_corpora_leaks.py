@@ -118,3 +118,23 @@ def test_without_decoding_links_to_one_file_are_copies(tmp_path):
         "not_decoded": 1,
         "repeated_audio": 1,
     }
+
+
+@pytest.mark.parametrize("nobody", ["", "nan", "None", "NULL"])
+def test_gaps_among_speakers_are_counted_and_nobody_is_a_speaker(tmp_path, nobody):
+    rows = []
+    for number, speaker in enumerate(("ann", nobody, "bob", nobody)):
+        write_tone(tmp_path / f"{number}.wav")
+        rows.append((f"{number}.wav", "x", "sad", speaker, "train", f"u{number}"))
+    corpus = read_corpus("manifest", manifest(tmp_path, *rows), progress=False)
+    assert corpus.dataset["train"]["speaker"][:] == ["ann", None, "bob", None]
+    assert problems_of(corpus.report, "missing_speaker") == ["2 of 4 utterances have no speaker, as 'u1'"]
+    assert [problem.row for problem in corpus.report.problems] == [3]
+
+
+def test_no_speaker_at_all_is_no_gap_and_initials_are_a_name(tmp_path):
+    write_tone(tmp_path / "0.wav")
+    row = ("0.wav", "x", "sad", "", "train", "u0")
+    assert read_corpus("manifest", manifest(tmp_path, row), progress=False).report.problems == []
+    row = ("0.wav", "x", "sad", "NA", "train", "u0")
+    assert read_corpus("manifest", manifest(tmp_path, row), progress=False).dataset["train"]["speaker"][:] == ["NA"]

@@ -120,3 +120,27 @@ def test_a_corpus_too_large_to_decode_says_what_was_not_looked_for(tmp_path, mon
     assert "2 clips judged by the header alone" in report.table()
     assert examine("manifest", manifest, decode=True, progress=False).report.counts() == {"unreadable_audio": 2}
     assert examine("manifest", manifest, progress=False).report.counts() == {"unreadable_audio": 2}
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
+def test_a_recording_that_is_clipped_is_named_and_a_loud_one_is_not(tmp_path, suffix):
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(2 * RATE) * 0.02 * (1 + np.sin(np.arange(2 * RATE) / 3000))
+    tone = np.sin(2 * np.pi * 220 * np.arange(2 * RATE) / RATE)
+    sounds = {"clipped": np.clip(80 * noise, -1, 1), "loud": noise / np.abs(noise).max(), "tone": 0.999 * tone}
+    for name, samples in sounds.items():
+        soundfile.write(tmp_path / f"{name}{suffix}", samples, RATE)
+    for _ in ("decoded", "remembered"):
+        facts = scan_audio([str(tmp_path / f"{name}{suffix}") for name in sounds], progress=False)
+        clipped = [facts[str(tmp_path / f"{name}{suffix}")].clipped >= scan.CLIPPED_SHARE for name in sounds]
+        assert clipped == [True, False, False]
+
+
+def test_the_doctor_says_which_recordings_are_clipped(tmp_path):
+    samples = np.clip(np.random.default_rng(0).standard_normal(RATE), -0.5, 0.5)
+    soundfile.write(tmp_path / "a.wav", samples, RATE)
+    soundfile.write(tmp_path / "quiet.wav", samples / 10, RATE)
+    rows = [{"audio": f"{name}.wav", "text": "so", "label": name} for name in ("a", "quiet")]
+    report = examine("manifest", write_table(tmp_path / "clips.csv", rows), progress=False).report
+    assert [(p.kind.value, p.row) for p in report.problems] == [("clipped_audio", 2)]
+    assert report.problems[0].detail == "39% of it is cut off at its loudest level"

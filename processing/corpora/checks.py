@@ -15,8 +15,8 @@ from ..errors_drkf import AudioError
 from ..printable import plural
 from .paths import whereabouts
 from .report import ProblemKind, Report
-from .scan import VIDEO_SUFFIXES, AudioFacts, classify, scan_audio
-from .utterance import CorpusSpec, Utterance
+from .scan import CLIPPED_SHARE, VIDEO_SUFFIXES, AudioFacts, classify, scan_audio
+from .utterance import CorpusSpec, Utterance, is_absent
 
 AXES = ("split", "session", "speaker", "class", "total")
 MOST_COUNTS = 12  # in one line
@@ -49,13 +49,30 @@ def check_ids(utterances: Iterable[Utterance], report: Report) -> None:
             add_problem(report, utterance, ProblemKind.DUPLICATE_ID, f"the id stands first at {earlier.place}")
 
 
-def check_text(utterances: Iterable[Utterance], report: Report) -> None:
-    """Strips text, mends punctuation that was decoded the wrong way, and names what cannot be mended."""
+def check_rivals(utterances: Iterable[Utterance], report: Report) -> None:
+    """An utterance that several files may be is an error, whichever comes first in the folder."""
     for utterance in utterances:
-        text = utterance.text.strip()
+        if utterance.rivals:
+            names = [str(path) for path in (utterance.audio, *utterance.rivals)]
+            add_problem(
+                report,
+                utterance,
+                ProblemKind.AMBIGUOUS_AUDIO,
+                f"{' and '.join(names[:3])} differ, and may all be meant",
+            )
+
+
+def check_text(utterances: Iterable[Utterance], report: Report, words: bool = True) -> None:
+    """Strips text, mends punctuation that was decoded the wrong way, and names what cannot be mended; where there need
+    be no `words`, their absence is no problem."""
+    for utterance in utterances:
+        written = utterance.text.strip()
+        text = "" if is_absent(written) else written
         utterance.text = mended = mend_text(text)
         if not text:
-            add_problem(report, utterance, ProblemKind.EMPTY_TEXT, "the transcript is empty")
+            detail = f"{written!r} is what tables write for no words" if written else "the transcript is empty"
+            if words:
+                add_problem(report, utterance, ProblemKind.EMPTY_TEXT, detail)
         elif "\ufffd" in mended:
             add_problem(report, utterance, ProblemKind.GARBLED_TEXT, f"characters were lost: {mended[:60]!r}")
         elif mended != text:
@@ -104,6 +121,9 @@ def check_audio(
         is_video = os.path.splitext(utterance.audio)[1].lower() in VIDEO_SUFFIXES
         if is_video and not videos and not (found.kind and found.kind.is_error):
             add_problem(report, utterance, ProblemKind.VIDEO_AUDIO, "the processor reads no videos")
+        if found.clipped >= CLIPPED_SHARE:
+            detail = f"{found.clipped:.0%} of it is cut off at its loudest level"
+            add_problem(report, utterance, ProblemKind.CLIPPED_AUDIO, detail)
         if found.kind:
             remedy = known_damage.get(utterance.utterance_id) if found.kind.is_error else None
             name, detail = os.path.basename(utterance.audio), found.detail
@@ -128,7 +148,7 @@ def _cut(found: AudioFacts, utterance: Utterance) -> AudioFacts:
         return replace(found, duration=end - start, digest=digest)
     if any(first <= start and end <= last for first, last in found.silences):
         return replace(classify(end - start, digest, peak=0.0), detail="that part of the recording is silent")
-    return classify(end - start, digest)
+    return replace(classify(end - start, digest), clipped=found.clipped)
 
 
 def _existence(path: str) -> AudioFacts:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from .checks import check_audio, check_ids, check_published, check_text
+from .checks import check_audio, check_ids, check_published, check_rivals, check_text
 from .column_options import reader_options
 from .folders import absolute
 from .labels import check_labels, check_rare_classes
@@ -164,7 +164,7 @@ def survey(
         label_names: the classes in order, in place of the corpus' own; applies after `label_map`.
         audio_root: a folder to take clips from: those whose path below it is the end of the listed one.
         columns: which column of a table holds what, see `parse_columns`.
-        words: whether a table must have a column of texts.
+        words: whether there should be words; a table must then have a column of them.
         scan: look at each clip's length and damage; otherwise only whether the file exists.
         decode: decode every clip (True) or read its header (False); by default it depends on their size together.
         videos: whether the caller can use videos; training cannot.
@@ -182,6 +182,7 @@ def survey(
     if audio_root is not None:
         relocate(utterances, audio_root)
     check_ids(utterances, report)
+    check_rivals(utterances, report)
     names = check_labels(
         utterances,
         report,
@@ -196,7 +197,7 @@ def survey(
     check_speakers(utterances, report)
     if utterances and not label_map and label_names is None:
         check_published(spec, inside, report)
-    check_text(inside, report)
+    check_text(inside, report, words)
     look: dict[str, Any] = {"folder": folder, "scan": scan, "decode": decode, "videos": videos, "progress": progress}
     check_audio(inside, report, known_damage=spec.known_damage, **look)
     check_repeats(inside, report)

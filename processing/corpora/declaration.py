@@ -2,14 +2,14 @@
 
 `processing/corpora/declared` holds those that come with the package; `--corpus my.yaml` takes one of your own. `KEYS`
 explains every key. `FIELDS` are what an utterance has, from a group or column of that name, or from a key with a
-template such as `{speaker}_{sentence}`. All is read as text: `01` stays `01`, and `no` stays `no`.
+template such as `{speaker}_{sentence}`. All is read as text: `01` stays `01`, and `no` stays `no`. A declaration may
+come from anybody: its size is limited, and so is the time that its patterns take.
 """
 
 from __future__ import annotations
 
-import re
 import string
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,17 @@ import yaml
 from ..errors_drkf import OptionError
 from ..suggestions import did_you_mean
 from .checks import AXES
+from .patterns import Pattern
 from .readers.declared import Declaration, read_utterances
 from .readers.sources import Source
 from .utterance import CorpusSpec
 
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+MOST_BYTES = 1 << 18
+MOST_PATTERNS = 200
+MOST_ERRORS = 20
+DEEPEST = 12
+LONGEST_TEMPLATE = 1_000  # characters
 
 FIELDS = {
     "id": "what the utterance is called, by default as its clip",
@@ -48,6 +54,7 @@ KEYS = {
     "traps": "what a user should know, a list",
     "protocol": f"what `--protocol auto` stands for: {', '.join(PROTOCOLS)}",
     "clips": "a regular expression for the end of a clip's path, its ending aside; its named groups are fields",
+    "folder": "a regular expression for the end of the clips' folder, where others have files of the same names",
     "tables": "a list of files that say more",
     "codes": "field -> written value -> meaning",
     "classes": "the labels in order, all of `codes: label` by default; the others are left out",
@@ -65,6 +72,7 @@ TABLE_KEYS = {
     "content": "the field that is the whole text of a file",
     "intensities": "label -> column: labels whose numbers, summed over the rows of an utterance, are above 0",
     "nothing": "the label of an utterance without any such number",
+    "by": "the field by which rows are joined to utterances, id by default",
 }
 
 
@@ -79,149 +87,238 @@ def load_declaration(path: str | Path, name: str | None = None) -> CorpusSpec:
     """
     path = Path(path).expanduser()
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = _read_yaml(path)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise OptionError(f"corpus {path} cannot be read: {error}") from error
-    check = _Check(found if isinstance(found, dict) else {})
+    check = _Check(found)
     declaration, labels, left_out = check.declaration(), *check.labels()
     published, source = check.published()
-    facts = check.facts()
-    if not isinstance(found, dict):
-        check.errors.insert(0, "a mapping of keys is expected")
-    if check.errors:
-        raise OptionError(f"corpus {path}: {'; '.join(check.errors)}")
-    return CorpusSpec(
+    spec = CorpusSpec(
         name=name or path.stem,
-        title=found["title"],
+        title=check.text("title"),
         read=partial(read_utterances, declaration),
-        layout=found.get("download") or f"what {path.name} declares",
+        layout=check.text("download") or f"what {path.name} declares",
         labels=labels,
-        label_map=found.get("merge", {}),
+        label_map=check.texts(check.found.get("merge", {}), "merge"),
         left_out=left_out,
         published=published,
         published_source=source,
-        protocol=found.get("protocol", "auto"),
-        facts=facts,
+        protocol=check.protocol(),
+        facts=check.facts(),
     )
+    if errors := list(dict.fromkeys(check.errors)):
+        more = f"; and {len(errors) - MOST_ERRORS:,} more" if len(errors) > MOST_ERRORS else ""
+        raise OptionError(f"corpus {path}: {'; '.join(errors[:MOST_ERRORS])}{more}")
+    return spec
+
+
+def _read_yaml(path: Path) -> object:
+    """What the file holds, as mappings, lists and text.
+
+    Raises:
+        ValueError: it is too large, nested too deeply, or says something twice by an alias.
+    """
+    if not path.is_file():
+        raise ValueError("a folder, not a file" if path.is_dir() else "no such file")
+    with path.open("rb") as file:
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"a declaration has at most {MOST_BYTES:,} bytes")
+    depth = 0
+    for event in yaml.parse(text.decode("utf-8-sig"), LOADER):
+        line = f"line {event.start_mark.line + 1}" if event.start_mark else "somewhere"
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"{line}: the alias *{event.anchor}; write out what it stands for")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"{line}: nested more than {DEEPEST} levels deep")
+    return yaml.load(text.decode("utf-8-sig"), LOADER)
 
 
 class _Check:
     """Reads the keys of a declaration one after the other and collects what is wrong with them."""
 
-    def __init__(self, found: Mapping[str, Any]):
-        self.found = found
-        self.errors = [f"unknown key {key!r}{did_you_mean(key, KNOWN)}" for key in found if key not in KNOWN]
-        if not found.get("title"):
+    def __init__(self, found: object):
+        self.errors: list[str] = []
+        self.patterns = 0
+        if not isinstance(found, dict):
+            self.errors.append("a mapping of keys is expected")
+        self.found: dict[str, object] = found if isinstance(found, dict) else {}
+        self._require_known("", self.found, KNOWN)
+        if not self.found.get("title"):
             self.errors.append("title is missing")
-        if found.get("protocol", "auto") not in PROTOCOLS:
-            self.errors.append(f"protocol is {found['protocol']!r}; it must be one of {', '.join(PROTOCOLS)}")
+
+    def text(self, key: str) -> str:
+        """A key whose value is text; empty where it is absent."""
+        return self._text(self.found.get(key, ""), key)
+
+    def protocol(self) -> str:
+        protocol = self.text("protocol") or "auto"
+        if protocol not in PROTOCOLS:
+            self.errors.append(f"protocol is {protocol[:60]!r}; it must be one of {', '.join(PROTOCOLS)}")
+        return protocol
 
     def facts(self) -> dict[str, Any]:
-        """What the model card of a training tells of the corpus; `source` is whom to cite."""
-        known = {key: self.found[key] for key in FACTS if key in self.found}
-        for key, value in known.items():
-            if not isinstance(value, list if key == "traps" else str):
-                self.errors.append(f"{key} must be {'a list' if key == 'traps' else 'text'}")
-        return {"source" if key == "citation" else key: value for key, value in known.items()}
+        """What the model card of a training says about the corpus; `source` is what to cite."""
+        facts: dict[str, Any] = {key: self.text(key) for key in FACTS if key in self.found and key != "traps"}
+        if "traps" in self.found:
+            facts["traps"] = self._list(self.found["traps"], "traps")
+        return {"source" if key == "citation" else key: value for key, value in facts.items()}
 
     def declaration(self) -> Declaration:
         found = self.found
         clips = self._pattern(found["clips"], "clips") if "clips" in found else None
+        folder = self._pattern(found["folder"], "folder") if "folder" in found else None
         entries = found.get("tables", [])
         if not isinstance(entries, list):
             self.errors.append("tables must be a list")
             entries = []
         tables = tuple(self._source(entry, f"tables, entry {number}") for number, entry in enumerate(entries, 1))
-        written = set(clips.groupindex if clips else ()).union(*(source.fields for source in tables))
-        templates = {name: found[name] for name in FIELDS if name in found}
-        for name, template in templates.items():
-            self._require_fields(name, _names(template), written)
+        written = set(clips.groups if clips else ()).union(*(source.fields for source in tables))
+        templates = {name: self._template(name, written) for name in FIELDS if name in found}
         if "label" not in written | templates.keys():
             self.errors.append("nothing gives a label: name a group or a column so")
-        sections = {}
-        for key in ("codes", "left_out"):
-            sections[key] = {name: self._mapping(value, f"{key}, {name}")
-                             for name, value in self._mapping(found.get(key, {}), key).items()}  # fmt: skip
-        unknown = self._mapping(found.get("unknown", {}), "unknown")
-        for key, section in {**sections, "unknown": unknown}.items():
-            self._require_fields(key, section, written)
-        left_out = {name: {self._pattern(value, "left_out"): why for value, why in values.items()}
+        sections: dict[str, dict[str, dict[str, str]]] = {
+            key: {name: self.texts(value, f"{key}, {name[:60]}") for name, value in self._mapping(found, key).items()}
+            for key in ("codes", "left_out")
+        }
+        unknown = self.texts(found.get("unknown", {}), "unknown")
+        for key, names in (*((key, list(section)) for key, section in sections.items()), ("unknown", list(unknown))):
+            self._require_fields(key, names, written)
+        left_out = {name: {self._pattern(value, f"left_out, {name}"): why for value, why in values.items()}
                     for name, values in sections["left_out"].items()}  # fmt: skip
-        patterns = {name: self._pattern(value, "unknown") for name, value in unknown.items()}
-        return Declaration(clips, tables, sections["codes"], left_out, patterns, templates)
+        patterns = {name: self._pattern(value, f"unknown, {name}") for name, value in unknown.items()}
+        return Declaration(clips, folder, tables, sections["codes"], left_out, patterns, templates)
 
     def labels(self) -> tuple[tuple[str, ...] | None, frozenset[str]]:
         """The classes in order, and the labels that are left out; None where whatever occurs is a class."""
         codes = self.found.get("codes", {})
         codes = codes.get("label", {}) if isinstance(codes, dict) else {}
-        known = list(dict.fromkeys(codes.values())) if isinstance(codes, dict) else []
-        classes = self.found.get("classes", known)
-        if not isinstance(classes, list) or len(set(classes)) != len(classes):
+        known = list(dict.fromkeys(self.texts(codes, "codes, label").values()))
+        classes = self._list(self.found["classes"], "classes") if "classes" in self.found else known
+        if len(set(classes)) != len(classes):
             self.errors.append("classes must be a list without repetitions")
-            return None, frozenset()
-        merge = self._mapping(self.found.get("merge", {}), "merge")
+        merge = self.texts(self.found.get("merge", {}), "merge")
         for source, target in merge.items():
-            if target not in classes:
-                self.errors.append(f"merge: {source!r} becomes {target!r}, which is not among the classes")
-        if known and (strange := [name for name in classes if name not in known]):
-            self.errors.append(f"classes: {strange[0]!r} is the meaning of no code{did_you_mean(strange[0], known)}")
+            if target not in set(classes):
+                self.errors.append(f"merge: {source[:60]!r} becomes {target[:60]!r}, which is not among the classes")
+        if known and (unknown := set(classes) - set(known)):
+            name = min(unknown)[:60]
+            self.errors.append(f"classes: {name!r} is the meaning of no code{self._suggestion(name, known)}")
         return tuple(classes) or None, frozenset(known) - {*classes, *merge}
 
     def published(self) -> tuple[dict[str, dict[str, int]], str]:
-        published = dict(self._mapping(self.found.get("published", {}), "published"))
-        source = published.pop("source", "")
+        """The numbers along each axis, and where they stand."""
+        published = dict(self._mapping(self.found, "published"))
+        source = self._text(published.pop("source", ""), "published, source")
         counts = {}
         for axis, values in published.items():
             if axis not in AXES:
-                self.errors.append(f"published: {axis!r} is none of source, {', '.join(AXES)}")
+                self.errors.append(f"published: {axis[:60]!r} is none of source, {', '.join(AXES)}")
                 continue
-            values = {"all": values} if axis == "total" else self._mapping(values, f"published, {axis}")
-            try:
-                counts[axis] = {value: int(number) for value, number in values.items()}
-            except (TypeError, ValueError):
+            numbers = self.texts({"all": values} if axis == "total" else values, f"published, {axis}")
+            if all(number.isdecimal() and len(number) < 12 for number in numbers.values()):
+                counts[axis] = {value: int(number) for value, number in numbers.items()}
+            else:
                 self.errors.append(f"published, {axis}: whole numbers are expected")
-        return counts, str(source)
+        return counts, source
 
-    def _source(self, entry: Any, where: str) -> Source:
-        entry = self._mapping(entry, where)
-        self.errors += [
-            f"{where}: unknown key {key!r}{did_you_mean(key, TABLE_KEYS)}" for key in entry if key not in TABLE_KEYS
-        ]
-        kinds = [key for key in ("columns", "lines", "content") if key in entry]
-        if "files" not in entry or len(kinds) != 1:
-            self.errors.append(f"{where}: files and one of columns, lines, content are needed")
-        columns = self._mapping(entry.get("columns", {}), f"{where}, columns")
-        lines = self._pattern(entry["lines"], f"{where}, lines", 0) if "lines" in entry else None
-        return Source(
-            self._pattern(entry.get("files", ""), f"{where}, files"),
-            {name: tuple([column] if isinstance(column, str) else column) for name, column in columns.items()},
-            lines,
-            entry.get("content"),
-            self._mapping(entry.get("intensities", {}), f"{where}, intensities"),
-            entry.get("nothing"),
-        )
-
-    def _mapping(self, value: Any, where: str) -> dict[str, Any]:
+    def texts(self, value: object, where: str) -> dict[str, str]:
+        """A mapping of text to text."""
         if not isinstance(value, dict):
             self.errors.append(f"{where} must be a mapping")
             return {}
+        return {key: self._text(item, f"{where}, {key[:60]}") for key, item in value.items()}
+
+    def _text(self, value: object, where: str) -> str:
+        if not isinstance(value, str):
+            hint = ", in quotes if it holds a colon" if isinstance(value, dict) else ""
+            self.errors.append(f"{where} must be text{hint}")
+            return ""
         return value
 
-    def _pattern(self, value: Any, where: str, flags: int = re.IGNORECASE) -> re.Pattern[str]:
-        try:
-            return re.compile(str(value), flags)
-        except re.error as error:
-            self.errors.append(f"{where}: {value!r} is no regular expression ({error})")
-            return re.compile("")
+    def _list(self, value: object, where: str) -> list[str]:
+        if not isinstance(value, list):
+            self.errors.append(f"{where} must be a list")
+            return []
+        return [self._text(item, where) for item in value]
 
-    def _require_fields(self, key: str, names: Any, known: set[str]) -> None:
+    def _mapping(self, found: Mapping[str, object], key: str) -> dict[str, object]:
+        value = found.get(key, {})
+        if not isinstance(value, dict):
+            self.errors.append(f"{key} must be a mapping")
+            return {}
+        return value
+
+    def _source(self, entry: object, where: str) -> Source:
+        if not isinstance(entry, dict):
+            self.errors.append(f"{where} must be a mapping")
+            entry = {}
+        self._require_known(f"{where}: ", entry, TABLE_KEYS)
+        kinds = [key for key in ("columns", "lines", "content") if key in entry]
+        if "files" not in entry or len(kinds) != 1:
+            self.errors.append(f"{where}: files and one of columns, lines, content are needed")
+        source = Source(
+            self._pattern(entry.get("files", ""), f"{where}, files"),
+            self._columns(entry.get("columns", {}), f"{where}, columns"),
+            self._pattern(entry["lines"], f"{where}, lines", ignore_case=False) if "lines" in entry else None,
+            self._text(entry["content"], f"{where}, content") if "content" in entry else None,
+            self.texts(entry.get("intensities", {}), f"{where}, intensities"),
+            self._text(entry["nothing"], f"{where}, nothing") if "nothing" in entry else None,
+            self._text(entry.get("by", "id"), f"{where}, by"),
+        )
+        if "by" in entry:
+            self._require_fields(f"{where}, by", [source.by], source.fields)
+        return source
+
+    def _columns(self, value: object, where: str) -> dict[str, tuple[str, ...]]:
+        if not isinstance(value, dict):
+            self.errors.append(f"{where} must be a mapping")
+            return {}
+        columns = {}
+        for name, column in value.items():
+            names = [column] if isinstance(column, str) else self._list(column, f"{where}, {name[:60]}")
+            columns[name] = tuple(names) or ("",)
+        return columns
+
+    def _pattern(self, value: object, where: str, *, ignore_case: bool = True) -> Pattern:
+        self.patterns += 1
+        try:
+            if self.patterns > MOST_PATTERNS:
+                raise ValueError(f"a declaration has at most {MOST_PATTERNS} regular expressions")
+            return Pattern(self._text(value, where), where, ignore_case=ignore_case)
+        except ValueError as error:
+            self.errors.append(f"{where}: {error}")
+            return Pattern("", where)
+
+    def _template(self, name: str, known: set[str]) -> str:
+        """A key of `FIELDS`: text in which `{field}` stands for a field, and nothing else in braces."""
+        template = self.text(name)
+        try:
+            parts = list(string.Formatter().parse(template))
+        except ValueError as error:
+            self.errors.append(f"{name}: {template[:60]!r} is no template ({error})")
+            return ""
+        for _, field, form, conversion in parts:
+            if field is not None and (form or conversion or not field.isidentifier()):
+                self.errors.append(f"{name}: {template[:60]!r} may have fields such as {{speaker}}, and nothing more")
+                return ""
+        if len(template) > LONGEST_TEMPLATE:
+            self.errors.append(f"{name}: a template has at most {LONGEST_TEMPLATE:,} characters")
+        self._require_fields(name, [field for _, field, _, _ in parts if field is not None], known)
+        return template
+
+    def _require_fields(self, key: str, names: Iterable[str], known: set[str]) -> None:
         for name in names:
             if name not in known:
-                self.errors.append(f"{key}: no group or column gives {name!r}{did_you_mean(name, known)}")
+                suggestion = self._suggestion(name, known)
+                self.errors.append(f"{key}: no group or column gives {name[:60]!r}{suggestion}")
 
+    def _require_known(self, where: str, keys: Iterable[str], known: Collection[str]) -> None:
+        for key in keys:
+            if key not in known:
+                self.errors.append(f"{where}unknown key {key[:60]!r}{self._suggestion(key, known)}")
 
-def _names(template: Any) -> list[str]:
-    try:
-        return [name for _, name, _, _ in string.Formatter().parse(str(template)) if name]
-    except ValueError as error:
-        return [f"a name ({error})"]
+    def _suggestion(self, name: str, known: Collection[str]) -> str:
+        """A name that may be meant, as long as the search costs nothing."""
+        return did_you_mean(name, known) if len(self.errors) < MOST_ERRORS and len(known) < MOST_PATTERNS else ""

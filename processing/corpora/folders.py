@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -43,6 +45,7 @@ class AudioFolder:
     def __init__(self, folder: Path, *, recursive: bool = False):
         self.folder = folder
         self._by_stem: dict[str, str] = {}
+        self._rivals: dict[str, list[str]] = defaultdict(list)
         for parent, subfolders, names in os.walk(folder, followlinks=True):
             if not recursive:
                 subfolders.clear()
@@ -56,12 +59,21 @@ class AudioFolder:
             return
         path = os.path.join(parent, name)
         known = self._by_stem.get(stem)
-        if known is None or (rank, path) < (PREFERENCE[os.path.splitext(known)[1].lower()], known):
-            self._by_stem[stem] = path
+        known_rank = len(PREFERENCE) if known is None else PREFERENCE[os.path.splitext(known)[1].lower()]
+        if rank < known_rank:
+            self._by_stem[stem], self._rivals[stem] = path, []
+        elif known and rank == known_rank:
+            self._by_stem[stem] = min(known, path)
+            self._rivals[stem].append(max(known, path))
 
     def path(self, stem: str, suffix: str = ".wav") -> str:
         """The clip's file; where there is none, the path at which one is expected."""
         return self._by_stem.get(stem) or str(self.folder / f"{stem}{suffix}")
+
+    def rivals(self, stem: str) -> tuple[str, ...]:
+        """Files of the same stem and format in other folders, with other content: the clip may be any of them."""
+        path = self.path(stem)
+        return tuple(other for other in self._rivals.get(stem, ()) if not filecmp.cmp(other, path, shallow=False))
 
     def __contains__(self, stem: str) -> bool:
         return stem in self._by_stem

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -9,10 +11,13 @@ from ..errors_drkf import OptionError
 from ..printable import plural
 from ..suggestions import did_you_mean
 from .checks import add_problem
-from .report import ProblemKind, Report
-from .utterance import Utterance
+from .report import ProblemKind, Report, some
+from .utterance import Utterance, is_absent
 
-NO_LABELS = frozenset({"nan", "none", "null", "na", "n/a", "<na>"})  # what tables write where there is none
+NO_CLASS = "-1"  # as datasets number what has no label
+MANY_UTTERANCES = 12  # from which half as many classes are none
+PATH = re.compile(r"\.(wav|flac|ogg|opus|mp3|mp4|m4a|avi|webm|mkv)$", re.IGNORECASE)
+NUMBER = re.compile(r"-?\d+(\.0+)?")  # pandas writes whole numbers with a point where one is missing
 FEW = 2
 MANY_TIMES = 10
 
@@ -57,13 +62,19 @@ def check_labels(
     occurring = {label for utterance in utterances for label in utterance.labels if label}
     label_map = _found_sources(label_map, known | occurring)
     if labels is None:
-        absent = {label for label in occurring if label.casefold() in NO_LABELS} - {*label_map, *(label_names or ())}
+        absent = {label for label in occurring if is_absent(label)} - {*label_map, *(label_names or ())}
+        if NO_CLASS in occurring - {*label_map} and all(
+            label.isdecimal() for label in occurring - absent - {NO_CLASS}
+        ):
+            absent.add(NO_CLASS)
         _mark_absent(utterances, absent, report)
         occurring -= absent
     names, translate = class_names(sorted(occurring) if labels is None else labels, corpus_map, label_map)
     if labels is None:
         names.sort()
         _check_spellings(names, report)
+        if label_names is None:
+            _check_classes(utterances, names, report)
     if label_names is not None:
         if len(set(label_names)) != len(label_names):
             raise OptionError(f"label_names: {list(label_names)} names a class twice")
@@ -72,6 +83,36 @@ def check_labels(
     for utterance in utterances:
         _translate_labels(utterance, translate, names, outside, report)
     return names
+
+
+def _check_classes(utterances: Sequence[Utterance], names: Sequence[str], report: Report) -> None:
+    """Whether what stands in the column of the labels can be classes at all, not numbers of a scale, ids or paths."""
+    fractions = [name for name in names if _is_fraction(name)]
+    paths = [name for name in names if PATH.search(name)]
+    file = utterances[0].file if utterances else None
+    if 2 * len(fractions) > len(names):
+        detail = f"the labels are numbers on a scale, such as {some(fractions, 3)}"
+    elif 2 * len(paths) > len(names):
+        detail = f"the labels are paths, such as {some(paths, 3)}"
+    elif len(utterances) >= MANY_UTTERANCES and 2 * len(names) > len(utterances):
+        detail = (
+            f"{plural(len(utterances), 'utterance')} have {len(names):,} different labels, such as {some(names, 3)}"
+        )
+    else:
+        if names and all(NUMBER.fullmatch(name) for name in names):
+            detail = f"the classes are numbers, {some(names)}: answers will name them so"
+            remedy = f"""name them: --label-map '{{"{names[0]}": "anger", ...}}'"""
+            report.add(ProblemKind.SUSPICIOUS_LABEL, detail, file=file, remedy=remedy)
+        return
+    report.add(ProblemKind.NO_LABELS, detail, file=file)
+
+
+def _is_fraction(name: str) -> bool:
+    try:
+        number = float(name)
+    except ValueError:
+        return False
+    return math.isfinite(number) and not number.is_integer()
 
 
 def check_rare_classes(utterances: Iterable[Utterance], names: Sequence[str], report: Report) -> None:
@@ -126,13 +167,13 @@ def _translate_labels(
         add_problem(report, utterance, ProblemKind.MISSING_LABEL, "the label is empty")
         return
     translated = tuple(dict.fromkeys(map(translate, utterance.labels)))
-    strange = [source for source in utterance.labels if translate(source) not in names]
-    unknown = [source for source in strange if source not in outside]
+    unknown_sources = [source for source in utterance.labels if translate(source) not in names]
+    unknown = [source for source in unknown_sources if source not in outside]
     if unknown:
         detail = f"{unknown[0]!r} is none of the classes {', '.join(names)}{did_you_mean(unknown[0], names)}"
         add_problem(report, utterance, ProblemKind.UNKNOWN_LABEL, detail)
-    elif strange:
-        add_problem(report, utterance, ProblemKind.OUTSIDE_CLASSES, f"{strange[0]!r} is not among the classes")
+    elif unknown_sources:
+        add_problem(report, utterance, ProblemKind.OUTSIDE_CLASSES, f"{unknown_sources[0]!r} is not among the classes")
     else:
         utterance.labels = translated
         if utterance.weights:

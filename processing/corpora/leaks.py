@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .checks import add_problem
-from .report import ProblemKind, Report
-from .utterance import PARTS, Utterance
+from .report import ProblemKind, Report, plural
+from .utterance import PARTS, Utterance, is_absent
 
 NOT_WORDS = re.compile(r"[\W_]+")
 LEAKS = frozenset({ProblemKind.SHARED_SPEAKER, ProblemKind.SHARED_AUDIO})
@@ -61,9 +61,13 @@ def sound_of(utterance: Utterance) -> str | None:
 
 
 def check_speakers(utterances: Iterable[Utterance], report: Report) -> None:
-    """Spellings of one name become the first of them: `s3` must not test a model that has heard `S3`."""
+    """Spellings of one name become the first of them: `s3` must not test a model that was trained on `S3`. Cells such
+    as `nan` name nobody; how many utterances have no speaker is recorded where others have one."""
+    utterances = list(utterances)
     spellings: dict[str, dict[str, None]] = defaultdict(dict)
     for utterance in utterances:
+        if utterance.speaker and is_absent(utterance.speaker) and utterance.speaker.casefold() != "na":  # initials
+            utterance.speaker = None
         if utterance.speaker:
             variants = spellings[fold_name(utterance.speaker)]
             variants.setdefault(utterance.speaker)
@@ -72,6 +76,14 @@ def check_speakers(utterances: Iterable[Utterance], report: Report) -> None:
         if others:
             detail = f"{', '.join(map(repr, others))} and {first!r} are taken for one speaker, {first!r}"
             report.add(ProblemKind.SUSPICIOUS_SPEAKER, detail)
+    if spellings and (unknown := [utterance for utterance in utterances if not utterance.speaker]):
+        detail = f"{len(unknown):,} of {plural(len(utterances), 'utterance')} have no speaker"
+        example = unknown[0]
+        report.add(
+            *(ProblemKind.MISSING_SPEAKER, f"{detail}, as {example.utterance_id!r}"),
+            file=example.file,
+            row=example.row,
+        )
 
 
 def check_repeats(utterances: Iterable[Utterance], report: Report) -> None:

@@ -42,6 +42,7 @@ def prepare(
     progress: bool = True,
     transcriber: str | None = None,
     language: str | None = None,
+    words: bool = True,
     **options: Any,
 ) -> Path:
     """Converts every usable clip to `out_dir/audio/*.flac` (16 kHz, mono, 16 bit) and writes `out_dir/manifest.csv`.
@@ -52,6 +53,7 @@ def prepare(
 
     Args:
         transcriber: the folder or Hub id of a speech recognition model for rows without words. language: for Whisper.
+        words: whether there should be words.
         options: as for `read_corpus`.
 
     Raises:
@@ -62,7 +64,7 @@ def prepare(
     (out / "audio").mkdir(parents=True, exist_ok=True)
     if language is not None and transcriber is None:
         raise OptionError("language is an option of the transcriber: name one, too")
-    options |= {"videos": True, "progress": progress, "words": transcriber is None}
+    options |= {"videos": True, "progress": progress, "words": words and transcriber is None}
     survey = survey_corpus(name, data_dir, **options)
     utterances = survey.usable(skip_damaged)
     targets = [out / "audio" / f"{_file_name(utterance)}.flac" for utterance in utterances]

@@ -121,7 +121,7 @@ def _warn_of_copies(fold: Fold, sounds: Mapping[str, str]) -> None:
         if copies := sum(sound in earlier for sound in found):
             logger.warning(
                 "Fold %r: %d of %d utterances of %s have the sound of a clip in an earlier part; "
-                "--skip_damaged repeated_audio leaves copies out.",
+                "--skip-damaged repeated_audio leaves copies out.",
                 *(fold.name, copies, len(getattr(fold, part)), part),
             )
         earlier.update(found)

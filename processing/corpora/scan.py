@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
@@ -27,6 +28,8 @@ from .report import ProblemKind
 VIDEO_SUFFIXES = frozenset({".avi", ".m4a", ".mkv", ".mov", ".mp4", ".webm"})
 SHORT_SECONDS = 0.1
 LONG_SECONDS = 25.0
+CLIPPED_SHARE = 0.01  # of the samples, from which a recording counts as clipped
+LOUD, TOP, FULL_SCALE, BEYOND = 0.1, 0.95, 0.99, 1.05  # levels, of full scale; TOP of the loudest
 DECODED_BYTES = 4 << 30  # files are decoded without being told to as long as they are no larger together
 CHUNK = 64  # files per task: the cost of a task is large beside that of one header
 
@@ -37,13 +40,14 @@ Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
 class AudioFacts:
     """What a file holds. `kind` and `detail` name a problem; `duration` is in seconds, None if unknown; `digest` tells
     its sound from other sound, None where only the header was read; `silences`, (start, end) in seconds, are those of
-    `SHORT_SECONDS` and more."""
+    `SHORT_SECONDS` and more; `clipped` is the share of its samples that are cut off at its loudest level."""
 
     duration: float | None = None
     kind: ProblemKind | None = None
     detail: str = ""
     digest: str | None = None
     silences: tuple[tuple[float, float], ...] = ()
+    clipped: float = 0.0
 
 
 def cache_folder() -> Path:
@@ -133,16 +137,40 @@ def _decoded(stream: AudioStream) -> AudioFacts:
     """Reads to the end, at the recording's own rate."""
     if stream.seconds == 0:
         return classify(0.0)
-    digest, peak, silences = hashlib.blake2b(digest_size=16), 0.0, _Silences(stream.rate)
+    digest, clipping, silences = hashlib.blake2b(digest_size=16), _Clipping(), _Silences(stream.rate)
     for block in stream:
         digest.update(block.data)
         loudness = np.abs(block)
-        peak = max(peak, float(loudness.max()))
+        clipping.add(loudness)
         silences.add(loudness)
-    found = replace(classify(stream.seconds_read, digest.hexdigest(), peak), silences=silences.spans())
+    found = classify(stream.seconds_read, digest.hexdigest(), clipping.peak)
+    found = replace(found, silences=silences.spans(), clipped=clipping.share())
     if stream.cancels and found.kind not in (ProblemKind.EMPTY_AUDIO, ProblemKind.SILENT_AUDIO):
         return replace(found, kind=ProblemKind.CANCELLING_AUDIO, detail="its channels cancel each other in their mean")
     return found
+
+
+class _Clipping:
+    """How much of a recording, given block by block, is cut off at its loudest level."""
+
+    def __init__(self) -> None:
+        self.peak, self.samples, self.full = 0.0, 0, 0
+        self.flat: Counter[float] = Counter()  # loudest level so far -> samples there that repeat the one before
+
+    def add(self, loudness: np.ndarray) -> None:
+        self.peak = max(self.peak, float(loudness.max()))
+        self.samples += len(loudness)
+        self.full += int(np.count_nonzero(loudness >= FULL_SCALE))
+        self.flat[self.peak] += int(
+            np.count_nonzero((loudness[1:] == loudness[:-1]) & (loudness[1:] >= TOP * self.peak))
+        )
+
+    def share(self) -> float:
+        """Of its samples. Codecs blur the edges of clipped waves, which then reach beyond full scale."""
+        if self.peak < LOUD:
+            return 0.0
+        flat = sum(count for peak, count in self.flat.items() if peak >= TOP * self.peak)
+        return max(flat, self.full if self.peak > BEYOND else 0) / self.samples
 
 
 class _Silences:
@@ -220,9 +248,10 @@ def _load_cache(cache: Path) -> dict[str, tuple[Stamp, AudioFacts]]:
     known = {}
     for path, entry in entries:
         with contextlib.suppress(ValueError, TypeError):
-            (size, changed), (duration, kind, detail, digest, silences) = entry
+            (size, changed), (duration, kind, detail, digest, silences, clipped) = entry
             spans = tuple((float(start), float(end)) for start, end in silences)
-            known[path] = (size, changed), AudioFacts(duration, kind and ProblemKind(kind), detail, digest, spans)
+            facts = AudioFacts(duration, kind and ProblemKind(kind), detail, digest, spans, float(clipped))
+            known[path] = (size, changed), facts
     return known
 
 

@@ -108,7 +108,8 @@ def _silhouette(points: np.ndarray, classes: np.ndarray) -> str:
     points, classes = points[classes >= 0], classes[classes >= 0]
     if not 1 < len(np.unique(classes)) < len(classes) or np.ptp(points, axis=0).max() < 1e-6:
         return ""
-    return f"\nemotions apart: {silhouette_score(points, classes, metric='cosine'):.2f} (1 apart, 0 mixed, below 0 nearer to other emotions)"
+    score = silhouette_score(points, classes, metric="cosine")
+    return f"\nemotions apart: {score:.2f} (1 apart, 0 mixed, below 0 nearer to others)"
 
 
 def _style(index: int) -> dict[str, Any]:

@@ -209,7 +209,7 @@ COPIES = {
             ("MSP-PODCAST_0002_0001", "surprise", "", None, "train"),
             ("MSP-PODCAST_0002_0002", "contempt", "", "8", "validation"),
         ],
-        counts={"left_out": 1, "unlisted_audio": 1, "empty_text": 2},
+        counts={"left_out": 1, "unlisted_audio": 1, "empty_text": 2, "missing_speaker": 1},
     ),
     "emorynlp": Copy(
         clips=["clips/s01_e02_c01_u001.wav", "clips/s01_e02_c01_u002.wav", "clips/s02_e01_c01_u001.wav"],

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 
+from ...atomic import replacing
 from ..scan import cache_folder
 
 
@@ -23,8 +24,6 @@ def write_once(content: bytes, name: str | None, key: str) -> str:
     digest = hashlib.sha256(key.encode() + content).hexdigest()[:32]
     target = cache_folder() / "audio" / f"{digest}{suffix}"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-        partial.write_bytes(content)
-        partial.replace(target)
+        with replacing(target, durable=False) as partial:
+            partial.write_bytes(content)
     return str(target)

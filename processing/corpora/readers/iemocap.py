@@ -75,6 +75,7 @@ def _read_session(session: Path, report: Report) -> Iterable[Utterance]:
             yield Utterance(
                 utterance_id=evaluation.utterance_id,
                 audio=clips.path(evaluation.utterance_id),
+                rivals=clips.rivals(evaluation.utterance_id),
                 text=texts.get(evaluation.utterance_id, ""),
                 labels=(evaluation.label,),
                 speaker=speaker,

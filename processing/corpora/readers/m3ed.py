@@ -50,6 +50,7 @@ def read_utterances(data_dir: str | Path, report: Report) -> list[Utterance]:
                 utterance_id=name,
                 audio=audio,
                 nearby=nearby,
+                rivals=clips.rivals(f"{speaker}_{name}"),
                 text=text or "",
                 labels=labels,
                 multi_label=True,

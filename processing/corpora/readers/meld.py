@@ -55,6 +55,7 @@ def _read_split(split: str, table: Path, folder: Path, report: Report) -> list[U
             Utterance(
                 utterance_id=f"{split}_{stem}",
                 audio=clips.path(stem, ".mp4"),
+                rivals=clips.rivals(stem),
                 text=cells["Utterance"],
                 labels=(cells["Emotion"],),
                 speaker=cells["Speaker"] or None,

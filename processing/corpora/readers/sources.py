@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..folders import PREFERENCE
+from ..patterns import Pattern
 from ..report import ProblemKind, Report
-from ..tables import NumberedRow, has_columns, read_lines, read_rows, read_text
+from ..tables import NumberedRow, has_columns, parse_json, read_lines, read_rows, read_text
 from .cells import text_cell
 
 ARCHIVE_LEFTOVERS = "__MACOSX"
@@ -22,31 +21,35 @@ Fields = dict[str, str]
 
 @dataclass(frozen=True)
 class Source:
-    """One entry of `tables`."""
+    """One entry of `tables`; `by` is the field by which its rows are joined to utterances, `where` its place."""
 
-    files: re.Pattern[str]
+    files: Pattern
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    lines: re.Pattern[str] | None = None
+    lines: Pattern | None = None
     content: str | None = None
     intensities: Mapping[str, str] = field(default_factory=dict)
     nothing: str | None = None
+    by: str = "id"
+    where: str = "tables"
 
     @property
     def fields(self) -> set[str]:
         labelled = {"label"} if self.intensities else set()
-        groups = {*self.files.groupindex, *(self.lines.groupindex if self.lines else ())}
+        groups = {*self.files.groups, *(self.lines.groups if self.lines else ())}
         return groups | set(self.columns) | labelled | ({self.content} if self.content else set())
 
 
 @dataclass
 class Row:
-    """What one clip, row or line says, by field; `nothing` is the label where no intensity is above 0."""
+    """What one clip, row or line says, by field; `nothing` is the label where no intensity is above 0. `rivals` are
+    other files that the clip could be as well."""
 
     fields: Fields
     file: str
     number: int | None = None
     intensities: dict[str, float] = field(default_factory=dict)
     nothing: str | None = None
+    rivals: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -55,20 +58,28 @@ class Row:
 
 
 def files_below(root: Path) -> Iterator[str]:
-    """Paths relative to `root`, with `/`; nothing hidden, nor what macOS leaves in archives."""
+    """Paths relative to `root`, with `/`; nothing hidden, nor what macOS leaves in archives, nor what a link to a
+    folder above it leads to."""
     for parent, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != ARCHIVE_LEFTOVERS]
+        here = Path(os.path.realpath(parent))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name != ARCHIVE_LEFTOVERS
+            and not here.is_relative_to(os.path.realpath(os.path.join(parent, name)))
+        ]
         for name in names:
             if not name.startswith("."):
                 yield Path(os.path.relpath(os.path.join(parent, name), root)).as_posix()
 
 
-def end_of(pattern: re.Pattern[str], path: str) -> Fields | None:
+def end_of(pattern: Pattern, path: str) -> Fields | None:
     """The named groups of a pattern that matches the last part of a path, or as many of the last ones as it needs."""
     parts = path.split("/")
     for start in reversed(range(len(parts))):
-        if match := pattern.fullmatch("/".join(parts[start:])):
-            return _given(match.groupdict())
+        if (fields := pattern.fullmatch("/".join(parts[start:]))) is not None:
+            return fields
     return None
 
 
@@ -78,7 +89,7 @@ def source_rows(
     """The rows of all files of a source; `required`: that there is none is an error."""
     found = [(path, groups) for path in files if (groups := end_of(source.files, path)) is not None]
     if required and not found:
-        detail = f"no file below the folder is named {source.files.pattern}"
+        detail = f"no file below the folder is named {source.files.written}"
         report.add(ProblemKind.MISSING_FILE, detail, file=root)
     for path, groups in found:
         yield from _rows(source, root / path, groups, report)
@@ -90,12 +101,12 @@ def _rows(source: Source, path: Path, groups: Fields, report: Report) -> Iterato
         yield Row({"id": path.stem, source.content: " ".join((text or "").split()), **groups}, str(path))
     elif source.lines:
         matches = [(n, source.lines.fullmatch(line)) for n, line in enumerate(read_lines(path, report), 1)]
-        if not any(match for _, match in matches):
-            detail = f"no line is of the form {source.lines.pattern}"
+        if all(fields is None for _, fields in matches):
+            detail = f"no line is of the form {source.lines.written}"
             report.add(ProblemKind.UNREADABLE_FILE, detail, file=path)
-        for number, match in matches:
-            if match:
-                yield Row({**groups, **_given(match.groupdict())}, str(path), number)
+        for number, fields in matches:
+            if fields is not None:
+                yield Row({**groups, **fields}, str(path), number)
     else:
         yield from _table_rows(source, path, groups, report)
 
@@ -112,7 +123,7 @@ def _table_rows(source: Source, path: Path, groups: Fields, report: Report) -> I
     for number, row in rows:
         fields = _given({name: _cell(row.get(column)) for name, column in chosen.items()})
         try:
-            intensities = {name: float(row[column] or 0) for name, column in source.intensities.items()}
+            intensities = {name: float(row.get(column) or 0) for name, column in source.intensities.items()}
         except (TypeError, ValueError) as error:
             report.add(ProblemKind.MALFORMED_ROW, str(error), file=path, row=number)
             continue
@@ -133,9 +144,9 @@ def _read_json(path: Path, report: Report) -> tuple[list[str], list[NumberedRow]
     """The innermost objects, numbered from 1, and all keys that they have."""
     text = read_text(path, report)
     try:
-        found = json.loads(text) if text is not None else []
+        found = parse_json(text) if text is not None else []
     except ValueError as error:
-        report.add(ProblemKind.UNREADABLE_FILE, f"no valid JSON ({error})", file=path)
+        report.add(ProblemKind.UNREADABLE_FILE, str(error), file=path)
         return [], []
     rows = list(enumerate(_innermost(found), 1))
     return list(dict.fromkeys(key for _, row in rows for key in row)), rows
