@@ -1,7 +1,9 @@
 """The application that the verbs join: one guard for the errors of all of them, and `--version`."""
 
 import os
+import re
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -9,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from processing.corpora.report import ProblemKind
 from processing.errors_drkf import DRKFError
 from processing.printable import printable
 from processing.quiet import VERBOSE
@@ -18,14 +21,39 @@ WITHOUT_TORCH = "PyTorch is not installed: install it, or name files and an expo
 CorpusOption = Annotated[str, typer.Option(help="One of `drkf corpora`, or a YAML file that declares a corpus.")]
 
 
+LISTS = {"--columns": re.compile(r"\w+=.*", re.DOTALL), "--skip-damaged": re.compile("|".join([*ProblemKind, "all"]))}
+
+
+def one_value_each(arguments: Sequence[str]) -> list[str]:
+    """`--columns audio=path --columns text=said` for `--columns audio=path text=said`, the form that training takes.
+
+    An option of the command has one value, and a second one would be taken for a FILE.
+    """
+    found: list[str] = []
+    option, is_first = "", False
+    for argument in arguments:
+        name, _, value = argument.partition("=") if argument.startswith("--") else ("", "", "")
+        name = name.replace("_", "-")
+        if name in LISTS:
+            option, is_first = name, not value
+        elif option and (is_first or LISTS[option].fullmatch(argument)):
+            found += [] if is_first else [option]
+            is_first = False
+        else:
+            option = ""
+        found.append(argument)
+    return found
+
+
 class Verbs(TyperGroup):
     """Shows the package's errors, Ctrl-C, and that there is no torch, as one line; every other exception is a bug and
     keeps its traceback.
 
-    `--verbose` may stand anywhere on the line.
+    `--verbose` may stand anywhere on the line, and a list's values one after the other, as in training.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        args = one_value_each(args)
         rest = [argument for argument in args if argument != "--verbose"]
         return super().parse_args(ctx, args if rest == args else ["--verbose", *rest])
 

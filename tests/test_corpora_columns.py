@@ -1,13 +1,18 @@
 """Tables as people have them: other names of columns, several annotators, a table for each split, no words."""
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 import soundfile
 from helpers.corpora import own_cache, write_rows, write_table, write_tone  # noqa: F401
+from helpers.reader import PAGES, ROOT
 from helpers.recognisers import write_ctc_recogniser, write_whisper_recogniser
+from typer.testing import CliRunner
 
+from drkf_cli import app
 from modeling_drkf.experiments.options import parse_arguments
 from processing.corpora.column_options import parse_columns
 from processing.corpora.prepare import prepare
@@ -52,7 +57,7 @@ def test_any_table_is_read_by_its_own_columns(clips):
     row = read(table, columns=columns).dataset["validation"][0]
     assert (row["audio"], row["text"], row["speaker"]) == (str(clips / "a.wav"), "so", "x")
     assert (row["utterance_id"], row["label"]) == ("7", 0)
-    with pytest.raises(CorpusError, match=r"no column 'emo'; .*\n.*--columns text=transcript"):
+    with pytest.raises(CorpusError, match=r"no column 'emo'; .*\n.*--columns label=NAME"):
         read(table, columns=columns | {"label": "emo"})
     with pytest.raises(OptionError, match="RAVDESS has columns of its own"):
         read(clips, "ravdess", columns=columns)
@@ -159,3 +164,99 @@ def test_a_language_is_for_whisper(clips):
         Transcribers().get(str(write_ctc_recogniser(clips / "ctc")), "english")
     with pytest.raises(OptionError, match="language is an option of the transcriber"):
         prepare("manifest", table, clips / "out", language="english", progress=False)
+
+
+@pytest.mark.parametrize("written", ["nan", "None", "NULL", " N/A "])
+def test_what_tables_write_for_no_words_is_no_text(clips, written):
+    rows = [{"audio": "a.wav", "text": written, "label": "sad"}, {"audio": "b.wav", "text": "None.", "label": "joy"}]
+    corpus = read(write_table(clips / "clips.csv", rows))
+    assert corpus.dataset["all"]["text"][:] == ["", "None."]
+    [problem] = corpus.report.problems
+    assert (problem.kind, problem.row) == ("empty_text", 2)
+    assert problem.detail == f"{written.strip()!r} is what tables write for no words"
+
+
+def test_a_corpus_of_voices_alone_is_declared_so(clips):
+    rows = [{"path": f"{name}.wav", "emotion": label} for name, label in (("a", "sad"), ("b", "joy"))]
+    table = write_table(clips / "clips.csv", rows)
+    command = ["--data-dir", str(table), "--columns", "audio=path", "label=emotion"]
+    refused = CliRunner().invoke(app, ["doctor", *command], env={"COLUMNS": "300"})
+    assert (refused.exit_code, "a corpus of voices alone: --modality speech" in refused.stdout) == (1, True)
+    done = CliRunner().invoke(app, ["doctor", *command, "--modality", "speech"])
+    assert (done.exit_code, "no problems found" in done.stdout) == (0, True)
+    out = str(clips / "out")
+    assert CliRunner().invoke(app, ["prepare", *command, "--output-dir", out, "--modality", "speech"]).exit_code == 0
+    assert read(clips / "out" / "manifest.csv", words=False).dataset["all"]["label"][:] == [1, 0]
+    model = str(write_ctc_recogniser(clips / "recogniser"))
+    advised = ["prepare", *command, "--output-dir", str(clips / "said"), "--transcriber", model]
+    assert CliRunner().invoke(app, advised).exit_code == 0
+    assert all(read(clips / "said" / "manifest.csv").dataset["all"]["text"][:])
+
+
+def test_the_remedy_for_a_column_is_the_option_that_names_it(clips):
+    write_table(clips / "clips.csv", [{"path": "a.wav", "emotion": "sad", "text": "x"}])
+    with pytest.raises(CorpusError) as caught:
+        read(clips / "clips.csv")
+    remedies = [problem.remedy for problem in caught.value.report.problems if problem.kind == "missing_column"]
+    assert [remedy.partition(";")[0] for remedy in remedies] == [
+        "say which column it is: --columns audio=NAME",
+        "say which column it is: --columns label=NAME",
+    ]
+
+
+FORMS = {
+    "one after the other": ["--columns", "audio=path", "text=said words", "label=emotion"],
+    "an option each": ["--columns", "audio=path", "--columns", "text=said words", "--columns=label=emotion"],
+    "one text": ["--columns", "audio=path text=said words label=emotion"],
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_verb_that_takes_a_table_takes_columns_in_every_form(clips, form):
+    rows = [{"path": f"{name}.wav", "said words": "so", "emotion": "anger"} for name in "ab"]
+    table = str(write_table(clips / "clips.csv", rows))
+    answers = [word for word in form if "label=" not in word] if len(form) > 2 else [form[0], form[1][:-14]]
+    for number, command in enumerate(
+        (
+            ["doctor", *form, "--data-dir", table],
+            ["prepare", "--data-dir", table, *form, "--output-dir", str(clips / "out")],
+            ["evaluate", *form, "--manifest", table],
+            ["predict", *answers, "--manifest", table, "--output", str(clips / "answers.csv")],
+            ["embed", "--manifest", table, *answers, "--output", str(clips / "vectors.parquet")],
+        )
+    ):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, f"{number} {done.output}"
+    with (clips / "answers.csv").open() as file:
+        assert [row["error"] for row in csv.DictReader(file)] == ["", ""]
+    assert parse_arguments(["demo.yaml", "--manifest", table, *form])[1].manifest == table
+
+
+WITH_COLUMNS = re.compile(r"--columns ((?:\w+=[\w,]+ ?)+)")
+
+
+def test_columns_as_the_pages_write_them_are_taken(clips):
+    found = {(page.name, words.strip()) for page in PAGES for words in WITH_COLUMNS.findall((ROOT / page).read_text())}
+    assert {name for name, _ in found} >= {"corpora.md", "quickstart.md", "train.md"}
+    for page, words in found:
+        named = parse_columns(words)
+        rows = [{named.get("audio", "audio"): "a.wav", named.get("label", "label"): "anger"}]
+        rows[0] |= {column: "so" for column in named.values() if column not in rows[0]}
+        table = str(write_table(clips / "clips.csv", rows))
+        done = CliRunner().invoke(
+            app, ["doctor", "--data-dir", table, "--columns", *words.split(), "--modality", "speech"]
+        )
+        assert done.exit_code == 0, f"{page} {words}: {done.output}"
+
+
+def test_kinds_to_skip_are_named_one_after_the_other_as_the_report_advises(clips):
+    rows = [
+        {"audio": f"{name}.wav", "text": "so", "label": label}
+        for name, label in (("a", "sad"), ("b", ""), ("x", "joy"))
+    ]
+    command = ["doctor", "--data-dir", str(write_table(clips / "clips.csv", rows))]
+    refused = CliRunner().invoke(app, command, env={"COLUMNS": "300"})
+    assert refused.exit_code == 1
+    [advice] = re.findall(r"To leave such rows out and count them: (--skip-damaged [\w ]+)", refused.stdout)
+    assert advice.split() == ["--skip-damaged", "missing_audio", "missing_label"]
+    assert CliRunner().invoke(app, [*command, *advice.split()]).exit_code == 0

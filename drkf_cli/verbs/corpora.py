@@ -10,11 +10,13 @@ from processing.corpora.column_options import HELP, parse_columns
 
 from ..command import CorpusOption, app
 from ..errors import parse_label_map, writing
+from .answers import Modality
 
 AudioRoot = Annotated[
     Path | None, typer.Option(help="Take clips from this folder, whatever root and separators the listed paths have.")
 ]
 Columns = Annotated[list[str] | None, typer.Option(help=HELP)]
+ModalityOption = Annotated[Modality, typer.Option(help="speech: a corpus of voices alone, which needs no words.")]
 LabelMap = Annotated[str | None, typer.Option(help='Other names for labels: \'{"excited": "happy"}\'.')]
 
 
@@ -66,18 +68,25 @@ def doctor(
     columns: Columns = None,
     label_map: LabelMap = None,
     audio_root: AudioRoot = None,
+    modality: ModalityOption = Modality.BOTH,
     decode: Annotated[
         bool | None,
         typer.Option(help="Decode every clip, or read headers only; by default up to 4 GiB of clips are decoded."),
     ] = None,
 ) -> None:
-    """Read a whole corpus and list everything that is wrong with it. Exit status 0: usable, 1: not."""
+    """Read a whole corpus and list everything that is wrong with it. Exit status 0: usable, 1: not.
+
+    \b
+    drkf doctor --corpus meld --data-dir MELD.Raw --output-dir report
+    drkf doctor --data-dir clips.csv --columns audio=path label=emotion speaker=actor
+    drkf doctor --data-dir voices.csv --modality speech
+    """
     import rich
 
     from processing.corpora.doctor import examine
 
     options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root, "decode": decode}
-    options["columns"] = parse_columns(columns)
+    options |= {"columns": parse_columns(columns), "words": modality != Modality.SPEECH}
     found = examine(corpus, data_dir, skip_damaged=skip_damaged or [], **options)
     rich.print(found)
     if output_dir is not None:
@@ -105,10 +114,12 @@ def prepare_corpus(
     columns: Columns = None,
     label_map: LabelMap = None,
     audio_root: AudioRoot = None,
+    modality: ModalityOption = Modality.BOTH,
 ) -> None:
     """Decode a corpus once (videos with ffmpeg) to 16 kHz FLAC files beside a manifest. Can be resumed."""
     from processing.corpora.prepare import prepare
 
     options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root}
-    options |= {"columns": parse_columns(columns), "transcriber": transcriber, "language": language}
+    options |= {"columns": parse_columns(columns), "words": modality != Modality.SPEECH}
+    options |= {"transcriber": transcriber, "language": language}
     typer.echo(f"Manifest: {prepare(corpus, data_dir, output_dir, skip_damaged=skip_damaged or [], **options)}")
