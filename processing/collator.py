@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import default_data_collator
 
-from .audio_drkf import excerpt
+from .audio_drkf import AudioStream, excerpt
 from .errors_drkf import InputError
 from .processing_drkf import DRKFProcessor
 
 PRESENT = ("speech_present", "text_present")
+NO_LABEL, A_CLASS, A_VECTOR = "no label", "a class", "a number per class"
 
 
 @dataclass
@@ -20,10 +22,10 @@ class DRKFDataCollator:
     """Process the audio and text of some rows and stack their labels.
 
     A row has `audio` (anything that `DRKFProcessor` takes), cut by `start` and `end` (seconds) and played at `speed`
-    where it has them, `text`, and at most one of `label` (an integer class) and `labels` (one number in [0, 1] per
-    class, multi-hot or soft). Either every row of a batch is labelled in the same way or none is; None counts as
-    absent. `utterance_id`, where present, names the row in messages; `speech_present` and `text_present` say which
-    half modality dropout has blanked. Other columns are ignored.
+    where it has them, `text`, and at most one of `label` and `labels`: an integer class, or in `labels` one number in
+    [0, 1] per class, multi-hot or soft. Either every row of a batch is labelled in the same way or none is; None
+    counts as absent. `utterance_id`, where present, names the row in messages; `speech_present` and `text_present`
+    say which modality modality dropout has blanked. Other columns are ignored.
 
     Args:
         processor: makes the model inputs.
@@ -91,16 +93,17 @@ class DRKFDataCollator:
         return {**inputs, **present} if labels is None else {**inputs, **present, "labels": labels}
 
     def _labels(self, features: Sequence[Mapping[str, Any]], names: list[str]) -> torch.Tensor | None:
-        kinds = [_label_kind(row, name) for row, name in zip(features, names, strict=True)]
+        labels = [_label(row, name) for row, name in zip(features, names, strict=True)]
+        kinds = [_kind(label) for label in labels]
         for kind, name in zip(kinds, names, strict=True):
             if kind != kinds[0]:
-                raise InputError(f"{name} has {kind or 'no label'}, but {names[0]} has {kinds[0] or 'no label'}")
-        if kinds[0] is None:
+                raise InputError(f"{name} has {kind}, but {names[0]} has {kinds[0]}")
+        if kinds[0] == NO_LABEL:
             return None
-        if kinds[0] == "label":
-            classes = [self._class_index(row["label"], name) for row, name in zip(features, names, strict=True)]
+        if kinds[0] == A_CLASS:
+            classes = [self._class_index(label, name) for label, name in zip(labels, names, strict=True)]
             return torch.tensor(classes, dtype=torch.int64)
-        vectors = [self._class_vector(row["labels"], name) for row, name in zip(features, names, strict=True)]
+        vectors = [self._class_vector(label, name) for label, name in zip(labels, names, strict=True)]
         for vector, name in zip(vectors, names, strict=True):
             if len(vector) != len(vectors[0]):
                 raise InputError(f"{name}: {len(vector)} labels, but {names[0]} has {len(vectors[0])}")
@@ -132,8 +135,41 @@ class DRKFDataCollator:
         return vector
 
 
-def _label_kind(row: Mapping[str, Any], name: str) -> str | None:
-    present = [kind for kind in ("label", "labels") if row.get(kind) is not None]
+def _label(row: Mapping[str, Any], name: str) -> Any:
+    """A row's label, a class or a number per class; None where it has none."""
+    present = [column for column in ("label", "labels") if row.get(column) is not None]
     if len(present) > 1:
         raise InputError(f"{name} has both label and labels; keep one of the two columns")
-    return present[0] if present else None
+    return row[present[0]] if present else None
+
+
+def _kind(label: Any) -> str:
+    if label is None:
+        return NO_LABEL
+    return A_CLASS if isinstance(label, str) or not np.iterable(label) else A_VECTOR
+
+
+def clip_seconds(row: Mapping[str, Any]) -> float:
+    """The length of a row's clip in seconds, by which batches of clips of like length are made; nothing is decoded
+    where the file says how long it is.
+
+    Raises:
+        AudioError: the audio is unusable.
+    """
+    clip = excerpt(row["audio"], row.get("start"), row.get("end"), row.get("speed"))
+    with AudioStream(clip, None) as stream:
+        return len(stream.read()) / stream.target_rate if stream.seconds is None else stream.seconds
+
+
+def collate_features(features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch of model inputs that are of one length already, for a trainer without a processor.
+
+    Raises:
+        InputError: the rows hold recordings, which only a processor makes model inputs of.
+    """
+    if "audio" in features[0]:
+        raise InputError(
+            "the rows hold recordings: give the trainer the processor that reads them, "
+            "processing_class=AutoProcessor.from_pretrained(checkpoint), or a data_collator"
+        )
+    return default_data_collator(list(features))

@@ -47,6 +47,15 @@ def test_multi_hot_and_soft_labels(processor):
     assert labels.tolist() == [[1, 0, 1], [0.25, 0.5, 0.25], [0, 0, 0]]
 
 
+def test_labels_may_be_class_ids_and_names(processor):
+    rows = [row(labels=2), row(labels=np.int64(0)), row(labels=torch.tensor(1)), row(label=1, labels=None)]
+    labels = DRKFDataCollator(processor, num_labels=3)(rows)["labels"]
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [2, 0, 1, 1]
+    named = DRKFDataCollator(processor, label2id={"anger": 0, "joy": 1})([row(labels="joy"), row(labels="anger")])
+    assert named["labels"].tolist() == [1, 0]
+
+
 def test_without_labels(processor):
     assert "labels" not in DRKFDataCollator(processor, num_labels=3)([row(label=None), row()])
 
@@ -54,9 +63,9 @@ def test_without_labels(processor):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([row(label=1), row()], "row 2 has no label, but row 1 has label"),
-        ([row(), row(utterance_id="Ses01", label=1)], "utterance Ses01 has label, but row 1 has no label"),
-        ([row(label=1), row(labels=[1, 0, 0])], "row 2 has labels, but row 1 has label"),
+        ([row(label=1), row()], "row 2 has no label, but row 1 has a class"),
+        ([row(), row(utterance_id="Ses01", label=1)], "utterance Ses01 has a class, but row 1 has no label"),
+        ([row(label=1), row(labels=[1, 0, 0])], "row 2 has a number per class, but row 1 has a class"),
         ([row(label=1, labels=[1, 0, 0])], "row 1 has both label and labels"),
         ([row(label=3)], "row 1: label must be a class index from 0 below 3, not 3"),
         ([row(label=-1)], "label must be a class index"),
@@ -64,10 +73,12 @@ def test_without_labels(processor):
         ([row(label="anger")], "label must be a class index"),
         ([row(label=True)], "label must be a class index"),
         ([row(utterance_id="Ses01", labels=[1, 0])], "utterance Ses01: labels must be 3 numbers"),
-        ([row(labels=1)], "labels must be 3 numbers"),
+        ([row(labels=3)], "row 1: label must be a class index from 0 below 3, not 3"),
+        ([row(labels=[[1], [1, 0]])], "labels must be 3 numbers"),
         ([row(labels=[0.5, np.nan, 0.5])], "labels must be 3 numbers"),
         ([row(labels=[0.0, 2.0, 0.0])], "labels must be 3 numbers"),
-        ([row(labels="abc")], "labels must be 3 numbers"),
+        ([row(labels="abc")], "row 1: label must be a class index from 0 below 3, not 'abc'"),
+        ([row(labels=1), row(labels=[1, 0, 0])], "row 2 has a number per class, but row 1 has a class"),
         ([row(), {"text": "hello", "label": 1}], "row 2: no column audio; it has ['label', 'text']"),
         ([], "at least one row"),
     ],

@@ -3,17 +3,20 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
 from typing import Any, cast
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import EvalPrediction, ProgressCallback, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput
+from transformers import EvalPrediction, ProgressCallback, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import BestRun, EvalLoopOutput, TrainOutput
 
-from processing.collator import DRKFDataCollator
+from processing.collator import DRKFDataCollator, clip_seconds, collate_features
 from processing.errors_drkf import OptionError
 from processing.evaluation.decisions import compute_metrics_fn
 from processing.processing_drkf import DRKFProcessor
@@ -28,14 +31,18 @@ from .optimization import EarlyStopping, decaying, encoder_learning_rate, set_en
 from .publishing import PublishingTrainer
 from .resuming import ResumingTrainer
 
+SAMPLED_BY_LENGTH = ("group_by_length", "batch_rebalance")
+
 
 class DRKFTrainer(ResumingTrainer, PublishingTrainer):
     """`Trainer` that logs every term of Eq. 21 under its own name, in training (`contrastive_loss`) and in evaluation
     (`eval_contrastive_loss`), and that survives what happens to long runs.
 
-    `processing_class` is a [`DRKFProcessor`]; collator and metrics default to DRKF's. `interrupted` tells whether
-    a signal ended the training, and which. `label_smoothing_factor` sets the `label_smoothing` of the model's
-    configuration.
+    Its arguments are those of `Trainer`, in the same order. `args` may be plain `TrainingArguments`; columns are then
+    kept all the same, because the collator reads raw ones. `processing_class` is a [`DRKFProcessor`]; collator and
+    metrics default to DRKF's. `label_smoothing_factor` sets the `label_smoothing` of the model's configuration, and
+    `compute_loss_func` gets the outputs of a model that has seen the labels: `outputs["loss"]` is Eq. 21.
+    `interrupted` says whether a signal ended the training, and which.
 
     - A checkpoint counts once it is sealed: one that was killed half-way, or was damaged later, is not resumed from.
     - A loss that is not finite ends training with the names of term and utterances. Rows name themselves by their
@@ -48,32 +55,34 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
             several GPUs in one process.
     """
 
-    loss_is_scaled_for_ga = False
+    loss_is_scaled_for_ga: bool | None = False
 
     def __init__(
         self,
-        model: DRKFForEmotionClassification,
-        args: DRKFTrainingArguments,
+        model: DRKFForEmotionClassification | None = None,
+        args: TrainingArguments | None = None,
         data_collator: Callable[[Sequence[Any]], dict[str, Any]] | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
         processing_class: DRKFProcessor | None = None,
+        model_init: Callable[..., DRKFForEmotionClassification] | None = None,
+        compute_loss_func: Callable[..., Tensor] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[Optimizer | None, LambdaLR | None] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[Any, Tensor], Any] | None = None,
     ):
+        args = DRKFTrainingArguments("tmp_trainer") if args is None else args
         if args.n_gpu > 1:
             raise OptionError(
                 f"{args.n_gpu} GPUs in one process would train replicas that see parts of the loss: start one process "
                 "a GPU with `accelerate launch --multi_gpu`, or choose one with CUDA_VISIBLE_DEVICES=0"
             )
-        config: DRKFConfig = model.config  # type: ignore[assignment]
-        if data_collator is None and processing_class is not None:
-            data_collator = DRKFDataCollator(
-                processing_class, label2id=cast(dict[str, int], config.label2id), utterance_ids=True
-            )
-        if args.label_smoothing_factor:
-            _smooth_labels(config, args.label_smoothing_factor)
+        if data_collator is None:
+            args.remove_unused_columns = False
+        if model is not None:
+            _apply_arguments(model, args)
         super().__init__(
             model,
             args,
@@ -81,15 +90,32 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            compute_metrics=compute_metrics or compute_metrics_fn(config.label_names, str(config.problem_type)),
+            model_init=model_init,
+            compute_loss_func=compute_loss_func,
+            compute_metrics=compute_metrics,
             callbacks=callbacks,
             optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        trained = cast(DRKFForEmotionClassification, self.model)
+        config = cast(DRKFConfig, trained.config)
+        self.label_smoother = None  # the objective smooths the labels
+        if compute_loss_func is not None:
+            self.loss_is_scaled_for_ga = None  # as Trainer takes it
+        if data_collator is None:
+            self.data_collator = collate_features
+            if processing_class is not None:
+                self.data_collator = DRKFDataCollator(
+                    processing_class, label2id=cast(dict[str, int], config.label2id), utterance_ids=True
+                )
+        if compute_metrics is None:
+            self.compute_metrics = compute_metrics_fn(config.label_names, str(config.problem_type))
         if self.is_fsdp_enabled:
-            shard_by_layer(self.accelerator.state.fsdp_plugin, model)
-        if args.early_stopping_patience is not None:
-            self.add_callback(EarlyStopping(args.early_stopping_patience))
-        self.accelerator.unwrap_model(self.model).gather_across_processes = args.gather_across_processes
+            shard_by_layer(self.accelerator.state.fsdp_plugin, trained)
+        patience = getattr(args, "early_stopping_patience", None)
+        if patience is not None:
+            self.add_callback(EarlyStopping(patience))
         self._terms: defaultdict[str, TermMeans] = defaultdict(TermMeans)
         self._encoder_learning_rate: float | None = None
         self._counted_rows: int | None = None
@@ -112,6 +138,36 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
             return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
             self._progress.close()
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """See `Trainer.call_model_init`; each new model gets what the arguments say of it."""
+        model = super().call_model_init(trial)
+        _apply_arguments(model, self.args)
+        return model
+
+    def hyperparameter_search(
+        self,
+        hp_space: Callable[[Any], dict[str, Any]] | None = None,
+        compute_objective: Callable[[dict[str, float]], float] | None = None,
+        n_trials: int = 20,
+        direction: str | list[str] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> BestRun | list[BestRun]:
+        """See `Trainer.hyperparameter_search`, whose objective is the sum of all metrics, here of losses and scores.
+
+        Args:
+            compute_objective: `metric_for_best_model`, or `eval_loss` where there is none, if not given.
+            direction: the better one for that metric, or "minimize" beside `compute_objective`, if not given.
+        """
+        better = "minimize"
+        if compute_objective is None:
+            metric = str(self.args.metric_for_best_model or "loss")
+            compute_objective = itemgetter(f"eval_{metric.removeprefix('eval_')}")
+            better = "maximize" if self.args.greater_is_better else better
+        return super().hyperparameter_search(  # type: ignore[return-value]
+            hp_space, compute_objective, n_trials, direction or better, *args, **kwargs
+        )
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Weight matrices and embeddings: neither biases and norms nor the temperature."""
@@ -136,6 +192,8 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         while hasattr(dataset, "rows"):  # CachedFeatures, ModalityDropout: lengths are a column of the rows below
             dataset = dataset.rows
+        if self.args.train_sampling_strategy in SAMPLED_BY_LENGTH and _lacks_lengths(dataset, self.args):
+            dataset = Dataset.from_dict({self.args.length_column_name: [clip_seconds(row) for row in dataset]})
         return super()._get_train_sampler(dataset)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
@@ -150,12 +208,16 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
         ids = inputs.pop("utterance_id", None)
-        outputs = model(**inputs)
+        labels = inputs.get("labels")
+        forward: Any = model
+        if self.compute_loss_func is not None and labels is not None:
+            forward = partial(model, labels=labels)  # Trainer takes the labels out of the inputs
+        loss, outputs = super().compute_loss(forward, inputs, True, num_items_in_batch)
         part = "training" if model.training else "evaluation"
-        require_finite_loss(outputs, ids, f"{part} at step {self.state.global_step}")
-        samples = len(inputs["labels"]) if model.training or self._counted_rows is None else self._counted_rows
+        require_finite_loss({**outputs, "loss": loss}, ids, f"{part} at step {self.state.global_step}")
+        samples = len(outputs["logits"]) if model.training or self._counted_rows is None else self._counted_rows
         self._terms[part].add(outputs["loss_terms"], samples)
-        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+        return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
@@ -200,11 +262,13 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Any, Any]:
         """As the base class does, without the rows that repeat others to fill up the last batch of each process."""
-        rows = len(inputs["attention_mask"])
+        rows = len(next(iter(inputs.values())))
         self._counted_rows = self._own_rows(rows)
         # A batch of nothing but filling is of no weight. Processes that share the weights must compute alike.
         kept = rows if self.is_fsdp_enabled else self._counted_rows or rows
         own = {name: value[:kept] for name, value in inputs.items()}
+        if "labels" not in own:
+            own.pop("utterance_id", None)  # `compute_loss` reads it, which is not called then
         if ignore_keys is None:
             ignore_keys = self.accelerator.unwrap_model(self.model).config.keys_to_ignore_at_inference
         loss, logits, labels = super().prediction_step(model, own, prediction_loss_only, [*ignore_keys, "loss_terms"])
@@ -229,7 +293,20 @@ def shard_by_layer(plugin: Any, model: DRKFForEmotionClassification) -> None:
         plugin.transformer_cls_names_to_wrap = sorted(names)
 
 
-def _smooth_labels(config: Any, factor: float) -> None:
+def _lacks_lengths(dataset: Any, args: TrainingArguments) -> bool:
+    """Whether the lengths of a dataset of clips are not a column."""
+    if args.length_column_name in (getattr(dataset, "column_names", None) or ()) or not hasattr(dataset, "__len__"):
+        return False
+    return len(dataset) > 0 and "audio" in dataset[0]
+
+
+def _apply_arguments(model: nn.Module, args: TrainingArguments) -> None:
+    """Sets what a model computes in training by the arguments."""
+    model.gather_across_processes = getattr(args, "gather_across_processes", False)  # type: ignore[assignment]
+    config: Any = model.config
+    factor = args.label_smoothing_factor
+    if not factor:
+        return
     if config.is_multi_label:
         raise OptionError("label_smoothing_factor applies to single-label classification only")
     if config.label_smoothing not in (0, factor):
