@@ -1,7 +1,6 @@
 """A long recording as pieces: windows of one length, or the segments of a transcript; read as a stream."""
 
 import math
-import numbers
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ import numpy as np
 
 from .audio_drkf import AudioStream
 from .errors_drkf import InputError
+from .processing_drkf import is_number
 
 SHORTEST_REST = 0.1  # s; a recording's end that is shorter than this adds no window of its own
 LONGEST = 1e9  # s; beyond any recording
@@ -66,8 +66,8 @@ def cut_windows(stream: AudioStream, length_s: float, step_s: float) -> Iterator
         samples = tape(before, start + length)
         if tape.end < start + length:
             break
-        yield Piece(start / rate, (start + length) / rate, samples[start - before :])
         covered = start + length
+        yield Piece(start / rate, covered / rate, samples[start - before :])
     if not covered or tape.end - covered >= SHORTEST_REST * rate:
         first = max(0, tape.end - length)
         yield Piece(first / rate, tape.end / rate, samples[first - before :])
@@ -84,8 +84,13 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
     Raises:
         InputError: no list, or no segment that can be used.
     """
+    if not isinstance(segments, Sequence) or isinstance(segments, (str, bytes)):
+        raise InputError(f'segments must be a list of {{"start", "end", "text"}}, not {type(segments).__name__}')
+    pieces = [(number, _piece(number, segment, stream.seconds)) for number, segment in enumerate(segments, start=1)]
+    if all(piece.error for _, piece in pieces):
+        raise InputError(pieces[0][1].error or "" if pieces else "segments=[] holds no segment")
     rate, tape = stream.target_rate, _Tape(stream)
-    for number, piece in _checked_segments(segments, stream.seconds):
+    for number, piece in sorted(pieces, key=lambda pair: (pair[1].start or 0.0, pair[1].end or 0.0)):
         if piece.error is not None or piece.start is None or piece.end is None:
             yield piece
             continue
@@ -97,27 +102,16 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
             yield replace(piece, end=min(piece.end, tape.end / rate), waveform=waveform)
 
 
-def _checked_segments(segments: Any, seconds: float | None) -> list[tuple[int, Piece]]:
-    """The number of each segment, from 1, and the piece without its waveform, by start."""
-    if not isinstance(segments, Sequence) or isinstance(segments, (str, bytes)):
-        raise InputError(f'segments must be a list of {{"start", "end", "text"}}, not {type(segments).__name__}')
-    if not segments:
-        raise InputError("segments=[] holds no segment")
-    pieces = [(number, _piece(number, segment, seconds)) for number, segment in enumerate(segments, start=1)]
-    errors = [piece.error for _, piece in pieces if piece.error is not None]
-    if len(errors) == len(pieces):
-        raise InputError(errors[0])
-    return sorted(pieces, key=lambda pair: (pair[1].start or 0.0, pair[1].end or 0.0))
-
-
 def _piece(number: int, segment: Any, seconds: float | None) -> Piece:
+    """A segment without its waveform, or with what is wrong with it."""
     if not isinstance(segment, Mapping):
         error = f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}'
         return Piece(None, None, error=error)
-    is_open = "end" in segment and segment["end"] is None
-    start, end = _seconds(segment.get("start")), LONGEST if is_open else _seconds(segment.get("end"))
+    start, end = _seconds(segment.get("start")), _seconds(segment.get("end"))
     text = segment.get("word") if segment.get("text") is None else segment["text"]
     piece = Piece(start, end, text=text if isinstance(text, str) else None)
+    if end is None and "end" in segment and segment["end"] is None:
+        end = LONGEST
     if start is None or end is None:
         name = "start" if start is None else "end"
         error = f'segment {number}: "{name}" must be a number of seconds, not {reprlib.repr(segment.get(name))}'
@@ -128,16 +122,14 @@ def _piece(number: int, segment: Any, seconds: float | None) -> Piece:
     elif seconds is not None and start >= seconds:
         error = _outside(number, start, seconds)
     else:
-        return piece
-    return replace(piece, end=None if is_open else end, error=error)
+        return replace(piece, end=end)
+    return replace(piece, error=error)
 
 
 def _seconds(value: Any) -> float | None:
-    try:
-        seconds = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
-    except OverflowError:  # an int beyond all floats
-        seconds = LONGEST if value > 0 else -LONGEST
-    return min(seconds, LONGEST) if math.isfinite(seconds) else None
+    """A number of seconds, at most `LONGEST`, however large an int is; None for anything else."""
+    is_finite = is_number(value) and (isinstance(value, int) or math.isfinite(value))
+    return float(max(-LONGEST, min(value, LONGEST))) if is_finite else None
 
 
 def _outside(number: int, start: float, seconds: float) -> str:

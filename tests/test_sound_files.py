@@ -17,7 +17,6 @@ from processing.corpora.registry import read_corpus
 from processing.corpora.scan import scan_audio
 from processing.errors_drkf import AudioError
 from processing.pipeline_drkf import MultimodalEmotionRecognitionPipeline
-from processing.sound_file_drkf import count_frames
 
 RATE = 16_000
 
@@ -55,8 +54,8 @@ REFUSED = {
     "several.flac": (FLAC * 3, "holds several FLAC recordings"),
     "several.mp3": (MP3 * 2, "holds several MP3 recordings"),
     "tagged.mp3": (MP3 + b"ID3\x04\0\0\0\0\0\x0a" + b"\0" * 10 + MP3, "holds several MP3 recordings"),
-    "half.mp3": (MP3[: len(MP3) // 2], "truncated: 0.29 s of sound where the header announces 1.08 s"),
-    "boasting.mp3": (with_announced_frames(MP3, 6000), "of sound where the header announces 216.00 s"),
+    "half.mp3": (MP3[: len(MP3) // 2], "truncated: 1098 bytes of sound where the header announces 2196"),
+    "boasting.mp3": (with_announced_frames(MP3, 6000), "bytes cannot hold the 215.92 s that the header announces"),
     "half.opus": (OPUS[: len(OPUS) // 2], "truncated: the file ends within a page"),
     "half.wav": (WAV[: len(WAV) // 2], "truncated"),
     "killed.wav": (
@@ -69,7 +68,7 @@ REFUSED = {
     ),
     "several.wav": (WAV * 2, "cannot be decoded"),
     "nothing.mp3": (b"", "the file is empty (0 bytes)"),
-    "page.mp3": (b"\n<!DOCTYPE html><html>", "cannot be decoded (it is a web page)"),
+    "page.mp3": (b"\n<!DOCTYPE html><html>", "cannot be decoded (it is a web page, not the recording itself)"),
     "pointer.wav": (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer to a Git LFS file"),
     "film.mp3": (b"\0\0\0\x20ftypM4A \0\0", "cannot be decoded (it is MP4 or M4A); WAV, FLAC, OGG and MP3 are read"),
     "aac.mp3": (b"\xff\xf1\x50\x80" * 8, "cannot be decoded (it is AAC)"),
@@ -124,11 +123,9 @@ def test_an_mp3_without_a_length_is_heard_to_its_end():
     for samples in (np.concatenate([quiet, loud]), np.concatenate([loud, quiet])):
         whole = encoded(samples, "MP3", bitrate_mode="VARIABLE")
         bare = without_length(whole)
-        assert count_frames(whole).announced == count_frames(whole).frames
-        assert (count_frames(bare).announced, count_frames(bare).frames) == (None, count_frames(whole).frames)
         for content in (bare, b"ID3\x04\0\0\0\0\0\x0a" + b"\0" * 10 + bare):
             with AudioStream(content, RATE) as stream:
-                assert stream.seconds == pytest.approx(16, abs=0.1)
+                assert stream.seconds is None
                 heard = stream.read()
             assert len(heard) == pytest.approx(len(samples), abs=0.1 * RATE)
         both = load_audio(bare * 2, RATE)
