@@ -51,12 +51,12 @@ def test_classes_with_next_to_no_clip_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "told"),
+    ("column", "is_named"),
     [("emotion", True), ("label_A", True), ("EmoClass", True), ("emotional_intensity", False), ("gender", False)],
 )
-def test_a_second_column_that_looks_like_a_label_is_named(tmp_path, column, told):
+def test_a_second_column_that_looks_like_a_label_is_named(tmp_path, column, is_named):
     report = read_corpus("manifest", manifest(tmp_path, ["sad", "hap"], **{column: "x"}), progress=False).report
-    assert details(report, "suspicious_column") == ([f"'{column}': not read beside 'label'"] if told else [])
+    assert details(report, "suspicious_column") == ([f"'{column}': not read beside 'label'"] if is_named else [])
 
 
 def shout(root, label="SURPRISE"):

@@ -1,4 +1,4 @@
-"""Names of splits: the usual ones are understood, the others refused by doctor and training alike, with the list."""
+"""Names of splits: the common ones are understood, the others refused by doctor and training alike, with the list."""
 
 import datasets
 import pytest

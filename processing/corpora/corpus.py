@@ -32,7 +32,7 @@ class Corpus:
     where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), `start` and `end`
     (seconds) where clips are parts of recordings, and the extra columns that were requested. What the source does not
     state is None. `sounds` has, for each clip whose sound occurs more than once, what these have in common.
-    `protocol` is what the corpus declares "auto" to stand for, `facts` what it tells of itself.
+    `protocol` is what the corpus declares "auto" to stand for, `facts` what it says about itself.
     """
 
     name: str

@@ -49,7 +49,7 @@ KEYS = {
     "licence": "in words",
     "license": "as the Hub spells it",
     "download": "what to download, and where",
-    "citation": "whom to cite",
+    "citation": "the publication to cite",
     "speakers": "who speaks, in a sentence",
     "traps": "what a user should know, a list",
     "protocol": f"what `--protocol auto` stands for: {', '.join(PROTOCOLS)}",

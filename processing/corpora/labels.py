@@ -15,7 +15,7 @@ from .report import ProblemKind, Report, some
 from .utterance import Utterance, is_absent
 
 NO_CLASS = "-1"  # as datasets number what has no label
-MANY_UTTERANCES = 12  # from which half as many classes are none
+MANY_UTTERANCES = 12  # of which every second one having a label of its own means that these are no classes
 PATH = re.compile(r"\.(wav|flac|ogg|opus|mp3|mp4|m4a|avi|webm|mkv)$", re.IGNORECASE)
 NUMBER = re.compile(r"-?\d+(\.0+)?")  # pandas writes whole numbers with a point where one is missing
 FEW = 2

@@ -54,7 +54,7 @@ def fold_name(name: str) -> str:
 
 
 def sound_of(utterance: Utterance) -> str | None:
-    """What tells the clip from others: a digest of its sound, else its file; None for silence and rows with errors."""
+    """What identifies the clip: a digest of its sound, else its file; None for silence and rows with errors."""
     if utterance.is_broken or ProblemKind.SILENT_AUDIO in utterance.kinds:
         return None
     return utterance.digest or f"{os.path.realpath(utterance.audio)} {utterance.start} {utterance.end}"

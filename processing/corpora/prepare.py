@@ -140,8 +140,8 @@ def _fill_in_words(
 
     Args:
         clips: utterances and the sound files that hold them.
-        notes: a JSON Lines file of what was heard, which a later call goes on from: a line a clip, with its file, time
-            of change, model and language.
+        notes: a JSON Lines file of transcripts, which a later call continues: a line for each clip, with its file,
+            time of change, model and language.
         transcriber: the folder or Hub id of a speech recognition model.
         language: see [`Transcribers.get`].
 
@@ -149,16 +149,16 @@ def _fill_in_words(
         OptionError: the model takes no language.
     """
     silent = [(utterance, path) for utterance, path in clips if not utterance.text]
-    heard = dict(_noted(notes))
+    known = dict(_noted(notes))
     transcribe = Transcribers().get(transcriber, language) if silent else None
     with notes.open("a", encoding="utf-8") as file:
         for utterance, path in tqdm(silent, desc="transcribing", unit="clip", disable=not progress, delay=BAR_DELAY_S):
             key = (path.name, path.stat().st_mtime_ns, transcriber, language)
-            if key not in heard and transcribe is not None:
-                heard[key] = transcribe(*soundfile.read(path, dtype="float32"))
-                file.write(json.dumps([*key, heard[key]], ensure_ascii=False) + "\n")
+            if key not in known and transcribe is not None:
+                known[key] = transcribe(*soundfile.read(path, dtype="float32"))
+                file.write(json.dumps([*key, known[key]], ensure_ascii=False) + "\n")
                 file.flush()
-            utterance.text = heard[key]
+            utterance.text = known[key]
 
 
 def _noted(notes: Path) -> Iterable[tuple[tuple, str]]:
@@ -176,8 +176,8 @@ def _file_name(utterance: Utterance) -> str:
     harmless = re.sub(r"[^\w.-]+", "_", name).lstrip(".")[:100]
     if harmless == name and utterance.start is None and utterance.end is None:
         return harmless
-    told = name if harmless != name else f"{name} {utterance.start} {utterance.end}"
-    return f"{harmless}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+    identity = name if harmless != name else f"{name} {utterance.start} {utterance.end}"
+    return f"{harmless}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
 
 
 def _write_manifest(path: Path, rows: Sequence[tuple[Utterance, Path]]) -> Path:

@@ -248,7 +248,7 @@ def speaker_disjoint_split(
     very unequal speakers can keep a part far from its share; a logged warning says so.
 
     Unknown speakers (`speakers=None`) leave only a stratified division by utterance: the fold is named
-    "utterance_split", is not `speaker_disjoint`, and scores too well on speakers that it has heard.
+    "utterance_split", is not `speaker_disjoint`, and its scores are too good for new speakers.
 
     Raises:
         ProtocolError: shares that leave nothing for a part, too few speakers, unknown speakers among known ones,

@@ -30,7 +30,7 @@ SHORT_SECONDS = 0.1
 LONG_SECONDS = 25.0
 CLIPPED_SHARE = 0.01  # of the samples, from which a recording counts as clipped
 LOUD, TOP, FULL_SCALE, BEYOND = 0.1, 0.95, 0.99, 1.05  # levels, of full scale; TOP of the loudest
-DECODED_BYTES = 4 << 30  # files are decoded without being told to as long as they are no larger together
+DECODED_BYTES = 4 << 30  # files are decoded by default as long as they are no larger together
 CHUNK = 64  # files per task: the cost of a task is large beside that of one header
 
 Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
@@ -38,8 +38,8 @@ Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What a file holds. `kind` and `detail` name a problem; `duration` is in seconds, None if unknown; `digest` tells
-    its sound from other sound, None where only the header was read; `silences`, (start, end) in seconds, are those of
+    """What a file holds. `kind` and `detail` name a problem; `duration` is in seconds, None if unknown; `digest`
+    identifies its sound, None where only the header was read; `silences`, (start, end) in seconds, are those of
     `SHORT_SECONDS` and more; `clipped` is the share of its samples that are cut off at its loudest level."""
 
     duration: float | None = None

@@ -1,4 +1,4 @@
-"""The parts that a corpus names itself: train, validation and test, by their usual other names."""
+"""The parts that a corpus names itself: train, validation and test, also by other common names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LISTED = "; ".join(f"{part} ({', '.join(names)})" for part, names in OTHER_NAMES
 
 
 def standard_split(name: str) -> str | None:
-    """train, validation or test for their usual names in any case (`Development`, `test_set`), else None."""
+    """train, validation or test for their common names in any case (`Development`, `test_set`), else None."""
     folded = re.sub(r"[\W_]+", "", name.casefold())
     for ending in ENDINGS:
         folded = folded.removesuffix(ending) or folded
@@ -34,7 +34,7 @@ def is_evaluation(name: str) -> bool:
 
 
 def check_splits(utterances: Iterable[Utterance], report: Report) -> None:
-    """Usual names of splits become train, validation and test; others are errors, for training cannot use them."""
+    """Common names of splits become train, validation and test; others are errors, for training cannot use them."""
     utterances = list(utterances)
     names = {utterance.split for utterance in utterances} - {ALL}
     parts = {name: standard_split(name) for name in names}

@@ -29,7 +29,7 @@ def read_utterances(
 ) -> list[Utterance]:
     """The rows of all metadata files, or all clips.
 
-    The split is the first folder between top and clip that bears a split's name; an utterance is called by the clip's
+    The split is the first folder between top and clip with a split's name; an utterance is called by the clip's
     path below the top folder.
     """
     root = absolute(data_dir)

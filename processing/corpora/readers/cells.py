@@ -14,7 +14,7 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def text_cell(value: Any) -> str | None:
-    """The cell's text without surrounding spaces; None for an empty cell. Halves of characters become U+FFFD."""
+    """The cell's text without surrounding spaces; None for an empty cell. Incomplete characters become U+FFFD."""
     if value is None or value != value:  # NaN
         return None
     return SURROGATES.sub("\ufffd", str(value)).strip() or None
@@ -51,7 +51,7 @@ def votes(row: Mapping[str, Any], annotators: Sequence[str]) -> dict[str, float]
 
 
 def counts(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, float]:
-    """The numbers in columns that bear the names of labels. ValueError: a cell is no number."""
+    """The numbers in columns that have the names of labels. ValueError: a cell is no number."""
     return {column: float(text) for column in columns if (text := text_cell(row.get(column)))}
 
 

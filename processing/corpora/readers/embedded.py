@@ -19,7 +19,7 @@ def embedded_audio(value: object) -> tuple[bytes, str | None] | None:
 
 
 def write_once(content: bytes, name: str | None, key: str) -> str:
-    """The path of a file in the cache that holds the bytes; `key` tells rows with the same sound apart."""
+    """The path of a file in the cache that holds the bytes; `key` distinguishes rows with the same sound."""
     suffix = os.path.splitext(name or "")[1] or ".wav"
     digest = hashlib.sha256(key.encode() + content).hexdigest()[:32]
     target = cache_folder() / "audio" / f"{digest}{suffix}"

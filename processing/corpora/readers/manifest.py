@@ -86,7 +86,7 @@ def read_utterances(
     the `{"bytes", "path"}` of `datasets`. Relative audio paths start at `audio_dir`, by
     default the manifest's own folder; `~` is expanded. The label column is multi-label as soon as one cell is a list
     or holds a `|`; then every cell is a set of labels. Soft labels come from `annotator_columns`, a label in each;
-    from `count_columns`, which bear the labels' names and hold numbers; or from a column `labels` in a file without
+    from `count_columns`, which have the labels' names and hold numbers; or from a column `labels` in a file without
     `label`, a mapping label -> weight in each cell, see `soft_label`. Without an id column an utterance is called by
     its audio path as written, and where it begins and ends if that is given. EmoBox' files have `wav`, `emo` and
     `key`, and no words.
