@@ -168,9 +168,9 @@ def test_a_language_is_for_whisper(clips):
 
 @pytest.mark.parametrize("written", ["nan", "None", "NULL", " N/A "])
 def test_what_tables_write_for_no_words_is_no_text(clips, written):
-    rows = [{"audio": "a.wav", "text": written, "label": "sad"}, {"audio": "b.wav", "text": "None.", "label": "joy"}]
+    rows = [{"audio": "a.wav", "text": written, "label": "sad"}, {"audio": "b.wav", "text": "na", "label": "joy"}]
     corpus = read(write_table(clips / "clips.csv", rows))
-    assert corpus.dataset["all"]["text"][:] == ["", "None."]
+    assert corpus.dataset["all"]["text"][:] == ["", "na"]
     [problem] = corpus.report.problems
     assert (problem.kind, problem.row) == ("empty_text", 2)
     assert problem.detail == f"{written.strip()!r} is what tables write for no words"

@@ -1,11 +1,13 @@
 """Corpora that YAML files declare: those of the package in their true layout, and one of a user's own."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from helpers.corpora import own_cache, write_tone  # noqa: F401
 from helpers.declared import COPIES
+from helpers.reader import ROOT
 from typer.testing import CliRunner
 
 from drkf_cli import app
@@ -136,26 +138,20 @@ def test_a_start_that_is_no_time_of_the_recording_is_an_error(tmp_path, start, m
     assert message in survey_corpus("cmu_mosei", root, progress=False).report.table()
 
 
-JOINED = """\
-title: By sentence
-clips: '(?P<speaker>[a-z]+)/(?P<label>[a-z]+)_(?P<sentence>\\d{4})'
-id: '{speaker}_{label}_{sentence}'
-tables:
-  - {files: 'sentences\\.data', lines: '(?P<sentence>\\d{4}) (?P<text>.*)'BY}
-"""
-
-
 def test_rows_of_a_side_table_that_meet_no_clip_are_counted_and_shown(tmp_path):
+    """With the declaration that the page on adding a corpus gives."""
+    page = (ROOT / "docs" / "tutorials" / "adding-a-corpus.md").read_text(encoding="utf-8")
+    declared = "title: By sentence\n" + re.findall("```yaml\n(.*?)```", page, re.DOTALL)[-1]
     for clip in ("ann/anger_0001", "ann/joy_0002", "bob/anger_0001"):
         write_tone(tmp_path / "clips" / f"{clip}.wav")
-    (tmp_path / "clips" / "sentences.data").write_text("0001 We met.\n0002 At the mill.\n0003 Nobody says it.\n")
+    (tmp_path / "clips" / "sentences.txt").write_text("0001 We met.\n0002 At the mill.\n0003 Nobody says it.\n")
     path = tmp_path / "mine.yaml"
-    path.write_text(JOINED.replace("BY", ""))
+    path.write_text(declared.replace(", by: sentence", ""))
     report = survey_corpus(str(path), tmp_path / "clips", progress=False).report
     [problem] = [problem for problem in report.problems if problem.kind == "unmatched_row"]
     assert problem.detail == "no clip for 3 of 3 rows: line 1, line 2, line 3"
     assert "its key by names" in problem.remedy
-    path.write_text(JOINED.replace("BY", ", by: sentence"))
+    path.write_text(declared)
     corpus = read_corpus(str(path), tmp_path / "clips", progress=False)
     assert corpus.dataset["all"]["text"][:] == ["We met.", "At the mill.", "We met."]
     assert [problem.detail for problem in corpus.report.problems if problem.kind == "unmatched_row"] == [

@@ -66,7 +66,7 @@ def check_speakers(utterances: Iterable[Utterance], report: Report) -> None:
     utterances = list(utterances)
     spellings: dict[str, dict[str, None]] = defaultdict(dict)
     for utterance in utterances:
-        if utterance.speaker and is_absent(utterance.speaker) and utterance.speaker.casefold() != "na":  # initials
+        if utterance.speaker and is_absent(utterance.speaker):
             utterance.speaker = None
         if utterance.speaker:
             variants = spellings[fold_name(utterance.speaker)]

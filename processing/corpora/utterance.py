@@ -11,7 +11,7 @@ from .report import ProblemKind
 PARTS = ("train", "validation", "test")
 ALL = "all"  # the split of a corpus without a division
 LABEL_SEPARATOR = "|"  # between the labels of one cell
-ABSENT = frozenset({"nan", "none", "null", "na", "n/a", "<na>"})
+ABSENT = frozenset({"nan", "none", "null", "n/a", "<na>"})  # "na" is a word, and somebody's initials
 
 
 def is_absent(cell: str) -> bool:
