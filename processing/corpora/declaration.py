@@ -12,7 +12,6 @@ import string
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -158,12 +157,13 @@ class _Check:
             self.errors.append(f"protocol is {protocol[:60]!r}; it must be one of {', '.join(PROTOCOLS)}")
         return protocol
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, str | list[str]]:
         """What the model card of a training says about the corpus; `source` is what to cite."""
-        facts: dict[str, Any] = {key: self.text(key) for key in FACTS if key in self.found and key != "traps"}
-        if "traps" in self.found:
-            facts["traps"] = self._list(self.found["traps"], "traps")
-        return {"source" if key == "citation" else key: value for key, value in facts.items()}
+        facts: dict[str, str | list[str]] = {}
+        for key in (key for key in FACTS if key in self.found):
+            value = self._list(self.found[key], key) if key == "traps" else self.text(key)
+            facts["source" if key == "citation" else key] = value
+        return facts
 
     def declaration(self) -> Declaration:
         found = self.found

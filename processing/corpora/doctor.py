@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -68,7 +68,7 @@ class Examination:
         statistics = {name: round(float(figure), 3) for name, figure in zip(names, figures, strict=True)}
         return {"clips": len(seconds), "hours": round(float(seconds.sum()) / 3600, 3), **statistics}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {
             "title": self.title,
@@ -87,7 +87,7 @@ class Examination:
         verdict = Text("usable", "bold green") if self.usable else Text("not usable as it is", "bold red")
         tables = [_count_table(axis, counts) for axis, counts in self.counts.items() if counts]
         figures = ", ".join(f"{name} {value:g}" for name, value in self.duration_statistics().items())
-        parts: list[Any] = [Text.assemble((self.title, "bold"), ": ", verdict), *tables]
+        parts: list[RenderableType] = [Text.assemble((self.title, "bold"), ": ", verdict), *tables]
         parts += [Text(f"durations (s): {figures}"), *([self._overlap_table()] if self.overlaps else [])]
         parts.append(Text(printable(self.report.table())))
         return Group(*parts)

@@ -62,10 +62,8 @@ def check_labels(
     occurring = {label for utterance in utterances for label in utterance.labels if label}
     label_map = _found_sources(label_map, known | occurring)
     if labels is None:
-        absent = {label for label in occurring if is_absent(label) or label.casefold() == "na"} - {
-            *label_map,
-            *(label_names or ()),
-        }
+        named = {*label_map, *(label_names or ())}
+        absent = {label for label in occurring - named if is_absent(label) or label.casefold() == "na"}
         if NO_CLASS in occurring - {*label_map} and all(
             label.isdecimal() for label in occurring - absent - {NO_CLASS}
         ):

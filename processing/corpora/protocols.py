@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -152,7 +152,7 @@ def _official(
     return official_splits(rows["utterance_id"][:], splits, speakers)
 
 
-def _some_known(speakers: list[str | None]) -> list[Any] | None:
+def _some_known(speakers: list[str | None]) -> list[str | None] | None:
     """None only where no speaker is known: a few gaps must not let the others into two parts."""
     return speakers if any(speaker is not None for speaker in speakers) else None
 
@@ -226,7 +226,7 @@ def official_splits(ids: Sequence[str], splits: Sequence[str], speakers: Sequenc
     return fold_of("official", ids, splits, speakers)
 
 
-def _with_next(groups: Sequence[Any], what: str, minimum: int) -> Iterable[tuple[Any, Any]]:
+def _with_next(groups: Sequence[str], what: str, minimum: int) -> Iterable[tuple[str, str]]:
     names = sorted(set(groups))
     if len(names) < minimum:
         raise ProtocolError(f"Leaving one {what} out needs at least {minimum} of them, not {len(names)}.")
@@ -235,8 +235,8 @@ def _with_next(groups: Sequence[Any], what: str, minimum: int) -> Iterable[tuple
 
 def speaker_disjoint_split(
     ids: Sequence[str],
-    speakers: Sequence[str] | None,
-    labels: Sequence[Any] | None = None,
+    speakers: Sequence[str | None] | None,
+    labels: Sequence[object] | None = None,
     validation_share: float = 0.1,
     test_share: float = 0.0,
     seed: int = 0,
@@ -282,7 +282,7 @@ def speaker_disjoint_split(
         actual = parts.count(part) / len(ids)
         if abs(actual - share) > share / 2:
             logger.warning("The %s part has %.0f%% of the utterances, not %.0f%%.", part, 100 * actual, 100 * share)
-    return fold_of("speaker_disjoint_split", ids, parts, speakers)
+    return fold_of("speaker_disjoint_split", ids, parts, [names[speaker] for speaker in speaker_of])
 
 
 def _best_speaker_parts(label_counts: np.ndarray, shares: Mapping[str, float], rng: np.random.Generator) -> list[str]:
@@ -321,7 +321,7 @@ def _stratified_parts(kinds: np.ndarray, shares: Mapping[str, float], rng: np.ra
     return parts.tolist()
 
 
-def _label_kinds(labels: Sequence[Any] | None, length: int) -> np.ndarray:
+def _label_kinds(labels: Sequence[object] | None, length: int) -> np.ndarray:
     """Labels as integers; equal labels or equal label sets get the same one."""
     if labels is None:
         return np.zeros(length, dtype=int)

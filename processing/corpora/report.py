@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from ..errors_drkf import DRKFError, OptionError
 from ..printable import plural
@@ -258,7 +257,7 @@ class Report:
         for remedy in dict.fromkeys(problem.remedy for problem in problems[:examples]):
             yield f"    -> {remedy}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data for JSON: counts, problems and excluded utterances."""
         return {
             "corpus": self.corpus,

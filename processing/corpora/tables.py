@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..encodings import LATIN, likely_encodings, marked_encoding
 from ..printable import plural
@@ -19,6 +18,7 @@ from .splits import standard_split
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")  # of files that are tables wherever they lie
 NAMED_SUFFIXES = (*TABLE_SUFFIXES, ".json", ".txt")  # of files that are tables where somebody names them so
+SAMPLE_BYTES = 1 << 16
 SEPARATORS = ",;\t|"
 WAYS_OUT = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "open it there, and save the sheet as CSV (UTF-8)"),
@@ -28,7 +28,7 @@ WAYS_OUT = {
     **dict.fromkeys((".zip", ".gz", ".tar", ".7z"), "unpack it, and name the table in it"),
 }
 
-NumberedRow = tuple[int, dict[str, Any]]
+NumberedRow = tuple[int, dict[str, object]]
 
 
 def read_text(path: Path, report: Report) -> str | None:
@@ -61,7 +61,7 @@ def read_lines(path: Path, report: Report) -> list[str]:
     return (read_text(path, report) or "").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str) -> object:
     """What the text says. ValueError: it is no JSON, or nested so deeply that nobody reads it."""
     try:
         return json.loads(text)
@@ -157,7 +157,7 @@ def _decode_legacy(raw: bytes, path: Path, report: Report) -> str | None:
     """Decodes what is not UTF-8: line by line, since one such line must not spoil the others, unless most are such."""
     lines = raw.split(b"\n")
     foreign = [number for number, line in enumerate(lines, start=1) if not _is_utf8(line)]
-    likely = likely_encodings(b"\n".join(lines[number - 1] for number in foreign))
+    likely = likely_encodings(_sample(lines[number - 1] for number in foreign))
     if len(likely) != 1:
         known = f"it may be in {', '.join(likely)}" if likely else "no text"
         remedy = "save the file as UTF-8, in a shell by iconv -f ENCODING -t UTF-8 FILE > NEW"
@@ -173,6 +173,16 @@ def _decode_legacy(raw: bytes, path: Path, report: Report) -> str | None:
         return raw.decode(encoding, "replace")  # a short word may look like UTF-8 by chance
     decoded = [line.decode("utf-8") if _is_utf8(line) else _decoded(line, encoding) for line in lines]
     return "\n".join(decoded).removeprefix("\ufeff")
+
+
+def _sample(lines: Iterable[bytes]) -> bytes:
+    """The first lines, enough to know their encoding by."""
+    sample = b""
+    for line in lines:
+        if len(sample) > SAMPLE_BYTES:
+            break
+        sample += line + b"\n"
+    return sample
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -233,7 +243,7 @@ def _csv_records(text: str, delimiter: str, path: Path, report: Report) -> Itera
 
 
 def _read_json_lines(text: str, path: Path, report: Report) -> tuple[list[str], list[NumberedRow]]:
-    records: list[tuple[int, Any]] = []
+    records: list[tuple[int, object]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -260,7 +270,7 @@ def _read_json(text: str, path: Path, report: Report) -> tuple[list[str], list[N
     return _objects(enumerate(found if isinstance(found, list) else [found], start=1), path, report)
 
 
-def _objects(records: Iterable[tuple[int, Any]], path: Path, report: Report) -> tuple[list[str], list[NumberedRow]]:
+def _objects(records: Iterable[tuple[int, object]], path: Path, report: Report) -> tuple[list[str], list[NumberedRow]]:
     """The columns of all records, and those that are objects; the others are recorded."""
     rows: list[NumberedRow] = []
     columns: dict[str, None] = {}
@@ -296,8 +306,8 @@ def _read_parquet(path: Path, report: Report) -> tuple[list[str], list[NumberedR
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """The columns whose numbers stand for names, as `datasets` notes them in Parquet files."""
-    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
-        features = parse_json(metadata[b"huggingface"].decode())["info"]["features"]
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        features = json.loads(metadata[b"huggingface"].decode())["info"]["features"]
         return {
             column: [str(name) for name in feature["names"]]
             for column, feature in features.items()

@@ -6,21 +6,20 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..utterance import LABEL_SEPARATOR
 
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-def text_cell(value: Any) -> str | None:
+def text_cell(value: object) -> str | None:
     """The cell's text without surrounding spaces; None for an empty cell. Incomplete characters become U+FFFD."""
     if value is None or value != value:  # NaN
         return None
     return SURROGATES.sub("\ufffd", str(value)).strip() or None
 
 
-def soft_label(value: Any) -> dict[str, float]:
+def soft_label(value: object) -> dict[str, float]:
     """The shares of the labels in a cell: a mapping label -> weight or its JSON, such as {"happy": 2, "sad": 1}.
 
     Weights may be votes or probabilities; they are scaled to a sum of 1. A None is no weight (Parquet fills in such).
@@ -44,23 +43,23 @@ def soft_label(value: Any) -> dict[str, float]:
     return {label: weight / total for label, weight in weights.items()}
 
 
-def votes(row: Mapping[str, Any], annotators: Sequence[str]) -> dict[str, float]:
+def votes(row: Mapping[str, object], annotators: Sequence[str]) -> dict[str, float]:
     """How many of the annotators' columns name each label; empty cells are no vote."""
     named = [label for column in annotators if (label := text_cell(row.get(column)))]
     return {label: float(named.count(label)) for label in named}
 
 
-def counts(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, float]:
+def counts(row: Mapping[str, object], columns: Sequence[str]) -> dict[str, float]:
     """The numbers in columns that have the names of labels. ValueError: a cell is no number."""
     return {column: float(text) for column in columns if (text := text_cell(row.get(column)))}
 
 
-def audio_cell(value: Any) -> str | None:
+def audio_cell(value: object) -> str | None:
     """A path, also out of the `{"path", "bytes"}` that `datasets` stores."""
     return text_cell(value.get("path") if isinstance(value, dict) else value)
 
 
-def label_cell(value: Any) -> tuple[tuple[str, ...], bool]:
+def label_cell(value: object) -> tuple[tuple[str, ...], bool]:
     """The cell's labels, and whether it is written as a set of labels."""
     if isinstance(value, (list, tuple)):
         return tuple(label for label in map(text_cell, value) if label), True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, List, load_dataset, load_from_disk
 
@@ -100,21 +99,21 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _class_names(feature: Any) -> list[str] | None:
+def _class_names(feature: object) -> list[str] | None:
     inner = feature.feature if isinstance(feature, List) else feature
     return inner.names if isinstance(inner, ClassLabel) else None
 
 
-def _named(value: Any, names: list[str] | None) -> Any:
+def _named(value: object, names: list[str] | None) -> object:
     """Class indices by their names; -1 and None mean that there is no label."""
     if names is None or value is None:
         return value
     if isinstance(value, list):
         return [_named(item, names) for item in value]
-    return names[value] if value >= 0 else None
+    return names[value] if isinstance(value, int) and value >= 0 else None
 
 
-def _audio_path(value: Any, key: str) -> str:
+def _audio_path(value: object, key: str) -> str:
     if found := embedded_audio(value):
         return write_once(*found, key)
     path = audio_cell(value)

@@ -87,7 +87,7 @@ def _read_splits(root: Path, report: Report) -> dict[str, str]:
     return split_of_show
 
 
-def _read_annotation(file: Path, report: Report) -> dict[str, Any]:
+def _read_annotation(file: Path, report: Report) -> dict[str, object]:
     text = read_text(file, report)
     try:
         shows = json.loads(text or "")
@@ -100,13 +100,13 @@ def _read_annotation(file: Path, report: Report) -> dict[str, Any]:
     return shows
 
 
-def _speaker_name(show: str, dialogue: str, speakers: Any, letter: str) -> str:
+def _speaker_name(show: str, dialogue: str, speakers: object, letter: str) -> str:
     about = speakers.get(letter) if isinstance(speakers, dict) else None
     name = about.get("Name") if isinstance(about, dict) else None
     return f"{show}_{name}" if name else f"{dialogue}_{letter}"
 
 
-def _entries(shows: dict[str, Any], file: Path, report: Report) -> Iterator[tuple[str, str, Any, str, Any]]:
+def _entries(shows: dict[str, object], file: Path, report: Report) -> Iterator[tuple[str, str, object, str, Any]]:
     """(show, dialogue, SpeakerInfo, utterance, entry) of everything that has the annotation's nesting."""
     for show, dialogues in shows.items():
         for dialogue, content in dialogues.items() if isinstance(dialogues, dict) else [(show, None)]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ...audio_drkf import Excerpt
 from ...errors_drkf import AudioError
@@ -195,7 +194,7 @@ def _name(audio: str | None, start: float | None, end: float | None) -> str | No
 
 
 def _soft_labels(
-    rows: Iterable[tuple[int, Mapping[str, Any]]], columns: Columns, path: Path, report: Report
+    rows: Iterable[tuple[int, Mapping[str, object]]], columns: Columns, path: Path, report: Report
 ) -> dict[int, dict[str, float]]:
     found = {}
     for line, row in rows:
@@ -210,7 +209,7 @@ def _soft_labels(
 
 
 def _bounds(
-    rows: Iterable[tuple[int, Mapping[str, Any]]], path: Path, report: Report
+    rows: Iterable[tuple[int, Mapping[str, object]]], path: Path, report: Report
 ) -> dict[int, tuple[float | None, float | None]]:
     found: dict[int, tuple[float | None, float | None]] = {}
     for line, row in rows:

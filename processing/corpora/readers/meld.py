@@ -44,7 +44,7 @@ def _read_split(split: str, table: Path, folder: Path, report: Report) -> list[U
     utterances = []
     stems = []
     for line, row in rows:
-        cells = {name: row[name].strip() for name in COLUMNS}
+        cells = {name: str(row[name]).strip() for name in COLUMNS}
         if not (cells["Dialogue_ID"].isdecimal() and cells["Utterance_ID"].isdecimal()):
             detail = f"Dialogue_ID {cells['Dialogue_ID']!r} and Utterance_ID {cells['Utterance_ID']!r} must be numbers"
             report.add(ProblemKind.MALFORMED_ROW, detail, file=table, row=line)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..folders import PREFERENCE
 from ..patterns import Pattern
@@ -123,7 +122,7 @@ def _table_rows(source: Source, path: Path, groups: Fields, report: Report) -> I
     for number, row in rows:
         fields = _given({name: _cell(row.get(column)) for name, column in chosen.items()})
         try:
-            intensities = {name: float(row.get(column) or 0) for name, column in source.intensities.items()}
+            intensities = {name: float(str(row.get(column) or 0)) for name, column in source.intensities.items()}
         except (TypeError, ValueError) as error:
             report.add(ProblemKind.MALFORMED_ROW, str(error), file=path, row=number)
             continue
@@ -136,7 +135,7 @@ def _given(fields: Mapping[str, str | None]) -> Fields:
     return {name: value for name, value in fields.items() if value}
 
 
-def _cell(value: Any) -> str | None:
+def _cell(value: object) -> str | None:
     return ", ".join(map(str, value)) if isinstance(value, list) else text_cell(value)
 
 
@@ -152,8 +151,8 @@ def _read_json(path: Path, report: Report) -> tuple[list[str], list[NumberedRow]
     return list(dict.fromkeys(key for _, row in rows for key in row)), rows
 
 
-def _innermost(value: Any) -> Iterator[dict[str, Any]]:
-    inside: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+def _innermost(value: object) -> Iterator[dict[str, object]]:
+    inside: Iterable[object] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     objects = [found for item in inside for found in _innermost(item)]
     if isinstance(value, dict) and not objects:
         yield value
