@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from helpers.corpora import kinds_at, make_m3ed, make_nemo, own_cache, write_table, write_tone  # noqa: F401
 
-from processing.corpora.registry import CORPORA, read_corpus
+from processing.corpora.registry import CORPORA, read_corpus, survey_corpus
 from processing.corpora.report import CorpusError
 
 
@@ -33,6 +33,19 @@ def test_m3ed_is_read_exactly(tmp_path):
     assert corpus.dataset["validation"]["speaker"][:] == ["shaonianpai_林大为", "shaonianpai_1_C"]
     assert corpus.dataset["validation"]["labels"][1] == [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
     assert corpus.report.counts() == {"empty_text": 1, "unlike_published": 1}
+
+
+def test_m3ed_takes_no_clip_of_two_folders_that_differ(tmp_path):
+    root = make_m3ed(tmp_path)
+    original, copy = root / "audio/anjia/A_anjia_1_1.wav", root / "backup/A_anjia_1_1.wav"
+    copy.parent.mkdir()
+    shutil.copy(original, copy)
+    assert "ambiguous_audio" not in read_corpus("m3ed", root, progress=False).report.counts()
+    write_tone(copy, 0.4)
+    report = survey_corpus("m3ed", root, progress=False).report
+    assert [(p.utterance_id, p.detail) for p in report.blocking()] == [
+        ("anjia_1_1", f"{original} and {copy} differ, and may all be meant")
+    ]
 
 
 def test_m3ed_damage_is_named(tmp_path):
@@ -188,3 +201,15 @@ def test_empty_and_absent_folders_are_reported_by_every_reader(tmp_path, name):
         assert {"missing_file", "no_utterances"} <= set(caught.value.report.counts())
         assert CORPORA[name].layout in str(caught.value)
         assert kinds_at(caught.value.report.blocking()) == {("no_utterances", None)}
+
+
+def test_a_saved_dataset_cuts_recordings_as_a_manifest_does(tmp_path):
+    clip = str(write_tone(tmp_path / "long.wav", 3.0))
+    columns = {"audio": [clip] * 4, "text": ["so"] * 4, "label": ["sad", "joy", "sad", "joy"]}
+    columns |= {"start": [0.0, 1.0, None, 2.0], "end": [1.0, 2.5, None, 1.0], "offset": [0.0] * 4}
+    datasets.Dataset.from_dict(columns).save_to_disk(tmp_path / "saved")
+    survey = survey_corpus("hub", tmp_path / "saved", progress=False)
+    assert [(each.start, each.end) for each in survey.utterances] == [(0.0, 1.0), (1.0, 2.5), (None, None)]
+    assert kinds_at(survey.report.problems) == {("suspicious_column", None), ("malformed_row", 4), ("whole_audio", 3)}
+    rows = survey.corpus(skip_damaged=["malformed_row"]).dataset["all"]
+    assert rows["duration"][:] == [1.0, 1.5, 3.0]

@@ -33,14 +33,14 @@ def check_unread_columns(
         detail = f"{', '.join(map(repr, cuts))}: not read; clips are cut by the columns start and end, in seconds"
         report.add(ProblemKind.SUSPICIOUS_COLUMN, detail, file=path, remedy="write start and end, or drop the column")
     unread = [column for column in columns if column not in used and column not in cuts]
-    report_unread_labels(unread, label_column, path, report)
+    _report_unread_labels(unread, label_column, path, report)
     absent = [name for name in optional if name not in columns]
     for column in unread:
         if suggestion := did_you_mean(column, absent):
             report.add(ProblemKind.SUSPICIOUS_COLUMN, f"column {column!r} is not read{suggestion}", file=path)
 
 
-def report_unread_labels(unread: Iterable[str], label_column: str, path: Path, report: Report) -> None:
+def _report_unread_labels(unread: Iterable[str], label_column: str, path: Path, report: Report) -> None:
     """Records the columns that look like labels and are not read: a corpus may have two."""
     words = {column: {word.casefold() for word in WORDS.findall(column)} for column in unread}
     if alike := [column for column in unread if words[column] & LABEL_WORDS and column != SOFT_LABEL_COLUMN]:

@@ -15,8 +15,9 @@ from ..splits import standard_split
 from ..tables import has_columns
 from ..utterance import ALL, CorpusSpec, Utterance
 from .cells import audio_cell, label_cell, text_cell
-from .columns import report_unread_labels
+from .columns import check_unread_columns
 from .embedded import embedded_audio, write_once
+from .manifest import BOUNDS, check_whole, read_bounds
 
 
 def read_utterances(
@@ -34,8 +35,9 @@ def read_utterances(
 ) -> list[Utterance]:
     """The rows of all splits of a Hub id, a folder of `save_to_disk`, or a folder that `load_dataset` understands.
 
-    `row` counts from 1 in each split. Audio that is stored inside the dataset is written to the cache folder, since
-    every corpus hands out paths. Class names are taken from a `ClassLabel`; their order is alphabetical all the same.
+    `row` counts from 1 in each split. Columns `start` and `end`, seconds, make a row a part of its recording. Audio
+    that is stored inside the dataset is written to the cache folder, since every corpus hands out paths. Class names
+    are taken from a `ClassLabel`; their order is alphabetical all the same.
     """
     splits = _load(data_dir, config, report)
     utterances: list[Utterance] = []
@@ -48,12 +50,17 @@ def read_utterances(
         required = [audio_column, *text, label_column, *extra_columns]
         if not has_columns(required, rows.column_names, place, report, roles):
             continue
-        used = {audio_column, text_column, label_column, speaker_column, id_column, *extra_columns}
-        report_unread_labels([name for name in rows.column_names if name not in used], label_column, place, report)
+        optional = [text_column, speaker_column, id_column, *BOUNDS]
+        check_unread_columns(optional, required, label_column, rows.column_names, place, report)
+        cuts = rows.select_columns([name for name in BOUNDS if name in rows.column_names])
+        bounds = read_bounds(enumerate(cuts, start=1), place, report) if cuts.column_names else None
         if isinstance(rows.features[audio_column], Audio):
             rows = rows.cast_column(audio_column, Audio(decode=False))
         names = _class_names(rows.features[label_column])
         for number, row in enumerate(rows, start=1):
+            if bounds is not None and number not in bounds:
+                continue
+            start, end = bounds[number] if bounds else (None, None)
             labels, multi_label = label_cell(_named(row[label_column], names))
             utterances.append(
                 Utterance(
@@ -66,9 +73,12 @@ def read_utterances(
                     split=split,
                     file=f"{data_dir}/{split}",
                     row=number,
+                    start=start,
+                    end=end,
                     extra={name: text_cell(row[name]) for name in extra_columns},
                 )
             )
+    check_whole(utterances, report)
     return utterances
 
 

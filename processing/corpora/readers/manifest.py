@@ -132,7 +132,7 @@ def _read_table(
         detail = f"column {SOFT_LABEL_COLUMN!r} is not read beside 'label'"
         remedy = "leave out the column 'label' to train on soft labels"
         report.add(ProblemKind.SUSPICIOUS_COLUMN, detail, file=manifest, remedy=remedy)
-    bounds = _bounds(rows, manifest, report)
+    bounds = read_bounds(rows, manifest, report)
     rows = [(line, row) for line, row in rows if line in bounds]
     cells = [(line, row, label_cell(None if soft else row.get(chosen.label))) for line, row in rows]
     multi_label = any(is_set for _, _, (_, is_set) in cells)
@@ -158,7 +158,7 @@ def _read_table(
                 extra={name: text_cell(row.get(name)) for name in chosen.extra},
             )
         )
-    _check_whole(utterances, report)
+    check_whole(utterances, report)
     return utterances
 
 
@@ -170,7 +170,7 @@ def _audio(cell: object, root: Path, key: str) -> tuple[str | None, str]:
     return audio, os.path.join(root, os.path.expanduser(audio)) if audio else ""
 
 
-def _check_whole(utterances: Sequence[Utterance], report: Report) -> None:
+def check_whole(utterances: Sequence[Utterance], report: Report) -> None:
     """A row without start and end is the whole recording; where other rows cut it, its times may have been lost."""
     is_cut = {utterance.audio for utterance in utterances if utterance.start is not None or utterance.end is not None}
     for utterance in utterances:
@@ -208,9 +208,10 @@ def _soft_labels(
     return found
 
 
-def _bounds(
+def read_bounds(
     rows: Iterable[tuple[int, Mapping[str, object]]], path: Path, report: Report
 ) -> dict[int, tuple[float | None, float | None]]:
+    """Row number -> start and end in seconds, as far as they are given; rows where they are none are recorded."""
     found: dict[int, tuple[float | None, float | None]] = {}
     for line, row in rows:
         cells = [text_cell(row.get(name)) for name in BOUNDS]
