@@ -269,6 +269,12 @@ def test_any_other_file_is_a_protocol_error(tmp_path_factory: pytest.TempPathFac
     assert str(path) in message
 
 
+def test_a_file_nested_without_end_is_a_protocol_error(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ProtocolError, match=r"deep\.json holds no folds"):
+        load_folds(tmp_path / "deep.json", IDS)
+
+
 def test_missing_file_and_repeated_names(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match=r"none\.json"):
         load_folds(tmp_path / "none.json", IDS)

@@ -64,21 +64,6 @@ def fold_of(name: str, ids: Sequence[str], parts: Sequence[str], speakers: Seque
     return replace(fold, speaker_disjoint=not shared)
 
 
-def check_columns(ids: Sequence[str], **columns: Sequence[object]) -> None:
-    """Raises `ProtocolError` for ids that are repeated, and for a column that is of another length or has gaps."""
-    if _repeated(ids):
-        raise ProtocolError(f"Utterance ids must be unique; repeated: {some(_repeated(ids))}.")
-    for name, column in columns.items():
-        if len(column) != len(ids):
-            raise ProtocolError(f"There are {len(ids)} ids and {len(column)} {name}; one each is needed.")
-        unknown = [u for u, v in zip(ids, column, strict=True) if v is None or (isinstance(v, str) and not v.strip())]
-        if unknown:
-            raise ProtocolError(
-                f"{len(unknown)} utterances have no entry in {name}: {some(unknown)}. Fill them in, or leave the "
-                "column out where a protocol can do without it."
-            )
-
-
 def save_folds(folds: Sequence[Fold], path: str | Path) -> None:
     """Write folds as JSON: {"folds": [{name, train, validation, test, speaker_disjoint}]}."""
     _check_names(folds)
@@ -95,14 +80,13 @@ def load_folds(path: str | Path, ids: Sequence[str], speakers: Sequence[str] | N
         ProtocolError: the file is missing, is not such JSON, or a fold repeats an utterance, names one that the corpus
             does not have, or claims disjoint speakers and is not so (or `speakers` are not given to check it).
     """
-    check_columns(ids, **({} if speakers is None else {"speakers": speakers}))
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))["folds"]
         folds = [Fold(**{**row, **{part: tuple(row[part]) for part in PARTS}}) for row in rows]
         _check_names(folds)
     except ProtocolError as error:
         raise ProtocolError(f"{path}: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ProtocolError(f"{path} holds no folds as save_folds writes them ({error!r}).") from error
     speaker_of = None if speakers is None else dict(zip(ids, speakers, strict=True))
     for fold in folds:

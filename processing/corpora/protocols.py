@@ -6,6 +6,7 @@ The validation part is taken from the training material. Folds are deterministic
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from .corpus import Corpus
-from .folds import Fold, ProtocolError, check_columns, fold_of, load_folds
+from .folds import Fold, ProtocolError, fold_of, load_folds
 from .report import some
 from .utterance import PARTS
 
@@ -224,6 +225,22 @@ def official_splits(ids: Sequence[str], splits: Sequence[str], speakers: Sequenc
     if unknown:
         raise ProtocolError(f"Split names must be {', '.join(PARTS)}, not {some(unknown)}; rename dev or val first.")
     return fold_of("official", ids, splits, speakers)
+
+
+def check_columns(ids: Sequence[str], **columns: Sequence[object]) -> None:
+    """Raises `ProtocolError` for ids that are repeated, and for a column that is of another length or has gaps."""
+    if len(set(ids)) < len(ids):
+        repeated = [utterance for utterance, count in Counter(ids).items() if count > 1]
+        raise ProtocolError(f"Utterance ids must be unique; repeated: {some(repeated)}.")
+    for name, column in columns.items():
+        if len(column) != len(ids):
+            raise ProtocolError(f"There are {len(ids)} ids and {len(column)} {name}; one each is needed.")
+        unknown = [u for u, v in zip(ids, column, strict=True) if v is None or (isinstance(v, str) and not v.strip())]
+        if unknown:
+            raise ProtocolError(
+                f"{len(unknown)} utterances have no entry in {name}: {some(unknown)}. Fill them in, or leave the "
+                "column out where a protocol can do without it."
+            )
 
 
 def _with_next(groups: Sequence[str], what: str, minimum: int) -> Iterable[tuple[str, str]]:
