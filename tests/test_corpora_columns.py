@@ -238,15 +238,22 @@ WITH_COLUMNS = re.compile(r"--columns ((?:\w+=[\w,]+ ?)+)")
 def test_columns_as_the_pages_write_them_are_taken(clips):
     found = {(page.name, words.strip()) for page in PAGES for words in WITH_COLUMNS.findall((ROOT / page).read_text())}
     assert {name for name, _ in found} >= {"corpora.md", "quickstart.md", "train.md"}
-    for page, words in found:
+    for number, (page, words) in enumerate(sorted(found)):
         named = parse_columns(words)
         rows = [{named.get("audio", "audio"): "a.wav", named.get("label", "label"): "anger"}]
         rows[0] |= {column: "so" for column in named.values() if column not in rows[0]}
         table = str(write_table(clips / "clips.csv", rows))
-        done = CliRunner().invoke(
-            app, ["doctor", "--data-dir", table, "--columns", *words.split(), "--modality", "speech"]
-        )
-        assert done.exit_code == 0, f"{page} {words}: {done.output}"
+        commands = [["doctor", "--data-dir", table, "--modality", "speech"]]
+        if set(named) <= {"audio", "text"}:
+            commands += [
+                ["predict", "--manifest", table, "--output", str(clips / f"{number}.csv")],
+                ["embed", "--manifest", table, "--output", str(clips / f"{number}.parquet")],
+            ]
+        for verb, *options in commands:
+            done = CliRunner().invoke(app, [verb, "--columns", *words.split(), *options])
+            assert done.exit_code == 0, f"{page}: {verb} {words}: {done.output}"
+    assert list(clips.glob("?.csv"))  # some page names columns for predict
+    assert list(clips.glob("?.parquet"))
 
 
 def test_kinds_to_skip_are_named_one_after_the_other_as_the_report_advises(clips):
