@@ -44,6 +44,7 @@ if __name__ == "__main__":
         port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
         examples=read_examples(examples) if examples.exists() else [],
         limits=Limits.read(),
+        allowed_hosts=["*"],  # names are for the proxy of the Space to check
     )
 '''
 

@@ -17,6 +17,8 @@ from transformers import (
 )
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncoder
 
+MOST = 2000  # sessions of Gradio's queue, see web/answers.py
+
 METHODS: list[tuple[Any, str, list[str], str]] = [  # owner, name, parameters, what for
     (Trainer, "_save_checkpoint", ["self", "model", "trial"], "a checkpoint counts once it is sealed"),
     (Trainer, "_load_optimizer_and_scheduler", ["self", "checkpoint"], "resuming with other trained parameters"),
@@ -55,6 +57,9 @@ ATTRIBUTES: list[tuple[Any, str]] = [
 ]
 
 
+QUEUE = ["stopped", "pending_messages_per_session", "pending_event_ids_session"]  # of Gradio, see web/answers.py
+
+
 @pytest.mark.parametrize(("owner", "name", "parameters", "purpose"), METHODS)
 def test_a_private_method_has_the_parameters_that_it_is_called_with(owner, name, parameters, purpose):
     assert list(inspect.signature(getattr(owner, name)).parameters) == parameters, purpose
@@ -63,3 +68,27 @@ def test_a_private_method_has_the_parameters_that_it_is_called_with(owner, name,
 @pytest.mark.parametrize(("owner", "name"), ATTRIBUTES)
 def test_a_private_attribute_is_there(owner, name):
     assert hasattr(owner, name)
+
+
+def test_the_queue_of_gradio_is_as_the_page_knows_it():
+    gradio = pytest.importorskip("gradio")
+    with gradio.Blocks() as page:
+        page.queue()
+    queue = page._queue
+    assert [name for name in QUEUE if not hasattr(queue, name)] == []
+    assert (queue.stopped, dict(queue.pending_messages_per_session), queue.pending_event_ids_session) == (
+        False,
+        {},
+        {},
+    )
+    assert queue.pending_messages_per_session.max_size == MOST
+
+
+def test_the_protocol_of_uvicorn_is_as_the_page_knows_it():
+    protocol = pytest.importorskip("uvicorn.protocols.http.h11_impl").H11Protocol
+    methods = {
+        "connection_made": ["self", "transport"],
+        "data_received": ["self", "data"],
+        "connection_lost": ["self", "exc"],
+    }
+    assert {name: list(inspect.signature(getattr(protocol, name)).parameters) for name in methods} == methods

@@ -62,7 +62,11 @@ def web_app(
         ),
     ] = None,
     allowed_host: Annotated[
-        list[str] | None, typer.Option(help="A name under which the page may be addressed; any, if none is given.")
+        list[str] | None,
+        typer.Option(help="A name under which the page may be addressed, or `*`; without any, what --host names."),
+    ] = None,
+    allowed_origin: Annotated[
+        list[str] | None, typer.Option(help="Another page that may use this one, such as https://example.org.")
     ] = None,
     limits_file: Annotated[Path | None, typer.Option("--limits", help="A TOML file of limits.")] = None,
     limit: Annotated[
@@ -90,9 +94,8 @@ def web_app(
     from ..web.serving import serve
 
     try:
-        serve(
-            pipe, model_title(model), host, port, transcriber is not None, clips, limits, people, allowed_host or ["*"]
-        )
+        names = (allowed_host or (), allowed_origin or ())
+        serve(pipe, model_title(model), host, port, transcriber is not None, clips, limits, people, *names)
     except OSError as error:
         raise OptionError(
             f"port {port} of {host} is taken, or {host} is no address of this machine; see --port and --host"

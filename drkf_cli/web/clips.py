@@ -20,8 +20,10 @@ class ClipError(ValueError):
     """A clip or text that the page refuses, or an invalid example; the message is for who sent it."""
 
 
-def check_clip(path: str, limits: Limits) -> None:
+def check_clip(path: str, limits: Limits) -> float:
     """Refuses a clip whose header announces more than is allowed; nothing is decoded.
+
+    Returns: the seconds that the header announces; the most that is allowed where it announces none.
 
     Raises:
         ClipError: the clip is no longer there, too large, too long, or of a format that the page does not take.
@@ -49,8 +51,9 @@ def check_clip(path: str, limits: Limits) -> None:
             f"The recording lasts longer than {limits.recording_seconds:g} seconds. Cut out the part that you want to "
             "ask about."
         )
-    if frames * header.channels > limits.clip_values:
+    if header.channels > limits.clip_channels or frames * header.channels > limits.clip_values:
         raise ClipError("The clip has too many channels or too high a rate. Convert it to mono, 16 kHz.")
+    return float(frames / header.samplerate)
 
 
 def read_text(text: str | None, limits: Limits) -> str | None:

@@ -20,40 +20,50 @@ class LimitError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the page.
+    """Limits of the page. A client is an IPv4 address or an IPv6 network of 64 bits.
 
     Attributes:
         clip_seconds: longest clip that has one answer; of a longer recording there is a timeline.
         recording_seconds: longest recording.
         clip_values: most samples of all channels together that are decoded of a clip.
+        clip_channels: most channels of a clip.
         upload_bytes: largest file.
         text_characters: longest text.
-        request_bytes: largest request that is no upload.
+        request_bytes: largest request that is no upload; of any request, largest request line with headers.
         stored_bytes: uploads that are kept at a time, all clients together.
+        client_bytes: uploads of one client that are kept at a time.
         kept_seconds: age at which an upload is deleted.
         swept_seconds: time between two looks for such uploads.
         answer_seconds: deadline of an answer, waiting for the model included.
         upload_seconds: deadline of an upload.
-        queue_length: requests that may wait for the model.
-        requests_per_minute: POST requests of one client (address); 0 takes any number.
-        open_requests: requests of one client that are answered at a time; 0 takes any number.
+        header_seconds: deadline of a request's headers, from the first byte or from the opening of a connection.
+        queue_length: questions that may wait for the model, all clients together.
+        client_questions: questions of one client that may wait for the model.
+        client_answers: answers of one client that are kept until they are fetched.
+        client_connections: open connections of one client; 0 takes any number.
+        requests_per_minute: requests of one client; ten parts of the page count as one. 0 takes any number.
         drain_seconds: how long SIGTERM waits for answers that are under way.
     """
 
     clip_seconds: float = 60.0
     recording_seconds: float = 600.0
     clip_values: int = 60_000_000
+    clip_channels: int = 16
     upload_bytes: int = 25 * 2**20
     text_characters: int = 1000
     request_bytes: int = 2**16
     stored_bytes: int = 2**30
+    client_bytes: int = 2**27
     kept_seconds: float = 300.0
     swept_seconds: float = 30.0
     answer_seconds: float = 60.0
     upload_seconds: float = 60.0
-    queue_length: int = 64
+    header_seconds: float = 10.0
+    queue_length: int = 512
+    client_questions: int = 8
+    client_answers: int = 32
+    client_connections: int = 64
     requests_per_minute: int = 240
-    open_requests: int = 64
     drain_seconds: float = 30.0
 
     @classmethod
@@ -87,7 +97,7 @@ class Limits:
 
 
 _KINDS: dict[str, Any] = {field.name: type(field.default) for field in dataclasses.fields(Limits)}
-_MAY_BE_ZERO = ("requests_per_minute", "open_requests")
+_MAY_BE_ZERO = ("requests_per_minute", "client_connections")
 
 
 def _number(name: str, value: Any) -> Any:

@@ -1,9 +1,7 @@
 """The page: its controls, its answers, and the API endpoint `/answer`."""
 
 import json
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from math import ceil
@@ -11,13 +9,17 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 
+from .addresses import client_of
 from .attention import render_attention
 from .clips import ENDINGS, ClipError, Example, check_clip, read_text
 from .limits import Limits
 from .recordings import longest_clip, recognise_pieces, render_timeline
 from .rendering import CSS, LIMITS, WAITING, render_answer, render_error
+from .turns import Steps, Turns
 
+PURPOSE = "Emotion in speech"
 READ_FORMATS = "WAV, FLAC, OGG or MP3"
 
 API_USE = """From a program:
@@ -27,6 +29,7 @@ from gradio_client import Client, handle_file
 
 page = Client("THE ADDRESS OF THIS PAGE")
 answer = page.predict(handle_file("clip.wav"), "the words", api_name="/answer")
+answer = page.predict(handle_file("clip.wav"), api_name="/answer")  # the words are unknown
 ```
 """
 FONT = ("system-ui", "sans-serif")
@@ -68,7 +71,12 @@ ON_LOAD = """() => {
 
 
 def build_page(
-    recogniser: Any, title: str, limits: Limits, transcribes: bool = False, examples: Sequence[Example] = ()
+    recogniser: Any,
+    title: str,
+    limits: Limits,
+    turns: Turns,
+    transcribes: bool = False,
+    examples: Sequence[Example] = (),
 ) -> tuple[gr.Blocks, dict[str, Any]]:
     """The page around a recogniser.
 
@@ -76,12 +84,11 @@ def build_page(
         recogniser: gives Answers; where it explains them, too (a pipeline does, an exported graph does not), the
             page draws the attention.
         title: the checkpoint's.
+        turns: where questions wait for the recogniser.
         transcribes: whether the recogniser writes down what is said where no words are typed.
 
     Returns: the page, and the options of its `launch` that concern its looks.
     """
-
-    worker = ThreadPoolExecutor(1, thread_name_prefix="model")
     longest = longest_clip(recogniser, limits)
 
     def read(audio: str) -> dict[str, Any]:
@@ -91,54 +98,51 @@ def build_page(
             what = getattr(error, "reason", str(error)).partition(";")[0]  # what follows is for the command line
             raise ClipError(f"The clip cannot be used: {what}. Record or save it again, as {READ_FORMATS}.") from error
 
-    def recognise(audio: str | None, words: str | None, ends: float) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    def recognise(audio: str | None, words: str | None) -> Steps:
         """The Answer or the timeline, and the recording, decoded once whatever follows."""
         if audio is None:
             return recogniser({"text": words}), None
-        heard = read(audio)
-        if len(heard["array"]) > longest * heard["sampling_rate"]:
-            return recognise_pieces(recogniser, heard, longest, words, ends), heard
-        return recogniser({"audio": heard, "text": words}), heard
+        recording = read(audio)
+        if len(recording["array"]) > longest * recording["sampling_rate"]:
+            return (yield from recognise_pieces(recogniser, recording, longest, words)), recording
+        return recogniser({"audio": recording, "text": words}), recording
 
-    def render(audio: str | None, words: str | None, ends: float) -> tuple[str, str, dict[str, Any]]:
-        found, heard = recognise(audio, words, ends)
-        if heard is not None and "timeline" in found:
-            return *render_timeline(found, heard["array"]), found
+    def render(audio: str | None, words: str | None) -> Steps:
+        found, recording = yield from recognise(audio, words)
+        if recording is not None and "timeline" in found:
+            return *render_timeline(found, recording["array"]), found
         explains = found["modality_shares"] is not None and hasattr(recogniser, "explain")
-        picture = render_attention(recogniser.explain(heard, found["text"], found)) if explains else ""
+        picture = render_attention(recogniser.explain(recording, found["text"], found)) if explains else ""
         return render_answer(found), picture, found
 
-    def within_time(work: Any, audio: str | None, text: str) -> Any:
-        words = read_text(text, limits)
+    async def ask(work: Callable[..., Steps], audio: str | None, text: str | None, request: gr.Request | None) -> Any:
+        words, seconds = read_text(text, limits), 0.0
         if audio is not None:
-            check_clip(audio, limits)
+            seconds = await run_in_threadpool(check_clip, audio, limits)
         elif words is None:
             raise ClipError("Nothing to go by: record or upload a clip, type its words, or do both.")
-        future = worker.submit(work, audio, words, time.monotonic() + limits.answer_seconds)
-        try:
-            return future.result(limits.answer_seconds)
-        except TimeoutError:
-            future.cancel()
-            raise ClipError(f"No answer within {limits.answer_seconds:g} seconds. Try a shorter clip.") from None
+        client = client_of(request.client.host) if request is not None and request.client else "unknown"
+        session = request.session_hash or "" if request is not None else ""
+        return await turns.ask(client, session, work(audio, words), seconds > longest)
 
-    def answer(audio: str | None, text: str) -> dict[str, Any]:
+    async def answer(audio: str | None, text: str | None = None, request: gr.Request | None = None) -> dict[str, Any]:
         """The Answer for a clip, its words, or both, or the timeline of a long recording; see the documentation of
         the pipeline."""
         try:
-            return within_time(recognise, audio, text)[0]
+            return (await ask(recognise, audio, text, request))[0]
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    def show(audio: str | None, text: str) -> tuple[str, str, dict[str, Any] | None]:
+    async def show(audio: str | None, text: str, request: gr.Request) -> tuple[str, str, dict[str, Any] | None]:
         try:
-            return within_time(render, audio, text)
+            return await ask(render, audio, text, request)
         except ValueError as error:
             return render_error(str(error)), "", None
 
-    with gr.Blocks(title=title, analytics_enabled=False, fill_width=False) as page:
+    name = f"{PURPOSE}: {title}"
+    with gr.Blocks(title=name, analytics_enabled=False, fill_width=False) as page:
         gr.HTML(
-            f"<h1>{escape(title)}</h1>"
-            "<p>What does the speaker feel? A guess from the voice and the words together.</p>"
+            f"<h1>{escape(name)}</h1><p>What does the speaker feel? A guess from the voice and the words together.</p>"
         )
         with gr.Row():
             with gr.Column():
@@ -173,7 +177,6 @@ def build_page(
                     gr.Markdown(API_USE)
         gr.Markdown(LIMITS, elem_id="limits")
         endpoint = gr.JSON(visible=False)
-        shared: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
         gr.on(
             [button.click, text.submit],
             show,
@@ -181,10 +184,10 @@ def build_page(
             [result, picture, details],
             api_visibility="private",
             show_progress_on=[result],
-            **shared,
         )
-        gr.Button(visible=False).click(answer, [audio, text], endpoint, api_name="answer", **shared)
-    page.queue(max_size=limits.queue_length)
+        gr.Button(visible=False).click(answer, [audio, text], endpoint, api_name="answer")
+    page.max_threads = limits.queue_length  # events under way: questions wait in `turns`, not in Gradio's queue
+    page.queue(status_update_rate=3600, default_concurrency_limit=None)
     theme = gr.themes.Default(primary_hue="blue", font=FONT, font_mono=("ui-monospace", "monospace")).set(
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
@@ -200,7 +203,7 @@ def build_page(
 def _add_examples(examples: Sequence[Example], audio: gr.Audio, text: gr.Textbox) -> None:
     """A button an example, which fills in its clip and its words; until they are there, nothing can be recognised."""
 
-    def fill_in(example: Example) -> tuple[tuple[int, np.ndarray], str]:
+    async def fill_in(example: Example) -> tuple[tuple[int, np.ndarray], str]:
         return example.audio, example.text
 
     gr.HTML("<p>Or try an example:</p>")

@@ -1,8 +1,7 @@
 """Recordings that are too long for one answer: cut into pieces, answered a few at a time, shown as a timeline."""
 
-import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from typing import Any
@@ -15,7 +14,7 @@ from .limits import Limits
 from .rendering import percent, render_notes
 
 PIECE_SECONDS = 10.0
-TOGETHER = 8  # pieces that are answered between two looks at the clock
+TOGETHER = 4  # pieces that are answered in one step, between those of other questions
 SLICES = 300
 WORDS_LEFT_OUT = "the words were left out, for nothing says which of them belong to which part of the recording"
 
@@ -28,16 +27,17 @@ def longest_clip(recogniser: Any, limits: Limits) -> float:
 
 
 def recognise_pieces(
-    recogniser: Any, audio: Mapping[str, Any], longest: float, words: str | None, ends: float
-) -> dict[str, Any]:
+    recogniser: Any, audio: Mapping[str, Any], longest: float, words: str | None
+) -> Generator[None, None, dict[str, Any]]:
     """The timeline of a recording, see the pipeline: even pieces of less than `longest` and `PIECE_SECONDS` seconds.
 
     Args:
         audio: what `read_audio` gives. words: what was typed; it is left out, and a warning says so.
-        ends: the `time.monotonic()` up to which somebody waits.
+
+    Yields: after each step. Returns: the timeline.
 
     Raises:
-        ClipError: that time is over, or no piece can be answered.
+        ClipError: no piece can be answered.
     """
     seconds = len(audio["array"]) / audio["sampling_rate"]
     count = int(seconds // min(PIECE_SECONDS, longest)) + 1
@@ -45,8 +45,7 @@ def recognise_pieces(
     pieces = [{"start": start, "end": end} for start, end in pairwise(borders)]
     timeline: list[dict[str, Any]] = []
     for first in range(0, len(pieces), TOGETHER):
-        if time.monotonic() > ends:
-            raise ClipError("The recording takes too long. Try a shorter part of it.")
+        yield
         given = {"audio": audio, "segments": pieces[first : first + TOGETHER]}
         timeline += recogniser(given, batch_size=TOGETHER)["timeline"]
     if all("error" in piece for piece in timeline):

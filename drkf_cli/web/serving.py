@@ -9,20 +9,36 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, redirect_stderr
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
+from .addresses import Names
+from .answers import Answers
 from .clips import Example
-from .gate import Gate
+from .connections import bounded_config
+from .gate import DISK_IS_FULL, UPLOAD, Gate
 from .limits import Limits
 from .storage import Storage, upload_folder
 from .traffic import JsonLines, LogLines, Traffic
+from .turns import Turns
 
+UNREADABLE = (OSError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+NO_FILES = "An upload is a form (multipart/form-data) whose field `files` holds a file."
+
+GRADIO = {  # as it starts: no telemetry, no statistics of the last 10,000 events after each of them
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+}
+SWITCHED = 0.0005  # seconds; with Python's own 0.005 the model waits as long after each of its operations
+LOOKED = 1.0  # seconds between two looks at the queue
 LEFT_OPEN = 1  # seconds for connections that are still open when all answers are out: pages in browsers
 
 
@@ -35,7 +51,8 @@ def serve(
     examples: Sequence[Example] = (),
     limits: Limits | None = None,
     auth: Sequence[tuple[str, str]] = (),
-    allowed_hosts: Sequence[str] = ("*",),
+    allowed_hosts: Sequence[str] = (),
+    allowed_origins: Sequence[str] = (),
 ) -> None:
     """Serves the page for a recogniser until SIGINT or SIGTERM; what clients sent is deleted then at the latest.
 
@@ -43,12 +60,14 @@ def serve(
 
     Args:
         auth: names and passwords of those who may see the page; empty lets everybody in.
-        allowed_hosts: host names under which the page may be addressed.
+        allowed_hosts: host names under which the page may be addressed; without any, those that it is bound to.
+        allowed_origins: pages of other origins that may use this one.
 
     Raises:
         OSError: the port is taken, or the host is no address of this machine.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ |= GRADIO
+    sys.setswitchinterval(SWITCHED)
     limits = limits or Limits()
     listener = socket.create_server(
         (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
@@ -61,14 +80,11 @@ def serve(
         logger.setLevel(logging.INFO if name == "drkf.app" else logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
-    with listener, upload_folder() as folder, redirect_stderr(LogLines()):
+    with listener, upload_folder() as folder, redirect_stderr(LogLines(folder)):
         os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by Gradio when components are made
-        traffic = build_application(
-            recogniser, title, transcribes, examples, limits, auth, allowed_hosts, Storage(folder, limits.stored_bytes)
-        )
-        config = uvicorn.Config(
-            traffic, log_config=None, access_log=False, timeout_graceful_shutdown=LEFT_OPEN, lifespan="on"
-        )
+        names = Names(host, allowed_hosts, allowed_origins)
+        traffic = build_application(recogniser, title, transcribes, examples, limits, auth, names, folder)
+        config = bounded_config(traffic, limits, timeout_graceful_shutdown=LEFT_OPEN, lifespan="on")
         logging.getLogger("drkf.app").info(
             "start", extra={"fields": {"pid": os.getpid(), "address": f"{host}:{port}"}}
         )
@@ -83,25 +99,33 @@ def build_application(
     examples: Sequence[Example],
     limits: Limits,
     auth: Sequence[tuple[str, str]],
-    allowed_hosts: Sequence[str],
-    storage: Storage,
+    names: Names,
+    folder: Path,
 ) -> Traffic:
-    """The page behind everything that a request has to pass."""
+    """The page behind everything that a request has to pass; uploads lie in `folder`."""
     import gradio
 
     from .page import build_page
 
     @asynccontextmanager
-    async def sweeping(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_sweep(storage, limits, page.temp_file_sets))
+    async def looking_after(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(_sweep(storage, answers, page.temp_file_sets, limits))]
+        tasks.append(asyncio.create_task(_watch(answers)))
         yield
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
-    page, looks = build_page(recogniser, title, limits, transcribes, examples)
+    storage, turns = Storage(folder, limits.stored_bytes, limits.client_bytes), Turns(limits)
+    page, looks = build_page(recogniser, title, limits, turns, transcribes, examples)
+    answers = Answers(page, limits, turns)
+    others = Middleware(
+        CORSMiddleware, allow_origins=names.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+    )
     application = gradio.mount_gradio_app(
-        FastAPI(lifespan=sweeping, docs_url=None, redoc_url=None, openapi_url=None),
+        FastAPI(lifespan=looking_after, docs_url=None, redoc_url=None, openapi_url=None, middleware=[others]),
         page,
         path="/",
+        app_kwargs={"exception_handlers": dict.fromkeys(UNREADABLE, _refuse)},
         auth=list(auth) or None,
         max_file_size=limits.upload_bytes,
         enable_monitoring=False,
@@ -112,18 +136,38 @@ def build_application(
         **looks,
     )
     events = {event["id"]: len(event["inputs"]) for event in page.config["dependencies"]}
-    gated = Gate(application, storage, limits, events, login=bool(auth))
-    return Traffic(TrustedHostMiddleware(gated, list(allowed_hosts)), storage, limits)
+    gate = Gate(application, limits, storage, names, turns, answers, events, login=bool(auth))
+    return Traffic(gate, answers, storage, limits)
 
 
-async def _sweep(storage: Storage, limits: Limits, names: Sequence[set[str]]) -> None:
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    """What Gradio's upload does not expect: a full disk, fields in place of files, broken forms."""
+    if request.url.path.rstrip("/") != UPLOAD:
+        raise error
+    is_full = isinstance(error, OSError)
+    return JSONResponse({"detail": DISK_IS_FULL if is_full else NO_FILES}, 507 if is_full else 400)
+
+
+async def _sweep(storage: Storage, answers: Answers, names: Sequence[set[str]], limits: Limits) -> None:
     """Deletes uploads by age, for as long as the server runs. Gradio's own sweep (`delete_cache`) ends for good when a
     file arrives while it looks, so it is off; the `names` that Gradio keeps for it would grow for ever."""
     while True:
         await asyncio.sleep(limits.swept_seconds)
+        begun = time.monotonic()
         await run_in_threadpool(storage.sweep, limits.kept_seconds)
+        storage.forget(begun - limits.kept_seconds)
+        answers.forget_old()
         for known in names:
             known.clear()
+
+
+async def _watch(answers: Answers) -> None:
+    """Starts Gradio's queue again where it has stopped."""
+    while True:
+        await asyncio.sleep(LOOKED)
+        if answers.is_stopped:
+            logging.getLogger("drkf.app").error("the queue has stopped; it is started again")
+            answers.restart()
 
 
 class DrainingServer(uvicorn.Server):
@@ -144,7 +188,7 @@ class DrainingServer(uvicorn.Server):
         self._signals.append((sig, frame))
 
     async def on_tick(self, counter: int) -> bool:
-        if self._signals and (not self.traffic.in_flight or time.monotonic() > self._ends_at):
+        if self._signals and (not self.traffic.answers.under_way or time.monotonic() > self._ends_at):
             super().handle_exit(*self._signals.pop())
         return await super().on_tick(counter)
 

@@ -6,66 +6,66 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: folders of killed servers stay
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
 FOLDER_PREFIX = "drkf-app-"
 LOCK = "server.lock"
 
 
 class Storage:
-    """Bytes that uploads occupy, those that are on their way included.
+    """Bytes that uploads occupy, those that are on their way included: what has arrived, not what is announced.
 
     Args:
-        folder: where uploads are kept. limit: bytes.
+        folder: where uploads are kept. limit: bytes of all clients together. share: bytes of one client.
     """
 
-    def __init__(self, folder: Path, limit: int):
-        self.folder, self.limit = folder.resolve(), limit
-        self.kept = 0
-        self.reserved = 0
+    def __init__(self, folder: Path, limit: int, share: int):
+        self.folder, self.limit, self.share = folder.resolve(), limit, share
+        self.taken: Counter[str] = Counter()  # bytes, by client
+        self._kept: deque[tuple[float, str, int]] = deque()  # when, client, bytes; the oldest first
 
-    def reserve(self, size: int) -> bool:
-        """Takes room for an upload before any of it is accepted; False where there is none."""
-        if self.kept + self.reserved + size > self.limit:
+    @property
+    def stored(self) -> int:
+        """Bytes of all clients."""
+        return self.taken.total()
+
+    def take(self, client: str, size: int) -> bool:
+        """Takes room for bytes that have arrived; False where there is none."""
+        if self.taken[client] + size > self.share or self.stored + size > self.limit:
             return False
-        self.reserved += size
+        self.taken[client] += size
         return True
 
-    def release(self, size: int, kept: bool) -> None:
-        """Gives the room back; of an upload that is kept, it counts until the next sweep measures the files."""
-        self.reserved -= size
-        if kept:
-            self.kept += size
+    def keep(self, client: str, size: int) -> None:
+        """An upload is whole: its room is taken until it is old enough to be deleted."""
+        self._kept.append((time.monotonic(), client, size))
+
+    def give_back(self, client: str, size: int) -> None:
+        self.taken[client] -= size
+        if not self.taken[client]:
+            del self.taken[client]
+
+    def forget(self, before: float) -> None:
+        """Gives back the room of uploads from before that `time.monotonic()`: a sweep has deleted them."""
+        while self._kept and self._kept[0][0] < before:
+            _, client, size = self._kept.popleft()
+            self.give_back(client, size)
 
     def sweep(self, age: float) -> None:
-        """Deletes files that are older than `age` seconds and folders that are empty, and counts what is left."""
-        oldest, total = time.time() - age, 0
+        """Deletes files whose times are more than `age` seconds off, in past or future, and folders that are empty."""
         for parent, _, names in os.walk(self.folder, topdown=False):
-            for name in names:
-                path = os.path.join(parent, name)
+            for path in [os.path.join(parent, name) for name in names] + [parent]:
                 try:
-                    found = os.stat(path, follow_symlinks=False)
-                    if name == LOCK:
-                        continue
-                    if found.st_mtime < oldest:
-                        os.unlink(path)
-                    else:
-                        total += found.st_size
-                except FileNotFoundError:  # deleted meanwhile
+                    is_old = abs(time.time() - os.stat(path, follow_symlinks=False).st_mtime) > age
+                    if is_old and Path(path) not in (self.folder, self.folder / LOCK):
+                        (os.rmdir if path == parent else os.unlink)(path)
+                except OSError:  # deleted meanwhile, or not empty
                     continue
-            if Path(parent) != self.folder and os.stat(parent).st_mtime < oldest:
-                try:
-                    os.rmdir(parent)
-                except OSError:  # not empty
-                    continue
-        self.kept = total
 
     def holds(self, name: object) -> bool:
         """Whether `name` is the path of an upload. Looks at the text alone: clients choose it."""
@@ -80,19 +80,16 @@ def upload_folder() -> Iterator[Path]:
     sweep_killed(Path(tempfile.gettempdir()))
     with (
         tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True) as name,
-        (Path(name) / LOCK).open("w") as lock,
+        FileLock(Path(name) / LOCK),
     ):
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
         yield Path(name)
 
 
 def sweep_killed(parent: Path) -> None:
     """Deletes upload folders whose server has ended: nothing holds their lock any more."""
-    for lock in parent.glob(f"{FOLDER_PREFIX}*/{LOCK}") if fcntl is not None else ():
+    for lock in parent.glob(f"{FOLDER_PREFIX}*/{LOCK}"):
         try:
-            with lock.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with FileLock(lock, timeout=0):
                 shutil.rmtree(lock.parent, ignore_errors=True)
-        except OSError:  # held by a server that runs, or somebody else's
+        except (OSError, Timeout):  # somebody else's, or held by a server that runs
             continue

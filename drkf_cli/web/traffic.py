@@ -1,16 +1,19 @@
 """What operators see of the requests, and how many a client may send: logs, metrics, health, rates, draining."""
 
+import asyncio
 import io
 import json
 import logging
 import re
 import time
 import uuid
-from collections import Counter as Tally
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from .addresses import client_of
+from .answers import Answers
 from .gate import Message, Receive, Send, respond
 from .limits import Limits
 from .storage import Storage
@@ -18,7 +21,9 @@ from .storage import Storage
 LOGGED_CHARACTERS = 500
 CLIENTS = 10_000  # whose rates are remembered
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-ROUTES = ("upload", "call", "queue", "file=", "heartbeat", "login", "cancel", "reset", "healthz", "readyz", "metrics")
+STATIC = ("/assets/", "/static/", "/svelte/")  # a page has a hundred of them
+REFUSED_SECONDS = 2.0  # before a client hears that it sends too many requests
+ROUTES = ("upload", "call/", "queue/", "file=", "heartbeat/", "login", "healthz", "readyz", "metrics", "assets/")
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 logger = logging.getLogger("drkf.app")
@@ -42,22 +47,27 @@ class JsonLines(logging.Formatter):
 
 
 class LogLines(io.TextIOBase):
-    """A stream whose lines become records: what libraries print may hold what clients sent."""
+    """A stream whose lines become records: what libraries print may hold what clients sent.
 
-    def __init__(self) -> None:
+    Args:
+        folder: of the uploads; their names do not reach the log.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self._begun = ""
+        self._upload = re.compile(re.escape(str(folder)) + r"""[^"'\n]*""")
 
     def write(self, text: str) -> int:
         *lines, self._begun = (self._begun + text).split("\n")
         for line in filter(None, lines):
-            logger.error(line)
+            logger.error(self._upload.sub("(an upload)", line))
         return len(text)
 
 
 class Metrics:
     """The page's metrics, in a registry of their own."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, answers: Answers) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "drkf_requests", "Requests by route and status.", ["route", "status"], registry=self.registry
@@ -67,25 +77,24 @@ class Metrics:
         )
         self.open = Gauge("drkf_open_requests", "Requests under way.", registry=self.registry)
         stored = Gauge("drkf_stored_bytes", "Bytes of uploads.", registry=self.registry)
-        stored.set_function(lambda: storage.kept + storage.reserved)
+        stored.set_function(lambda: storage.stored)
+        waiting = Gauge("drkf_answers_under_way", "Answers that are not delivered yet.", registry=self.registry)
+        waiting.set_function(lambda: answers.under_way)
 
 
 class Traffic:
     """ASGI middleware around everything: `/healthz`, `/readyz`, `/metrics`; a line of log a request, with its id (the
-    client's `X-Request-ID` where it is a plain one); limits by client; and the end: once draining, it takes nothing
+    client's `X-Request-ID` where it is a plain one); rates of clients; and the end: once draining, it takes nothing
     new and lets clients fetch the answers that they wait for.
 
     Attributes:
-        in_flight: answers that clients wait for.
         draining: set by the server when it is to end.
     """
 
-    def __init__(self, app: Any, storage: Storage, limits: Limits):
-        self.app, self.limits = app, limits
-        self.metrics = Metrics(storage)
-        self.in_flight = 0
+    def __init__(self, app: Any, answers: Answers, storage: Storage, limits: Limits):
+        self.app, self.answers, self.limits = app, answers, limits
+        self.metrics = Metrics(storage, answers)
         self.draining = False
-        self._open: Tally[str] = Tally()
         self._rates: dict[str, tuple[float, float]] = {}  # client: (tokens left, when)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -93,8 +102,7 @@ class Traffic:
             await self.app(scope, receive, send)
             return
         start, status, route = time.monotonic(), 0, _route(scope["path"])
-        client = (scope.get("client") or ("unknown",))[0]
-        request_id = _request_id(scope)
+        address, request_id = (scope.get("client") or ("unknown",))[0], _request_id(scope)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -103,79 +111,59 @@ class Traffic:
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
             await send(message)
 
-        self._open[client] += 1
         self.metrics.open.inc()
         try:
-            if not await self._respond_itself(scope, route, client, send_with_id):
-                await self._pass(scope, route, receive, send_with_id)
+            if not await self._respond_itself(scope, client_of(address), send_with_id):
+                await self.app(scope, receive, send_with_id)
         finally:
-            self._open[client] -= 1
-            if not self._open[client]:
-                del self._open[client]
             self.metrics.open.dec()
             seconds = time.monotonic() - start
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(seconds)
-            fields = {"request_id": request_id, "client": client, "method": scope["method"], "path": scope["path"]}
+            fields = {"request_id": request_id, "client": address, "method": scope["method"], "route": route}
             if route not in ("healthz", "readyz", "metrics"):
                 logger.info("request", extra={"fields": fields | {"status": status, "seconds": round(seconds, 4)}})
 
-    async def _respond_itself(self, scope: Message, route: str, client: str, send: Send) -> bool:
+    async def _respond_itself(self, scope: Message, client: str, send: Send) -> bool:
         """Answers what needs no page, and refuses what is too much; False where the page is to answer."""
         if scope["path"] == "/healthz":
             await respond(send, 200, "alive")
         elif scope["path"] == "/readyz":
-            await respond(send, *((503, "draining") if self.draining else (200, "ready")))
+            await respond(send, *self._readiness())
         elif scope["path"] == "/metrics":
             headers = [(b"content-type", CONTENT_TYPE_LATEST.encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": generate_latest(self.metrics.registry)})
         elif scope["method"] == "POST" and self.draining:
             await respond(send, 503, "The server is about to stop; try again in a minute.")
-        elif 0 < self.limits.open_requests < self._open[client]:
-            await respond(send, 429, "Too many requests at a time; wait for some of the answers.")
-        elif scope["method"] == "POST" and not self._takes(client):
+        elif not self._takes(client, 0.1 if scope["path"].startswith(STATIC) else 1.0):
+            await asyncio.sleep(REFUSED_SECONDS)
             await respond(send, 429, f"At most {self.limits.requests_per_minute} requests a minute; wait a little.")
         else:
             return False
         return True
 
-    async def _pass(self, scope: Message, route: str, receive: Receive, send: Send) -> None:
-        """Counts calls that are accepted, until the client has fetched their answers."""
-        method, change = scope["method"], 0
-        calls, streams = route == "call", scope["path"].endswith("/queue/data")
+    def _readiness(self) -> tuple[int, str]:
+        if self.draining:
+            return 503, "draining"
+        return (503, "the queue has stopped") if self.answers.is_stopped else (200, "ready")
 
-        async def send_and_count(message: Message) -> None:
-            nonlocal change
-            if message["type"] == "http.response.start" and message["status"] == 200:
-                if method == "POST" and calls:
-                    self.in_flight += 1
-                elif method == "GET" and (calls or streams):
-                    self.in_flight += streams
-                    change = -1
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_and_count)
-        finally:
-            self.in_flight += change
-
-    def _takes(self, client: str) -> bool:
+    def _takes(self, client: str, cost: float) -> bool:
         """A token bucket a client, which a minute fills."""
         if not (most := self.limits.requests_per_minute):
             return True
         now = time.monotonic()
         tokens, since = self._rates.pop(client, (float(most), now))
         tokens = min(most, tokens + (now - since) * most / 60)
-        self._rates[client] = (tokens - 1 if tokens >= 1 else tokens, now)
+        self._rates[client] = (tokens - cost if tokens >= cost else tokens, now)
         if len(self._rates) > CLIENTS:
             del self._rates[next(iter(self._rates))]
-        return tokens >= 1
+        return tokens >= cost
 
 
 def _route(path: str) -> str:
-    """The kind of a path: clients must not be able to make up metrics."""
-    return next((name.rstrip("=") for name in ROUTES if f"/{name}" in path), "page")
+    """The kind of a path: clients must not be able to make up metrics, and paths hold the names of their files."""
+    return next((name.rstrip("=/") for name in ROUTES if path.startswith((f"/gradio_api/{name}", f"/{name}"))), "page")
 
 
 def _request_id(scope: Message) -> str:

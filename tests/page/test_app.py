@@ -186,8 +186,8 @@ def test_nothing_is_wider_than_a_phone_or_a_desktop(page, clips, width):
 
 
 def test_the_page_is_called_after_the_model(page):
-    assert page.title() == "Three feelings"
-    assert page.get_by_role("heading", level=1).inner_text() == "Three feelings"
+    assert page.title() == "Emotion in speech: Three feelings"
+    assert page.get_by_role("heading", level=1).inner_text() == "Emotion in speech: Three feelings"
 
 
 def test_the_keyboard_is_enough(page):

@@ -1,0 +1,134 @@
+"""The model's time, shared out between clients."""
+
+import asyncio
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from .clips import ClipError
+from .limits import Limits
+
+ALIKE = 2.0  # seconds of the model; who has had about the same of it is served in the order of asking
+HALF_LIFE = 60.0  # seconds after which half of what a client had of the model is forgotten
+ON_THE_WAY = 5.0  # seconds for which a place is kept for a question that Gradio has not passed on yet
+RECORDINGS_AT_A_TIME = 4  # decoded recordings that wait for their next step: 40 MB each at the longest
+CLIENTS = 10_000  # that are remembered
+Steps = Generator[None, None, Any]
+GONE = "Nobody waits for this answer any more."
+
+
+@dataclass(eq=False)
+class Question:
+    """What the model is asked: work in steps, whose last one returns the answer."""
+
+    client: str
+    session: str
+    steps: Steps
+    is_long: bool
+    answer: asyncio.Future[Any]
+    is_started: bool = field(default=False)
+
+
+class Turns:
+    """One step of the model at a time; the next one is for the client that has had least of the model lately.
+
+    So whoever asks a short question is answered soon, however many long ones others ask. All methods are for the
+    event loop's thread; the steps run in a thread of their own.
+    """
+
+    def __init__(self, limits: Limits):
+        self.limits = limits
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._is_busy = False
+        self._questions: list[Question] = []
+        self._announced: list[tuple[str, float]] = []  # client, when
+        self._used: dict[str, tuple[float, float]] = {}  # client: (seconds of the model, when), the oldest first
+
+    def announce(self, client: str) -> tuple[int, str] | None:
+        """Keeps a place for a question that is on its way to [`ask`]; status and reason where there is none."""
+        since = time.monotonic() - ON_THE_WAY
+        self._announced = [(other, when) for other, when in self._announced if when > since]
+        places = [question.client for question in self._questions] + [other for other, _ in self._announced]
+        if places.count(client) >= self.limits.client_questions:
+            return 429, "Too many of your questions wait for the model; fetch some of the answers first."
+        if len(places) >= self.limits.queue_length:
+            return 503, "Too many questions wait for the model; try again in a minute."
+        self._announced.append((client, time.monotonic()))
+        return None
+
+    async def ask(self, client: str, session: str, steps: Steps, is_long: bool = False) -> Any:
+        """The answer of a question.
+
+        Args:
+            steps: the work; what its generator returns is the answer.
+            is_long: whether it holds a recording between its steps.
+
+        Raises:
+            ClipError: there is no answer within `answer_seconds`, or nobody waits for it any more.
+        """
+        if (place := next((place for place in self._announced if place[0] == client), None)) is not None:
+            self._announced.remove(place)
+        answer = asyncio.get_running_loop().create_future()
+        question = Question(client, session, steps, is_long, answer)
+        self._questions.append(question)
+        self._step()
+        try:
+            return await asyncio.wait_for(answer, self.limits.answer_seconds)
+        except TimeoutError:
+            raise ClipError(f"No answer within {self.limits.answer_seconds:g} seconds. Try a shorter clip.") from None
+        finally:
+            self._questions.remove(question)
+
+    def hold(self, session: str) -> bool:
+        """Whether a question of a session waits."""
+        return any(question.session == session for question in self._questions)
+
+    def drop(self, session: str) -> None:
+        """Gives up the questions of a session whose client has gone."""
+        for question in self._questions:
+            if question.session == session and not question.answer.done():
+                question.answer.set_exception(ClipError(GONE))
+
+    def _step(self) -> None:
+        """Starts the next step, unless one runs."""
+        waiting = [question for question in self._questions if not question.answer.done()]
+        if sum(question.is_long and question.is_started for question in waiting) >= RECORDINGS_AT_A_TIME:
+            waiting = [question for question in waiting if question.is_started or not question.is_long]
+        if self._is_busy or not waiting:
+            return
+        question = min(waiting, key=lambda question: int(self._had(question.client) / ALIKE))
+        question.is_started = self._is_busy = True
+        step = asyncio.wrap_future(self._worker.submit(_next, question.steps))
+        step.add_done_callback(partial(self._stepped, question, time.monotonic()))
+
+    def _stepped(self, question: Question, start: float, step: asyncio.Future[tuple[bool, Any]]) -> None:
+        self._is_busy = False
+        now = time.monotonic()
+        had = self._had(question.client)
+        self._used.pop(question.client, None)
+        self._used[question.client] = (had + now - start, now)
+        if len(self._used) > CLIENTS:
+            del self._used[next(iter(self._used))]
+        error = None if step.cancelled() else step.exception()
+        if not question.answer.done():
+            if error is not None:
+                question.answer.set_exception(error)
+            elif not step.cancelled() and step.result()[0]:
+                question.answer.set_result(step.result()[1])
+        self._step()
+
+    def _had(self, client: str) -> float:
+        seconds, when = self._used.get(client, (0.0, 0.0))
+        return seconds * 0.5 ** ((time.monotonic() - when) / HALF_LIFE)
+
+
+def _next(steps: Steps) -> tuple[bool, Any]:
+    """Whether the work is done, and the answer then."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return True, end.value
+    return False, None
