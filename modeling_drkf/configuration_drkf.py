@@ -45,6 +45,9 @@ class DRKFConfig(PaperConfig):
         modality_dropout (`float`, defaults to 0.0):
             Probability with which training blanked one modality of a sample. Above 0 the checkpoint is prepared for a
             missing modality.
+        empty_text_ids (`list[int]`, *optional*):
+            Tokens of a text without words, which is read where a model gets the voice alone. [`DRKFTrainer`] takes
+            them from its processor.
 
     Raises:
         ValueError: a field is out of its range; the message names the field.
@@ -75,6 +78,7 @@ class DRKFConfig(PaperConfig):
     label_smoothing: float | int = 0.0
     class_weights: list[float | int] | None = None
     modality_dropout: float | int = 0.0
+    empty_text_ids: list[int] | None = None
 
     def __post_init__(self, **kwargs):
         if not __name__.startswith("transformers_modules."):  # the installed package has the pipeline registered

@@ -33,6 +33,7 @@ class DRKFInputs(TransformersKwargs, total=False):
             (batch, tokens, width). The masks are then theirs. For encoders that are not trained.
         speaker_statistics: mean and deviation of the statistics of each speaker's clips, (batch, 2, 3, width), in
             place of the training part's; for `standardize_states`.
+        input_features: what some feature extractors call `input_values`.
         speech_present, text_present: false where modality dropout has blanked a modality, (batch,); such pairs stay
             out of Eq. 19, whose target they do not determine. All are present, if not given.
     """
@@ -41,6 +42,7 @@ class DRKFInputs(TransformersKwargs, total=False):
     speech_statistics: Tensor | None
     text_states: Tensor | None
     speaker_statistics: Tensor | None
+    input_features: Tensor | None
     speech_present: Tensor | None
     text_present: Tensor | None
 
@@ -66,6 +68,7 @@ class ExtendedModalityEncoding(ModalityEncoding):
         super().__init__(config)
         self.widths = output_width(config.audio_config), output_width(config.text_config)
         self.pooling = config.speech_pooling
+        self.config = config
         self.dropout = nn.Dropout(config.adapter_dropout)
         self.statistics_adapter = self.speech_standardization = self.text_standardization = None
         if config.speech_statistics:
@@ -85,6 +88,9 @@ class ExtendedModalityEncoding(ModalityEncoding):
     ) -> tuple[Modality, Modality]:
         """See [`ModalityEncoding.forward`] and, for `kwargs`, [`DRKFInputs`].
 
+        The voice alone is answered as with an empty text, whose tokens are the configuration's `empty_text_ids`; an
+        `attention_mask` without `input_ids` is then the audio's, as feature extractors return it.
+
         Raises:
             TypeError: an argument has an unknown name.
             ValueError: a modality is given neither raw nor as states, or both.
@@ -92,6 +98,13 @@ class ExtendedModalityEncoding(ModalityEncoding):
         if unknown := [name for name in kwargs if name not in ACCEPTED and kwargs[name] is not None]:
             raise TypeError(f"DRKF's forward has no argument {', '.join(map(repr, unknown))}")
         speech_states, text_states = kwargs.get("speech_states"), kwargs.get("text_states")
+        input_values = kwargs.get("input_features") if input_values is None else input_values
+        if input_ids is None and text_states is None:
+            audio_attention_mask = attention_mask if audio_attention_mask is None else audio_attention_mask
+            input_ids, attention_mask = (
+                self.empty_texts(input_values if speech_states is None else speech_states),
+                None,
+            )
         if (input_values is None) is (speech_states is None) or (input_ids is None) is (text_states is None):
             raise ValueError("give one of input_values and speech_states, and one of input_ids and text_states")
         if input_values is None:
@@ -104,6 +117,21 @@ class ExtendedModalityEncoding(ModalityEncoding):
         else:
             text = self.encode_text(input_ids, attention_mask, requested)
         return self.adapt_speech(speech, kwargs.get("speaker_statistics")), self.adapt_text(text)
+
+    def empty_texts(self, speech: Tensor | None) -> Tensor | None:
+        """A text without words for each clip, (batch, tokens).
+
+        Raises:
+            ValueError: the configuration does not say which tokens that are.
+        """
+        if speech is None:
+            return None
+        if self.config.empty_text_ids is None:
+            raise ValueError(
+                "the words are missing, and the checkpoint's configuration has no empty_text_ids: give the input_ids "
+                'of processor(audio=..., text=""), or use pipeline("multimodal-emotion-recognition")'
+            )
+        return torch.tensor(self.config.empty_text_ids, device=speech.device).expand(len(speech), -1)
 
     def encode_speech(  # type: ignore[override]
         self, input_values: Tensor, mask: Tensor | None, requested: Requested = VECTOR_ONLY

@@ -66,6 +66,7 @@ def prune_vocabulary(model: DRKFForEmotionClassification, processor: DRKFProcess
     model.set_input_embeddings(smaller)
     text_config: Any = model.config.text_config
     text_config.vocab_size, text_config.pad_token_id = len(kept), processor.tokenizer.pad_token_id
+    model.config.empty_text_ids = processor(text="")["input_ids"][0]
 
 
 def halve_weights(folder: Path) -> None:

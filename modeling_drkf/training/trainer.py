@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import EvalPrediction, ProgressCallback, TrainerCallback, TrainingArguments
+from transformers import EvalPrediction, ProcessorMixin, ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import BestRun, EvalLoopOutput, TrainOutput
 
 from processing.collator import DRKFDataCollator, clip_seconds, collate_features
@@ -82,7 +82,7 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
         if data_collator is None:
             args.remove_unused_columns = False
         if model is not None:
-            _apply_arguments(model, args)
+            _apply_arguments(model, args, processing_class)
         super().__init__(
             model,
             args,
@@ -142,7 +142,7 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """See `Trainer.call_model_init`; each new model gets what the arguments say of it."""
         model = super().call_model_init(trial)
-        _apply_arguments(model, self.args)
+        _apply_arguments(model, self.args, getattr(self, "processing_class", None))
         return model
 
     def hyperparameter_search(
@@ -300,10 +300,12 @@ def _lacks_lengths(dataset: Any, args: TrainingArguments) -> bool:
     return len(dataset) > 0 and "audio" in dataset[0]
 
 
-def _apply_arguments(model: nn.Module, args: TrainingArguments) -> None:
-    """Sets what a model computes in training by the arguments."""
+def _apply_arguments(model: nn.Module, args: TrainingArguments, processor: Any) -> None:
+    """Sets what a model takes from the arguments and from its processor."""
     model.gather_across_processes = getattr(args, "gather_across_processes", False)  # type: ignore[assignment]
     config: Any = model.config
+    if isinstance(processor, ProcessorMixin):
+        config.empty_text_ids = processor(text="")["input_ids"][0]
     factor = args.label_smoothing_factor
     if not factor:
         return
