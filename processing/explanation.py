@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,17 @@ class Explanation:
         """The words without the tokenizer's special tokens."""
         return [word for word in self.words if not word.special]
 
+    @property
+    def frame_seconds(self) -> float:
+        """Length of a frame."""
+        return self.seconds / len(self.frame_attention)
+
+    def moment(self) -> str:
+        """When the frame with most attention begins and ends: "1.6 to 2.1 s", as exact as frames are long."""
+        strongest, decimals = int(self.frame_attention.argmax()), max(0, math.ceil(-math.log10(self.frame_seconds)))
+        start, end = (number * self.frame_seconds for number in (strongest, strongest + 1))
+        return f"{start:.{decimals}f} to {end:.{decimals}f} s"
+
     def multiples(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Attention as pictures show it: of the frames, of `said` (a token), and the end of their common scale.
 
@@ -70,7 +82,7 @@ class Explanation:
             for word in self.words
         ]
         return self.answer | {
-            "frame_seconds": self.seconds / len(self.frame_attention),
+            "frame_seconds": self.frame_seconds,
             "frame_attention": self.frame_attention.tolist(),
             "words": words,
         }
@@ -93,7 +105,7 @@ def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | No
             "there is no attention to show; `drkf predict` tells what it says"
         )
     answer = answer or pipe({"audio": audio, "text": text})
-    words = answer["text"] or ""
+    words = processor.readable(answer["text"] or "")[0] or ""
     inputs = processor(audio=audio, text=words, return_tensors="pt").to(model.device)
     with torch.inference_mode():
         output = model(**inputs, output_modality_attention=True)

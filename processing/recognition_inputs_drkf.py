@@ -196,6 +196,8 @@ class InputReader:
             return None, []
         if text.strip().casefold() in NO_WORDS:
             return None, [f"the text {text.strip()!r} is what tables write where there are no words: it is not read"]
+        if self.options.can_read is not None and not self.options.can_read(text):
+            return None, ["this checkpoint cannot read the words, says can_read: they are not read"]
         words, warning = self.processor.readable(text)
         return words, [] if warning is None else [warning]
 

@@ -27,6 +27,8 @@ class RecognitionOptions:
         transcriber: fills in the words where none are given: a speech recognition pipeline of transformers, the
             folder or Hub id of a model for one, or any function from `{"array", "sampling_rate"}` to a str or to
             `{"text": str}`. None leaves the words out: speech alone.
+        can_read: whether the checkpoint can read a text, such as a check of its language: a function from a str to a
+            bool. Words that it cannot read count as missing, and a warning says so.
         chunk_length_s: cut each recording into windows of this many seconds and answer a timeline. Windows have no
             words of their own: they are transcribed, or judged by the voice alone. Inputs with segments keep those.
         step_s: seconds from one window's start to the next one's, at most `chunk_length_s`, which is the default.
@@ -47,6 +49,7 @@ class RecognitionOptions:
     num_workers: int = 0
     top_k: int | None = None
     transcriber: Callable[..., Any] | str | None = None
+    can_read: Callable[[str], bool] | None = None
     chunk_length_s: float | None = None
     step_s: float | None = None
     max_recording_s: float | None = None
@@ -77,6 +80,7 @@ class RecognitionOptions:
                 lambda value: value is None or isinstance(value, str) or callable(value),
                 "a speech recognition pipeline, a function, a model's folder or Hub id, or None",
             ),
+            "can_read": (lambda value: value is None or callable(value), "a function from a text to a bool, or None"),
             "chunk_length_s": (_is_length, seconds),
             "step_s": (_is_length, seconds),
             "max_recording_s": (_is_length, seconds),

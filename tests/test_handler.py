@@ -160,6 +160,20 @@ def test_parameters_are_bounded(handler: Any, parameters: Any, message: str):
         handler({"inputs": {"text": "hm"}, "parameters": parameters})
 
 
+def test_a_message_does_not_repeat_what_a_client_sent(handler: Any):
+    long = "a" * 100_000
+    for request in (
+        {"inputs": {"text": "hm"}, "parameters": {"top_k": long}},
+        {"inputs": {"text": "hm"}, "parameters": {"chunk_length_s": long}},
+        {"inputs": {"text": "hm"}, "parameters": {long: 1}},
+        {"inputs": {"audio": long + "ü"}},
+        {"inputs": {long: "hm"}},
+    ):
+        with pytest.raises(ValueError, match=r".") as caught:
+            handler(request)
+        assert len(str(caught.value)) <= 500
+
+
 def test_too_many_bytes_are_refused_before_they_are_decoded(handler: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(type(handler), "max_audio_bytes", 20_000)
     with pytest.raises(ValueError, match="larger than"):

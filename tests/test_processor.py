@@ -197,6 +197,37 @@ def test_text_options_and_a_text_that_spells_out_padding(raw_processor):
     assert raw_processor(text="so [PAD]", text_kwargs={"add_special_tokens": False})["attention_mask"] == [[1, 1]]
 
 
+def test_lengths_given_flat_are_the_texts_and_nested_the_audios(raw_processor):
+    inputs = {"audio": noise(2000), "text": "so", "sampling_rate": RATE, "return_tensors": "pt"}
+    flat = raw_processor(**inputs, padding="max_length", max_length=9, truncation=True)
+    assert (flat["input_ids"].shape, flat["input_values"].shape) == ((1, 9), (1, 2000))
+    cut = raw_processor(**inputs, audio_kwargs={"max_length": 1500, "truncation": True})
+    assert (cut["input_ids"].shape, cut["input_values"].shape) == ((1, 3), (1, 1500))
+    padded = raw_processor(**inputs, audio_kwargs={"padding": "max_length", "max_length": 3000})
+    assert padded["input_values"].shape == (1, 3000)
+    assert padded["audio_attention_mask"].sum() == 2000
+    both = raw_processor(
+        audio=[noise(2000), noise(900)], text=["so", ""], sampling_rate=RATE, return_tensors="pt",
+        audio_kwargs={"padding": "max_length", "max_length": 1000, "truncation": True},
+        text_kwargs={"padding": "max_length", "max_length": 7},
+    )  # fmt: skip
+    assert (both["input_ids"].shape, both["input_values"].shape) == ((2, 7), (2, 1000))
+    assert both["audio_attention_mask"].sum(-1).tolist() == [1000, 900]
+
+
+def test_the_tokenizers_saved_options_are_the_defaults(tmp_path):
+    word_tokenizer(padding="max_length", max_length=8).save_pretrained(tmp_path)
+    processor = DRKFProcessor(EXTRACTORS["raw"](), PreTrainedTokenizerFast.from_pretrained(tmp_path))
+    inputs = processor(audio=noise(900), text="i am so happy", sampling_rate=RATE)
+    assert inputs["input_ids"] == [[2, 4, 5, 6, 7, 3, 0, 0]]
+    assert len(inputs["input_values"][0]) == 900
+    assert len(processor(text="so " * 20)["input_ids"][0]) == 8
+    assert processor(text="so", padding=True)["input_ids"] == [[2, 6, 3]]
+    assert len(processor(text="so " * 20, max_length=4)["input_ids"][0]) == 4
+    limited = DRKFProcessor(processor.feature_extractor, processor.tokenizer, max_text_tokens=5)
+    assert len(limited(text="so " * 20)["input_ids"][0]) == 5
+
+
 def test_threads_share_a_processor(raw_processor):
     def token_count(words: int) -> int:
         return len(raw_processor(text="so " * words)["input_ids"][0])

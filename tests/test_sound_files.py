@@ -46,6 +46,7 @@ def without_length(mp3):
 
 
 WAV, FLAC, OGG, MP3 = (encoded(tone(), kind) for kind in ("WAV", "FLAC", "OGG", "MP3"))
+RF64 = encoded(tone(), "RF64", subtype="PCM_16")
 OPUS = encoded(tone(3), "OGG", subtype="OPUS")
 HEADER = WAV[: WAV.index(b"data")]
 REFUSED = {
@@ -67,6 +68,8 @@ REFUSED = {
         "the header announces 8000 bytes of sound, but 24000 more bytes follow",
     ),
     "several.wav": (WAV * 2, "cannot be decoded"),
+    "several.rf64": (RF64 * 3, "holds several WAV recordings"),
+    "killed.rf64": (RF64 + b"\1" * 6400, "the header announces 32000 bytes of sound, but 6400 more bytes follow"),
     "nothing.mp3": (b"", "the file is empty (0 bytes)"),
     "page.mp3": (b"\n<!DOCTYPE html><html>", "cannot be decoded (it is a web page, not the recording itself)"),
     "pointer.wav": (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer to a Git LFS file"),

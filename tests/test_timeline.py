@@ -67,6 +67,7 @@ def test_a_table_holds_every_answer_and_every_error(tmp_path: Path):
         ("c.wav", 3.0, 9.5, "calm"),
     ]
     assert (rows[3]["warning"], rows[3]["consistency"]) == ("no words were given", None)
+    assert [row["audio_seconds"] for row in rows] == [1.25, None, 2.5, 6.5]  # of a piece, its own
     write_results(results, tmp_path / "out.csv", LABELS)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         read = list(csv.DictReader(file))
@@ -230,6 +231,17 @@ def test_a_word_that_was_cut_off_is_not_counted_in():
     ids = tokenizer("you came back", truncation=True, max_length=4)["input_ids"]
     words = merge_words(tokenizer, "you came back", ids, [0.1, 0.2, 0.3, 0.4])
     assert [word.text for word in words] == ["<s>", "you", "came", "</s>"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "seconds", "moment"),
+    [(4, 2.4, "1.2 to 1.8 s"), (100, 2.0, "0.04 to 0.06 s"), (3, 4.5, "3 to 4 s"), (20, 2.0, "0.2 to 0.3 s")],
+)
+def test_when_the_model_looked_is_as_exact_as_its_frames(frames: int, seconds: float, moment: str):
+    attention = np.ones(frames)
+    attention[2] = 2
+    explanation = Explanation({}, np.zeros(round(seconds * 1000), np.float32), 1000, attention, [])
+    assert explanation.moment() == moment
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # the machine may have no Chinese font

@@ -223,9 +223,7 @@ def show_attention(
                 f"{printable(explanation.said[i].text)} ({words[i]:.1f} times)" for i in words.argsort()[:-4:-1]
             ]
             typer.echo(f"words most attended to: {', '.join(strongest)}")
-        peak = int(frames.argmax())
-        at = (peak + 0.5) * explanation.seconds / len(frames)
-        typer.echo(f"moment most attended to: {at:.2f} s ({frames[peak]:.1f} times)")
+        typer.echo(f"moment most attended to: {explanation.moment()} ({frames.max():.1f} times)")
         typer.echo(CAPTION)
     if output is not None:
         typer.echo(f"Picture: {output}", err=as_json)

@@ -32,7 +32,7 @@ def render_attention(explanation: Any) -> str:
     legend = ", ".join(f"#{colour}" for colour in SCALE.split())
     return (
         '<div class="drkf"><h2>Where the model looked</h2>'
-        f"<p>Most {on_word}{(int(weights.argmax()) + 0.5) / SLICES * seconds:.1f} seconds into the clip.</p>"
+        f"<p>Most {on_word}from {explanation.moment()} of the clip.</p>"
         f'<svg class="sound" aria-hidden="true" viewBox="0 -1 {SLICES} 2" preserveAspectRatio="none">{strips}'
         f"{wave(peaks(explanation.waveform, SLICES))}</svg>"
         f'<div class="scale" aria-hidden="true"><span>0 s</span><span>{seconds:.1f} s</span></div>'

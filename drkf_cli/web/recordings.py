@@ -58,10 +58,13 @@ def render_timeline(found: Mapping[str, Any], waveform: np.ndarray) -> tuple[str
     """A timeline as a summary with the table of its pieces, and as a picture: the sound, and a band an emotion."""
     seconds, pieces = found["audio_seconds"], [piece for piece in found["timeline"] if "error" not in piece]
     best = [piece["scores"][0]["label"] for piece in pieces]
-    most, times = Counter(best).most_common(1)[0]
+    counts = Counter(best).most_common()
+    most, times = counts[0]
+    rest = "".join(f", {escape(label)} in {number}" for label, number in counts[1:])
+    lead, rest = ("mostly ", "") if 2 * times > len(pieces) else ("", rest)
     notes = filter(None, [found.get("warning"), *(piece.get("warning") for piece in pieces)])
     summary = (
-        f'<p class="lead">mostly <strong>{escape(most)}</strong>, in {times} of {len(pieces)} parts</p>'
+        f'<p class="lead">{lead}<strong>{escape(most)}</strong>, in {times} of {len(pieces)} parts{rest}</p>'
         f"<p>{_clock(seconds)} minutes of voice</p>"
         f"{render_notes(notes)}"
     )

@@ -11,7 +11,7 @@ import modeling_drkf  # noqa: F401  (registers the pipeline)
 from drkf_cli.checkpoint import model_title, packaged
 from drkf_cli.web.attention import _colour, _slices
 from drkf_cli.web.clips import read_examples
-from drkf_cli.web.recordings import recognise_pieces
+from drkf_cli.web.recordings import recognise_pieces, render_timeline
 from drkf_cli.web.rendering import render_answer
 from processing.figures.explanation import COLOURS
 
@@ -82,3 +82,23 @@ def test_the_page_has_the_colours_of_the_picture():
         red, green, blue = (round(255 * part) for part in scale(share)[:3])
         found = [int(part) for part in re.findall(r"\d+", _colour(share))]
         assert found == pytest.approx([red, green, blue], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("found", "lead"),
+    [
+        (["joy", "joy", "fear"], "mostly <strong>joy</strong>, in 2 of 3 parts<"),
+        (["joy", "joy", "fear", "anger"], "<strong>joy</strong>, in 2 of 4 parts, fear in 1, anger in 1<"),
+        (["joy"], "mostly <strong>joy</strong>, in 1 of 1 parts<"),
+    ],
+)
+def test_mostly_is_said_of_more_than_half_of_the_parts(found: list[str], lead: str):
+    labels = sorted(set(found))
+    pieces = [
+        {"start": i, "end": i + 1, "text": None}
+        | {"scores": [{"label": x, "score": 0.9 if x == label else 0.05} for x in [label, *(set(labels) - {label})]]}
+        | dict.fromkeys(("consistency", "dominant_modality", "modality_shares"))
+        for i, label in enumerate(found)
+    ]
+    summary, _ = render_timeline({"audio_seconds": len(found), "timeline": pieces}, np.ones(100, np.float32))
+    assert f'<p class="lead">{lead}' in summary
