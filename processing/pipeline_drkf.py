@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from transformers.utils import ModelOutput
 
 from .audio_drkf import AudioSource
 from .errors_drkf import DependencyError, FileError, InputError
+from .processing_drkf import DRKFProcessor
 from .recognition_drkf import Answer, EmotionRecognizer
 from .recognition_options_drkf import RecognitionOptions
 
@@ -51,7 +52,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         config = self.model.config
         options = {name: value for name, value in kwargs.items() if name in RecognitionOptions.names()}
         self.recognizer = EmotionRecognizer(
-            self.processor,
+            cast(DRKFProcessor, self.processor),
             self._infer,
             config.label_names,
             config.is_multi_label,

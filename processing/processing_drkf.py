@@ -99,7 +99,7 @@ class DRKFProcessor(ProcessorMixin):
         return ["input_values", "audio_attention_mask", "input_ids", "attention_mask"]
 
     @property
-    def text_kwargs(self) -> dict[str, Any]:
+    def text_kwargs(self) -> dict[str, Any]:  # type: ignore[override]
         """Defaults of the tokenizer's options; those that were saved with it come first."""
         defaults = {"padding": True, "truncation": True}
         return defaults | {key: value for key, value in self.tokenizer.init_kwargs.items() if key in defaults}

@@ -4,9 +4,8 @@ A backend (the torch pipeline, an ONNX session) supplies one function: from the 
 `consistency` and `modality_shares`.
 """
 
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 from typing import Any, TypeAlias
 
@@ -84,9 +83,8 @@ class EmotionRecognizer:
             FileError: the model gives no numbers.
         """
         many = is_collection(inputs)
-        if names is None:
-            names = (f"input {number}" for number in count(1)) if many else ["the input"]  # type: ignore[assignment]
-        units = self.answered(inputs if many else [inputs], names, **options)
+        numbered: Iterable[str] = (f"input {number}" for number in count(1)) if many else ["the input"]
+        units = self.answered(inputs if many else [inputs], numbered if names is None else names, **options)
         answers = (unit.item.whole_answer() for unit in units if unit.is_last)
         if not many:
             return next(answers)
@@ -100,14 +98,13 @@ class EmotionRecognizer:
         """
         chosen = self._with_speaker(RecognitionOptions.checked(options, self.options))
         reader = self._reader(chosen)
-        inputs = inputs if hasattr(inputs, "__iter__") else (inputs[number] for number in range(len(inputs)))
+        rows: Any = inputs
+        values = rows if hasattr(rows, "__iter__") else (rows[number] for number in range(len(rows)))
         units: Iterator[Unit] = (
             unit
-            for value, name in zip(inputs, names)  # noqa: B905  (names may go on for ever)
+            for value, name in zip(values, names)  # noqa: B905  (names may go on for ever)
             for unit in reader.read(value, name)
         )
-        if chosen.num_workers:
-            units = _read_ahead(units, BUCKETED_BATCHES * chosen.batch_size)
         return map(_gathered, self._answered(units, chosen))
 
     def _with_speaker(self, options: RecognitionOptions) -> RecognitionOptions:
@@ -144,7 +141,7 @@ class EmotionRecognizer:
 
     def _answered(self, units: Iterator[Unit], options: RecognitionOptions) -> Iterator[Unit]:
         ahead = 1 if options.batch_size == 1 else options.batch_size * BUCKETED_BATCHES
-        while window := list(islice(units, ahead)):
+        for window in _windows(units, ahead, options.num_workers > 0):
             waiting = [unit for unit in window if unit.is_waiting]
             waiting.sort(key=lambda unit: (len(unit.waveform), len(unit.words or "")))
             for start in range(0, len(waiting), options.batch_size):
@@ -236,32 +233,19 @@ def _gathered(unit: Unit) -> Unit:
     return unit
 
 
-def _read_ahead(units: Iterator[Unit], limit: int) -> Iterator[Unit]:
-    """The same units, read in a thread of its own, at most `limit` before they are used."""
-    waiting: queue.Queue[tuple[Unit | None, BaseException | None]] = queue.Queue(limit)
-    stopped = threading.Event()
-
-    def read() -> None:
-        failure = None
-        try:
-            for unit in units:
-                waiting.put((unit, None))
-                if stopped.is_set():
-                    return
-        except BaseException as error:
-            failure = error
-        waiting.put((None, failure))
-
-    threading.Thread(target=read, daemon=True).start()
+def _windows(units: Iterator[Unit], size: int, in_thread: bool) -> Iterator[list[Unit]]:
+    """Units, `size` at a time; with `in_thread`, the next ones are read in a thread while these are used."""
+    if not in_thread:
+        yield from iter(lambda: list(islice(units, size)), [])
+        return
+    thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
     try:
-        while (unit := (entry := waiting.get())[0]) is not None:
-            yield unit
-        if entry[1] is not None:
-            raise entry[1]
+        coming = thread.submit(list, islice(units, size))
+        while window := coming.result():
+            coming = thread.submit(list, islice(units, size))
+            yield window
     finally:
-        stopped.set()
-        while not waiting.empty():
-            waiting.get_nowait()
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -230,8 +230,8 @@ def parts_of(value: Any) -> tuple[Any, str | None, Any]:
         if len(found) > 1:
             raise InputError(f"more than one {what}, under {', '.join(key for key in value if key in known)}")
     audio = excerpt(downloaded(next(iter(audios), None)), value.get("start"), value.get("end"))
-    text = next(iter(texts), None)
-    if not isinstance(text, str | None) and not (isinstance(text, float) and math.isnan(text)):
+    text = next((text for text in texts if not (isinstance(text, float) and math.isnan(text))), None)
+    if not isinstance(text, str | None):
         raise InputError(f'"text" must be a str or None, not {type(text).__name__}')
     return audio, None if is_blank(text) else text, value.get("segments")
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import reprlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -118,15 +119,14 @@ class Transcribers:
         """
         if transcriber is None:
             return None
-        if isinstance(transcriber, str):
-            if transcriber not in self._loaded:
-                from transformers import pipeline
+        if isinstance(transcriber, str) and transcriber not in self._loaded:
+            from transformers import pipeline
 
-                self._loaded[transcriber] = pipeline("automatic-speech-recognition", model=transcriber)
-            transcriber = self._loaded[transcriber]
-        if language is not None and getattr(transcriber, "type", None) != "seq2seq_whisper":
+            self._loaded[transcriber] = pipeline("automatic-speech-recognition", model=transcriber)
+        recogniser = self._loaded[transcriber] if isinstance(transcriber, str) else transcriber
+        if language is not None and getattr(recogniser, "type", None) != "seq2seq_whisper":
             raise OptionError(f"language={language!r}: only Whisper takes a language, and this model is none")
-        return lambda waveform, rate: transcribe(transcriber, waveform, rate, language)
+        return partial(transcribe, recogniser, language=language)
 
 
 def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: float, language: str | None = None) -> str:

@@ -25,7 +25,7 @@ def pipe() -> MultimodalEmotionRecognitionPipeline:
     [
         (
             {"topk": 2},
-            "unknown option topk; the options are batch_size, num_workers, top_k, transcriber, chunk_length_s, ",
+            "unknown option topk; the options are batch_size, num_workers, top_k, transcriber, can_read, ",
         ),
         ({"batch_size": 0}, "batch_size must be a positive integer"),
         ({"top_k": 1.5}, "top_k must be a positive integer or None"),
