@@ -1,13 +1,13 @@
 """Trains DRKF on a corpus and scores it once on the test part.
 
-    python train_drkf.py paper.yaml --manifest clips.csv --output_dir runs/mine
-    python train_drkf.py demo.yaml --manifest clips.csv --num_train_epochs 3 --learning_rate 5e-4
+    python train_drkf.py paper.yaml --manifest clips.csv --output-dir runs/mine
+    python train_drkf.py demo.yaml --manifest clips.csv --num-train-epochs 3 --learning-rate 5e-4
     python train_drkf.py paper.yaml --manifest clips.csv --protocol leave_one_speaker_out --fold anna
-    python train_drkf.py iemocap.yaml --data_dir IEMOCAP_full_release --folds all --seeds 0 1 2
-    python train_drkf.py iemocap.yaml table4_cross.yaml --data_dir IEMOCAP_full_release --fold 3
-    python train_drkf.py paper.yaml --manifest clips.csv --output_dir runs/mine --resume_from_checkpoint true
-    accelerate launch train_drkf.py paper.yaml --manifest clips.csv --gather_across_processes
-    python train_drkf.py paper.yaml --manifest clips.csv --push_to_hub --hub_model_id me/drkf-mine
+    python train_drkf.py iemocap.yaml --data-dir IEMOCAP_full_release --folds all --seeds 0 1 2
+    python train_drkf.py iemocap.yaml table4_cross.yaml --data-dir IEMOCAP_full_release --fold 3
+    python train_drkf.py paper.yaml --manifest clips.csv --output-dir runs/mine --resume-from-checkpoint true
+    accelerate launch train_drkf.py paper.yaml --manifest clips.csv --gather-across-processes
+    python train_drkf.py paper.yaml --manifest clips.csv --push-to-hub --hub-model-id me/drkf-mine
 
 A recipe is a YAML file of the options below (model_cards/recipes holds some), which may extend another one; of several
 recipes the later ones override the earlier ones, and options on the command line override them all. The best epoch is
@@ -15,7 +15,7 @@ chosen on the validation part; the test part is scored once, at the end. Ctrl-C 
 running step with a checkpoint to resume from. `drkf results` merges folds that were trained apart; `drkf ablate` runs
 Table 4.
 
-`--resume_from_checkpoint true` goes on from the last complete checkpoint of the output folder and starts from the
+`--resume-from-checkpoint true` goes on from the last complete checkpoint of the output folder and starts from the
 beginning where there is none: one command serves a job that is submitted again. Exit status: 0 done; 1 an error, which
 the last line explains; 2 wrong options; 130 Ctrl-C and 143 SIGTERM, after a checkpoint. `accelerate launch` makes 1 of
 each that is not 0.
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (Terminated, KeyboardInterrupt) as stop:
-        print(f"Stopped. Go on with the same command and --resume_from_checkpoint true ({folder}).", file=sys.stderr)
+        print(f"Stopped. Go on with the same command and --resume-from-checkpoint true ({folder}).", file=sys.stderr)
         return signalled(stop)
     if training.should_save:
         show_run(done) if isinstance(done, Run) else show_runs(done)

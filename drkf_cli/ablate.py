@@ -13,6 +13,7 @@ from rich.text import Text
 
 from modeling_drkf.experiments.cross_validation import resumes
 from modeling_drkf.experiments.options import TRAINING_DEFAULTS, parse_arguments
+from modeling_drkf.experiments.recipes import read_recipe
 from modeling_drkf.training.arguments import DRKFTrainingArguments
 from processing.evaluation.metrics import FORMULAS
 from processing.evaluation.paper import TABLE_4, TABLE_4_COLUMNS, AblationRow
@@ -27,9 +28,9 @@ def run_ablation(arguments: Sequence[str]) -> int:
     """Trains each row with `train_drkf.py BASE table4_<row>.yaml`, and prints and writes Table 4.
 
     Args:
-        arguments: recipes and options of train_drkf.py; each row goes into a folder of its own in `--output_dir`.
+        arguments: recipes and options of train_drkf.py; each row goes into a folder of its own in `--output-dir`.
 
-    Returns: the exit status. A row that fails ends it; with `--resume_from_checkpoint true` the same command goes on.
+    Returns: the exit status. A row that fails ends it; with `--resume-from-checkpoint true` the same command goes on.
     """
     recipes, options = _split(arguments)
     _, _, training = parse_arguments([*recipes, *options])
@@ -37,7 +38,8 @@ def run_ablation(arguments: Sequence[str]) -> int:
     commands = {row.name: row_command(row, recipes, options) for row in TABLE_4}
     for row in TABLE_4:
         model, _, _ = parse_arguments(commands[row.name])
-        if model.modality != "both" or not row.switches.items() <= model.drkf.items():  # type: ignore[union-attr]
+        switches: dict[str, Any] = read_recipe(f"table4_{row.name}.yaml", ["drkf"])["drkf"]
+        if model.modality != "both" or not switches.items() <= model.drkf.items():  # type: ignore[union-attr]
             raise typer.BadParameter("leave --modality and the switches of Table 4 in --drkf to its rows")
     console = Console()
     for number, row in enumerate(TABLE_4, 1):
@@ -91,9 +93,9 @@ def row_command(row: AblationRow, recipes: Sequence[str], options: Sequence[str]
     """The arguments of train_drkf.py for a row: with its recipe, its folder, and the name to publish it under."""
     _, _, training = parse_arguments([*recipes, *options])
     folder = _folder(training)
-    command = [*recipes, f"table4_{row.name}.yaml", *options, "--output_dir", str(folder / row.name)]
+    command = [*recipes, f"table4_{row.name}.yaml", *options, "--output-dir", str(folder / row.name)]
     if training.push_to_hub:
-        command += ["--hub_model_id", f"{training.hub_model_id or folder.name}-{row.name}"]
+        command += ["--hub-model-id", f"{training.hub_model_id or folder.name}-{row.name}"]
     return command
 
 

@@ -4,12 +4,12 @@ import gc
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_cards import STARTER, packaged, starter_folder
 from processing.errors_drkf import FileError
 from processing.hub_ids import HUB_ID
 
@@ -17,22 +17,21 @@ if TYPE_CHECKING:
     from processing.onnx_recognizer import OnnxEmotionRecognizer
     from processing.pipeline_drkf import MultimodalEmotionRecognitionPipeline
 
-STARTER = "starter"
+__all__ = [
+    "STARTER",
+    "ModelOption",
+    "model_title",
+    "open_pipeline",
+    "packaged",
+    "require_checkpoint",
+    "starter_folder",
+]
+
 EXAMPLE_CLIP, EXAMPLE_TEXT = "example.flac", "You find me furious after the contract."  # of synthetic speech
 DEMO_CHECKPOINT = "runs/demo/both"
 CONFIG = "config.json"
 PROCESSOR = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json", "tokenizer.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-
-
-def packaged(model: str) -> str:
-    """The folder of the checkpoint that comes with the package, for its name; anything else as it is."""
-    return str(starter_folder()) if model == STARTER and not Path(model).is_dir() else model
-
-
-def starter_folder() -> Path:
-    """Where the starter checkpoint and its example clip lie."""
-    return Path(str(files("model_cards"))) / STARTER
 
 
 def model_title(model: str) -> str:

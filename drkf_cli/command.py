@@ -17,6 +17,7 @@ from processing.printable import printable
 from processing.quiet import VERBOSE
 
 INTERRUPTED = 130
+OPTION = re.compile(r"--[a-z0-9_-]+")
 WITHOUT_TORCH = "PyTorch is not installed: install it, or name files and an exported graph, which needs none"
 CorpusOption = Annotated[str, typer.Option(help="One of `drkf corpora`, or a YAML file that declares a corpus.")]
 
@@ -49,11 +50,12 @@ class Verbs(TyperGroup):
     """Shows the package's errors, Ctrl-C, and that there is no torch, as one line; every other exception is a bug and
     keeps its traceback.
 
-    `--verbose` may stand anywhere on the line, and a list's values one after the other, as in training.
+    `--verbose` may stand anywhere on the line, underscores in the name of an option stand for dashes, and the values
+    of a list may stand one after the other, as in training.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        args = one_value_each(args)
+        args = one_value_each([_with_dashes(argument) for argument in args])
         rest = [argument for argument in args if argument != "--verbose"]
         return super().parse_args(ctx, args if rest == args else ["--verbose", *rest])
 
@@ -71,6 +73,11 @@ class Verbs(TyperGroup):
                 raise
             print(f"error: {WITHOUT_TORCH}", file=sys.stderr)
             raise typer.Exit(1) from error
+
+
+def _with_dashes(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if OPTION.fullmatch(name) else argument
 
 
 app = typer.Typer(

@@ -50,9 +50,9 @@ def _show(folder: Path, seed: int) -> None:
     for number, (modality, title) in enumerate(MODALITIES.items(), 2):
         console.rule(f"{number}. Training on {title}")
         shutil.rmtree(folder / modality, ignore_errors=True)
-        options = ["--manifest", manifest, "--modality", modality, "--output_dir", folder / modality, "--seed", seed]
+        options = ["--manifest", manifest, "--modality", modality, "--output-dir", folder / modality, "--seed", seed]
         if modality != "both":
-            options += ["--modality_dropout", 0]
+            options += ["--modality-dropout", 0]
         run = run_experiment(*parse_arguments(["demo.yaml", *map(str, options)]))
         results[modality] = cast(Run, run).scores["test"]
     console.rule("5. Voices never heard in training")

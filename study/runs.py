@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 FOLDER = Path("runs/study")
 ROWS = {
-    "speech": ["--modality", "speech", "--modality_dropout", "0"],
-    "text": ["--modality", "text", "--modality_dropout", "0"],
+    "speech": ["--modality", "speech", "--modality-dropout", "0"],
+    "text": ["--modality", "text", "--modality-dropout", "0"],
     "row1": ["table4_fusion.yaml"],
     "row2": ["table4_cmie.yaml"],
     "row3": ["table4_pcmi.yaml"],
@@ -107,8 +107,8 @@ def run_job(job: Job, options: argparse.Namespace) -> None:
         folder = job.folder / f"{fold.name}-seed{job.seed}"
         if (folder / "metrics.json").exists():
             continue
-        where = ["--manifest", str(manifest), "--fold_file", str(fold_file), "--fold", fold.name]
-        how = ["--seed", str(job.seed), "--output_dir", str(folder), "--pictures", "false", "--disable_tqdm", "true"]
+        where = ["--manifest", str(manifest), "--fold-file", str(fold_file), "--fold", fold.name]
+        how = ["--seed", str(job.seed), "--output-dir", str(folder), "--pictures", "false", "--disable-tqdm", "true"]
         run = Run(corpus, fold, [each.name for each in folds], *parse_arguments([*recipes, *where, *how, *extra]))
         run.execute()
         write_disagreement(run)

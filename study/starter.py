@@ -36,7 +36,7 @@ from .shrink import halve_weights, kept_tokens, prune_vocabulary
 TABLES = ("ravdess_paired.csv", "paired.csv")
 LABELS = {"happiness": "joy", "surprised": "surprise"}  # nEMO's names as MELD's
 VOCABULARY = 4300
-MORE_CLIPS = ("--max_steps", "1600", "--drkf", '{"adapter_dropout": 0.3}')  # than in the study's corpora
+MORE_CLIPS = ("--max-steps", "1600", "--drkf", '{"adapter_dropout": 0.3}')  # than in the study's corpora
 COMPARED_TEXTS = 300
 NAMES_OF_CODE = ("auto_map", "custom_pipelines")
 
@@ -98,7 +98,7 @@ def write_manifest(data: Path, path: Path) -> Path:
 def train(corpus: Any, fold: Fold, manifest: Path, folder: Path) -> Run:
     """One training; an earlier one in the folder is replaced."""
     shutil.rmtree(folder, ignore_errors=True)
-    chosen = ["starter.yaml", "--manifest", str(manifest), "--output_dir", str(folder)]
+    chosen = ["starter.yaml", "--manifest", str(manifest), "--output-dir", str(folder)]
     chosen += [*MORE_CLIPS, "--pictures", "false"]
     run = Run(corpus, fold, [fold.name], *parse_arguments(chosen))
     run.execute()

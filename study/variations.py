@@ -24,8 +24,8 @@ from .runs import CORPORA, FOLDER, ROWS, write_folds
 
 FOLDS = {"ravdess_paired": "4", "paired": "EB0"}
 COPIES = ["--speeds", "0.9", "1.1"]
-BATCHES_OF_4 = ["--per_device_train_batch_size", "4", "--max_steps", "3200"]
-FINE_TUNED = ["--freeze_speech_encoder", "false", "--freeze_text_encoder", "false", "--speaker_statistics", "0"]
+BATCHES_OF_4 = ["--per-device-train-batch-size", "4", "--max-steps", "3200"]
+FINE_TUNED = ["--freeze-speech-encoder", "false", "--freeze-text-encoder", "false", "--speaker-statistics", "0"]
 
 
 def fields(**drkf: Any) -> list[str]:
@@ -35,8 +35,8 @@ def fields(**drkf: Any) -> list[str]:
 OF_ROW6 = {
     "row 6": [],
     "batches of 4": BATCHES_OF_4,
-    "batches of 8": ["--per_device_train_batch_size", "8", "--max_steps", "1600"],
-    "batches of 64": ["--per_device_train_batch_size", "64", "--max_steps", "200"],
+    "batches of 8": ["--per-device-train-batch-size", "8", "--max-steps", "1600"],
+    "batches of 64": ["--per-device-train-batch-size", "64", "--max-steps", "200"],
     "temperature 0.1 at first": fields(initial_temperature_logit=-2.2),
     "contrastive weight 0": fields(contrastive_weight=0.0),
     "contrastive weight 1": fields(contrastive_weight=1.0),
@@ -48,15 +48,15 @@ OF_ROW6 = {
     "ED reads the halves, batches of 4": [*fields(discriminator="halves"), *BATCHES_OF_4],
     "copies at speeds 0.9 and 1.1": COPIES,
     "two fusion layers": fields(num_fusion_layers=2),
-    "400 steps": ["--max_steps", "400"],
-    "1600 steps": ["--max_steps", "1600"],
-    "no modality dropout": ["--modality_dropout", "0"],
-    "modality dropout of words alone": ["--dropped_text_share", "1"],
-    "frozen encoders, not standardised": ["--speaker_statistics", "0", *fields(standardize_states=False)],
+    "400 steps": ["--max-steps", "400"],
+    "1600 steps": ["--max-steps", "1600"],
+    "no modality dropout": ["--modality-dropout", "0"],
+    "modality dropout of words alone": ["--dropped-text-share", "1"],
+    "frozen encoders, not standardised": ["--speaker-statistics", "0", *fields(standardize_states=False)],
     "fine-tuned encoders, not standardised": [
         *FINE_TUNED,
         *fields(standardize_states=False),
-        *("--encoder_learning_rate", "5e-5"),
+        *("--encoder-learning-rate", "5e-5"),
     ],
 }
 OF_ROW1 = {"row 1": [], "row 1, batches of 4": BATCHES_OF_4}
@@ -67,7 +67,7 @@ VARIATIONS = {
     for name, chosen in variations.items()
 }
 WATCHED = ("speech", "text", "row1")
-WATCH = ["--eval_strategy", "steps", "--eval_steps", "50", "--logging_steps", "50"]
+WATCH = ["--eval-strategy", "steps", "--eval-steps", "50", "--logging-steps", "50"]
 
 
 class Trial(NamedTuple):
@@ -145,8 +145,8 @@ def run_trial(trial: Trial, data: Path, recipe: str) -> None:
     folds = {fold.name: fold for fold in folds_of(corpus, fold_file=fold_file)}
     fold = replace(folds[FOLDS[trial.corpus]], test=())
     recipes = [recipe, *(name for name in trial.options if name.endswith(".yaml"))]
-    how = ["--manifest", str(manifest), "--output_dir", str(trial.folder), "--seed", str(trial.seed)]
-    how += ["--pictures", "false", "--disable_tqdm", "true"]
+    how = ["--manifest", str(manifest), "--output-dir", str(trial.folder), "--seed", str(trial.seed)]
+    how += ["--pictures", "false", "--disable-tqdm", "true"]
     varied = [name for name in trial.options if not name.endswith(".yaml")]
     Run(corpus, fold, list(folds), *parse_arguments([*recipes, *how, *varied])).execute()
     for weights in trial.folder.rglob("*.safetensors"):

@@ -250,3 +250,12 @@ def test_printed_json_holds_every_character_and_none_that_a_terminal_obeys():
 
 def test_the_version_is_that_of_the_package():
     assert drkf("--version") == (0, f"drkf {version('drkf')}\n", "")
+
+
+def test_underscores_in_the_name_of_an_option_stand_for_dashes(checkpoint: Path):
+    answers = [
+        drkf("predict", checkpoint / "clip.wav", f"--text{equals}so_so", "--model", checkpoint, "--json", top_k, 1)
+        for equals, top_k in (("=", "--top-k"), ("=", "--top_k"))
+    ]
+    assert answers[0] == answers[1]
+    assert (json.loads(answers[1][1])["text"], len(json.loads(answers[1][1])["scores"])) == ("so_so", 1)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from typer.testing import CliRunner
 
 from drkf_cli import app
 from drkf_cli.ablate import row_command
+from model_cards import starter_folder
 from modeling_drkf.experiments.options import chosen_options, parse_arguments
+from modeling_drkf.release.licences import encoder_licence
 from processing.evaluation.paper import TABLE_4
 from processing.evaluation.results import merge_runs, results_table, run_folder_name
 from train_drkf import main
@@ -76,7 +79,7 @@ def test_every_fold_and_seed_has_its_run(all_folds: Path):
         (
             lambda row: row.replace(",dan", ",dan--"),
             [*PROTOCOL, "--folds", "all", "--push_to_hub", "--hub_model_id", "me/mine"],
-            "me/mine-dan---seed42'. Leave --push_to_hub out",
+            "me/mine-dan---seed42'. Leave --push-to-hub out",
         ),
     ],
 )
@@ -227,7 +230,8 @@ def test_the_six_rows_of_table_4_train(ablation: Path, data: Path):
     initial = set()
     for row in TABLE_4:
         config = json.loads((ablation / row.name / "config.json").read_text())
-        assert {key: config[key] for key in row.switches} == row.switches
+        switches = yaml.safe_load((RECIPES / f"table4_{row.name}.yaml").read_text())["drkf"]
+        assert {key: config[key] for key in switches} == switches
         assert config["hidden_size"] == RECIPE["drkf"]["hidden_size"]  # the row adds to the recipe's fields
         record = json.loads((ablation / row.name / "metrics.json").read_text())
         initial.add(record["initial_weights"])
@@ -291,12 +295,33 @@ def test_recipes_extend_and_follow_each_other(tmp_path: Path):
         ("extend: demo.yaml", "'extend' (did you mean 'extends'?"),
         ("- a list", "is not a mapping"),
         ("a: [", "is no YAML"),
+        ("drkf: " + "{a: " * 900 + "1" + "}" * 900, "line 1: nested more than 12 levels deep"),
+        ("seed: " + "[" * 20_000, "line 1: nested more than 12 levels deep"),
+        ("a: &a [1]\nb: &b [*a, *a]\nc: [*b, *b]", "line 2: the alias *a; write out what it stands for"),
+        ("#" * 300_000, "it has more than 262,144 bytes"),
+        ("seed: [1]", "argument --seed: takes one value, not [1]"),
+        ("metric_for_best_model: {a: 1}", "argument --metric-for-best-model: takes one value, not {'a': 1}"),
+        ("accelerator_config: {evil: 1}", "unexpected keyword argument 'evil'"),
+        ("text_encoder: {model_type: bert, num_hidden_layers: 10000000}", "num_hidden_layers is 1e+07; at most 1,000"),
+        ("drkf: {hidden_size: 1000000000000}", "--drkf: hidden_size is 1e+12; at most 1,000,000"),
+        ("feature_extractor: [1]", "--feature-extractor takes a mapping of fields, not [1]"),
+        ("audio_encoder: {model_type: wav2vec2, attn_implementation: a/b}", "names code of the Hub, which is not run"),
+        *(
+            (f"drkf: {{fusion: self}}\n{text}", message)
+            for text, message in (
+                ("learning_rate: .nan", "learning_rate must be a finite number, got nan"),
+                ("seed: -1", "seed must be in [0, 2**32), got -1"),
+                ("seeds: [-1]", "--seeds and --split-seed take numbers in [0, 2**32), not -1"),
+                ("per_device_train_batch_size: 0", "per_device_train_batch_size must be at least 1, got 0"),
+                ("dataloader_num_workers: -1", "dataloader_num_workers must not be negative, got -1"),
+            )
+        ),
     ],
 )
 def test_wrong_recipes_are_told(tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture):
     (tmp_path / "wrong.yaml").write_text(text)
     with pytest.raises(SystemExit):
-        parse_arguments([str(tmp_path / "wrong.yaml"), "--manifest", "x.csv"])
+        parse_arguments(["paper.yaml", str(tmp_path / "wrong.yaml"), "--manifest", "x.csv"])
     assert message in capsys.readouterr().err
 
 
@@ -333,6 +358,47 @@ def test_what_defines_an_experiment_is_what_was_chosen_and_no_place(tmp_path: Pa
     assert chosen_options(*parse_arguments(options)) == expected
 
 
+REPRESENTATIONS = {"CMIE": "cmie", "PCMI": "pcmi"}
+
+
 @pytest.mark.parametrize("row", TABLE_4, ids=lambda row: row.name)
-def test_the_rows_recipes_have_their_switches(row):
-    assert yaml.safe_load((RECIPES / f"table4_{row.name}.yaml").read_text()) == {"drkf": row.switches}
+def test_the_rows_recipes_have_the_switches_of_their_titles(row):
+    parts = row.title.split(", ")
+    assert yaml.safe_load((RECIPES / f"table4_{row.name}.yaml").read_text()) == {
+        "drkf": {
+            "representation": next((REPRESENTATIONS[part] for part in parts if part in REPRESENTATIONS), "none"),
+            "fusion": "cross" if "FE_c" in parts else "self",
+            "emotion_discrimination": "ED" in parts,
+            "discriminator": "fused",
+        }
+    }
+
+
+def test_an_option_is_shown_with_dashes_and_read_with_either(capsys: pytest.CaptureFixture):
+    dashes = ["paper.yaml", "--manifest", "x.csv", "--learning-rate", "0.5", "--freeze-text-encoder"]
+    underscores = ["--" + name[2:].replace("-", "_") if name.startswith("--") else name for name in dashes]
+    for spelling in (dashes, underscores):
+        model, _, training = parse_arguments(spelling)
+        assert (training.learning_rate, model.freeze_text_encoder) == (0.5, True)
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    shown = capsys.readouterr().out
+    assert "--metric-for-best-model" in shown
+    assert re.findall(r"--[a-z]+_[a-z_]+", shown) == []
+
+
+def test_the_starter_may_be_gone_on_from_by_its_name():
+    model, _, _ = parse_arguments(["--manifest", "x.csv", "--model-name-or-path", "starter"])
+    assert model.model_name_or_path == str(starter_folder())
+    assert encoder_licence(model.encoder_names["audio"]) == "cc-by-nc-sa-4.0"
+
+
+def test_encoders_that_are_to_be_made_first_are_not_looked_for_on_the_hub(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["starter.yaml", "--manifest", str(data / "clips.csv")]) == 1
+    said = capsys.readouterr().err
+    assert "there is no folder encoders/speech here. `make encoders`" in said
+    assert "--model-name-or-path starter" in said
+    assert list(tmp_path.iterdir()) == []

@@ -170,7 +170,7 @@ def test_a_sample_never_knows_itself_and_draws_anew_each_epoch():
     ("options", "message"),
     [
         (["--freeze_text_encoder", "false"], "measures what the encoders say once"),
-        (["--drkf", '{"standardize_states": false}'], "--speaker_statistics needs"),
+        (["--drkf", '{"standardize_states": false}'], "--speaker-statistics needs"),
         (["--speaker_statistics", "1.5"], "is a share in"),
         (["--speeds", "1.1", "1"], "1 is trained on anyway"),
     ],

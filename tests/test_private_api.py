@@ -22,6 +22,10 @@ MOST = 2000  # sessions of Gradio's queue, see web/answers.py
 METHODS: list[tuple[Any, str, list[str], str]] = [  # owner, name, parameters, what for
     (Trainer, "_save_checkpoint", ["self", "model", "trial"], "a checkpoint counts once it is sealed"),
     (Trainer, "_load_optimizer_and_scheduler", ["self", "checkpoint"], "resuming with other trained parameters"),
+    (Trainer, "_load_from_checkpoint", ["self", "resume_from_checkpoint", "model"], "damaged weights are explained"),
+    (Trainer, "_load_rng_state", ["self", "checkpoint"], "the same of random numbers"),
+    (Trainer, "_load_scaler", ["self", "checkpoint"], "the same of the loss scale"),
+    (Trainer, "_load_callback_state", ["self"], "the same of the callbacks"),
     (Trainer, "_get_output_dir", ["self", "trial"], "where that checkpoint lies"),
     (Trainer, "_push_from_checkpoint", ["self", "checkpoint_folder"], "a pushed checkpoint carries its code"),
     (Trainer, "_get_learning_rate", ["self"], "the encoders' rate is logged beside it"),
@@ -44,7 +48,7 @@ METHODS: list[tuple[Any, str, list[str], str]] = [  # owner, name, parameters, w
 ]
 ATTRIBUTES: list[tuple[Any, str]] = [
     (argparse.ArgumentParser(), "_actions"),  # the options that a recipe may hold
-    (argparse.ArgumentParser(), "_option_string_actions"),  # which of them a misspelt one resembles
+    (argparse.ArgumentParser(), "_option_string_actions"),  # by either of its names
     (PreTrainedConfig(), "_attn_implementation"),
     (PreTrainedModel, "_auto_class"),
     (PreTrainedModel, "_no_split_modules"),

@@ -44,8 +44,8 @@ def train(context: typer.Context) -> None:
 def ablate(context: typer.Context) -> None:
     """Train the six rows of the paper's Table 4 on a recipe: drkf ablate RECIPE.yaml [options of train_drkf.py].
 
-    Each row goes into a folder of its own in --output_dir; with --folds all, each row is cross-validated. With
-    --resume_from_checkpoint true the same command goes on where it was stopped.
+    Each row goes into a folder of its own in --output-dir; with --folds all, each row is cross-validated. With
+    --resume-from-checkpoint true the same command goes on where it was stopped.
     """
     from ..ablate import run_ablation
 

@@ -3,12 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 import transformers
 from datasets import Dataset
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoFeatureExtractor,
+    AutoProcessor,
+    AutoTokenizer,
+    FeatureExtractionMixin,
+    PreTrainedTokenizerFast,
+)
 
 from processing.errors_drkf import DRKFError, OptionError
 from processing.processing_drkf import DRKFProcessor
@@ -40,8 +47,11 @@ def build_model_and_processor(
     """
     try:
         return _build(arguments, label_names, problem_type, training_rows)
-    except (StrictDataclassError, SafetensorError, ValueError, OSError) as error:  # of configurations and of files
-        raise error if isinstance(error, DRKFError) else OptionError(str(error)) from error
+    except (DRKFError, torch.OutOfMemoryError):
+        raise
+    except (StrictDataclassError, SafetensorError, TypeError, ValueError, OSError, RuntimeError) as error:
+        # of configurations, of files, and of sizes for which there is no memory
+        raise OptionError(f"the model cannot be built from these options: {error}") from error
 
 
 def _build(
@@ -63,7 +73,7 @@ def _build(
         if model.config.label_names != list(label_names):
             raise OptionError(
                 f"{arguments.model_name_or_path} has the labels {model.config.label_names}, the corpus has "
-                f"{list(label_names)}: map the corpus' with --label_map, or start from encoders"
+                f"{list(label_names)}: map the corpus' with --label-map, or start from encoders"
             )
         if model.config.problem_type != problem_type:
             raise OptionError(
@@ -127,7 +137,11 @@ def _feature_extractor(audio_encoder: str | Mapping[str, Any], fields: Any) -> A
         return AutoFeatureExtractor.from_pretrained(audio_encoder)
     fields = dict(fields or {})
     default = FEATURE_EXTRACTORS.get(audio_encoder["model_type"], "Wav2Vec2FeatureExtractor")
-    return getattr(transformers, fields.pop("feature_extractor_type", default))(**fields)
+    name = str(fields.pop("feature_extractor_type", default))
+    extractor = getattr(transformers, name, None)
+    if not (isinstance(extractor, type) and issubclass(extractor, FeatureExtractionMixin)):
+        raise OptionError(f"--feature-extractor: transformers has no feature extractor {name}")
+    return extractor(**fields)
 
 
 def _tokenizer(text_encoder: str | Mapping[str, Any], training_texts: Iterable[str]) -> Any:

@@ -78,8 +78,8 @@ def require_unfinished(run: Path, arguments: DRKFTrainingArguments) -> None:
     """ValueError if that folder holds a finished run and nothing says to resume: it would be overwritten."""
     if is_finished(run) and not resumes(arguments):
         raise OptionError(
-            f"{run} holds a finished run: add --resume_from_checkpoint true to go on from it, or choose another "
-            "--output_dir"
+            f"{run} holds a finished run: add --resume-from-checkpoint true to go on from it, or choose another "
+            "--output-dir"
         )
 
 
@@ -102,7 +102,7 @@ def _require_repository_names(runs: Iterable[DRKFTrainingArguments]) -> None:
             validate_repo_id(str(run.hub_model_id))
         except HFValidationError as error:
             raise OptionError(
-                f"{error} Leave --push_to_hub out, then: drkf push {run.output_dir} OWNER/NAME"
+                f"{error} Leave --push-to-hub out, then: drkf push {run.output_dir} OWNER/NAME"
             ) from error
 
 

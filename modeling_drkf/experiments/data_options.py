@@ -7,6 +7,7 @@ from processing.corpora.column_options import HELP as COLUMNS_HELP
 from processing.corpora.column_options import parse_columns
 from processing.errors_drkf import OptionError
 
+from ..training.arguments import SEEDS
 from .option_values import structure_or_name
 
 
@@ -18,7 +19,7 @@ class DataArguments:
         default=None,
         metadata={
             "help": "A CSV, TSV, JSON Lines or Parquet file with the columns audio, text, label and, if known, "
-            "speaker and split. Short for --corpus manifest --data_dir FILE."
+            "speaker and split. Short for --corpus manifest --data-dir FILE."
         },
     )
     corpus: str = field(
@@ -105,17 +106,19 @@ class DataArguments:
         if isinstance(self.label_map, dict):  # YAML and JSON read the labels 0 and 1 as numbers
             self.label_map = {str(source): str(target) for source, target in self.label_map.items()}
         elif self.label_map is not None:
-            raise OptionError(f'--label_map takes a mapping, such as {{"excited": "happy"}}, not {self.label_map!r}')
+            raise OptionError(f'--label-map takes a mapping, such as {{"excited": "happy"}}, not {self.label_map!r}')
         if self.manifest and self.data_dir not in (None, self.manifest):
             raise OptionError(
-                f"--manifest {self.manifest} and --data_dir {self.data_dir} both name the data: give one"
+                f"--manifest {self.manifest} and --data-dir {self.data_dir} both name the data: give one"
             )
         if self.manifest:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:
-            raise OptionError("name the data: --manifest FILE, or --corpus NAME --data_dir FOLDER")
+            raise OptionError("name the data: --manifest FILE, or --corpus NAME --data-dir FOLDER")
         if wrong := [speed for speed in self.speeds or () if not 0.5 <= speed <= 2 or speed == 1]:
             raise OptionError(f"--speeds takes numbers from 0.5 to 2 (1 is trained on anyway), not {wrong[0]:g}")
+        if wrong := [seed for seed in (self.split_seed, *(self.seeds or ())) if not 0 <= seed < SEEDS]:
+            raise OptionError(f"--seeds and --split-seed take numbers in [0, 2**32), not {wrong[0]}")
         if self.fold is not None and self.folds is not None:
             raise OptionError("--fold trains one fold and --folds several: give one of the two")
 

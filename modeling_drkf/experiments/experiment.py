@@ -9,6 +9,7 @@ from processing.corpora.column_options import parse_columns
 from processing.corpora.folds import Fold, ProtocolError
 from processing.corpora.protocols import find_fold, folds_of
 from processing.corpora.registry import read_corpus
+from processing.errors_drkf import FileError
 from processing.locks import locked
 from processing.printable import printable
 
@@ -40,6 +41,7 @@ def run_experiment(
         Terminated: Ctrl-C or SIGTERM ended the training; a checkpoint was saved.
     """
     require_joined(training.world_size)
+    model.require_encoders()
     require_unfinished(Path(str(training.output_dir)), training)
     with training.main_process_first(desc="reading the corpus"):
         corpus = read_corpus(
@@ -89,7 +91,10 @@ def only_training_in(folder: Path, locks: bool = True) -> Iterator[None]:
         yield
         return
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder} cannot be made ({error.strerror}): name another --output-dir") from error
     refusal = f"{folder}: {{owner}} is training in this folder; wait for it, or name another --output-dir"
     try:
         with locked(folder / LOCK_FILE, refusal):

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from transformers import CONFIG_MAPPING
 
+from model_cards import packaged
 from processing.errors_drkf import OptionError
 from processing.suggestions import did_you_mean
 
 from ..configuration_drkf import DRKFConfig
 from ..paper_configuration_drkf import PaperConfig
-from .option_values import require_fields, structure_or_name
+from .option_values import require_fields, require_sizes, spelt, structure_or_name
+
+MADE_ENCODERS = ("encoders/speech", "encoders/text")
 
 
 @dataclass
@@ -20,7 +24,7 @@ class ModelArguments:
 
     model_name_or_path: str | None = field(
         default=None,
-        metadata={"help": "A DRKF checkpoint (folder or Hub id) to go on from, in place of two encoders."},
+        metadata={"help": "A DRKF checkpoint (folder, Hub id or `starter`) to go on from, in place of two encoders."},
     )
     audio_encoder: dict | str | None = field(
         default=None,
@@ -64,7 +68,7 @@ class ModelArguments:
             "help": "Train low-rank adapters in place of the encoders that are not frozen: fields of peft's "
             'LoraConfig, such as {"r": 16, "target_modules": ["query", "value"]}. {} takes r 8, lora_alpha 16 and the '
             "projections to queries and values. The final checkpoint has them merged into its weights; checkpoints "
-            "in between are for --resume_from_checkpoint, with the same --lora."
+            "in between are for --resume-from-checkpoint, with the same --lora."
         },
     )
     class_weights: list | str | None = field(
@@ -84,7 +88,7 @@ class ModelArguments:
     dropped_text_share: float = field(
         default=0.5,
         metadata={
-            "help": "Of the modalities that --modality_dropout blanks, the share that is the text: above 0.5 where "
+            "help": "Of the modalities that --modality-dropout blanks, the share that is the text: above 0.5 where "
             "the words of a small corpus would be learnt by heart."
         },
     )
@@ -111,28 +115,47 @@ class ModelArguments:
     def __post_init__(self) -> None:
         for name in ("audio_encoder", "text_encoder", "feature_extractor", "drkf", "lora", "class_weights"):
             setattr(self, name, structure_or_name(getattr(self, name), name))
+        if self.model_name_or_path:
+            self.model_name_or_path = packaged(self.model_name_or_path)
         require_fields("drkf", self.drkf, [*PaperConfig.__annotations__, *DRKFConfig.__annotations__])
         for name in ("audio_encoder", "text_encoder"):
             if isinstance(encoder := getattr(self, name), dict):
                 require_fields(name, encoder, _encoder_fields(name, encoder))
+                if "/" in str(encoder.get("attn_implementation")):
+                    raise OptionError(f"{spelt(name)}: attn_implementation names code of the Hub, which is not run")
+        if self.feature_extractor is not None:
+            if not isinstance(self.feature_extractor, dict):
+                raise OptionError(f"--feature-extractor takes a mapping of fields, not {self.feature_extractor!r}")
+            require_sizes("feature_extractor", self.feature_extractor)
         if self.lora is not None and not isinstance(self.lora, dict):
             raise OptionError(f'--lora takes fields of LoraConfig, such as {{"r": 8}}, not {self.lora!r}')
         if self.lora is not None and self.freeze_speech_encoder and self.freeze_text_encoder:
             raise OptionError("--lora adapts the encoders that are not frozen, and both are: leave one of them free")
         if isinstance(self.class_weights, str) and self.class_weights != "balanced":
             raise OptionError(
-                f"--class_weights takes balanced or a list such as [1, 2.5, 1, 1], not {self.class_weights}"
+                f"--class-weights takes balanced or a list such as [1, 2.5, 1, 1], not {self.class_weights}"
             )
         for name in ("speaker_statistics", "dropped_text_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise OptionError(f"--{name} is a share in [0, 1], not {getattr(self, name)}")
+                raise OptionError(f"{spelt(name)} is a share in [0, 1], not {getattr(self, name)}")
         if self.modality_dropout and self.modality != "both":
-            raise OptionError(f"--modality_dropout has nothing to do where --modality is {self.modality}")
+            raise OptionError(f"--modality-dropout has nothing to do where --modality is {self.modality}")
         if self.model_name_or_path is None and not (self.audio_encoder and self.text_encoder):
             raise OptionError(
-                "name what to train: --audio_encoder and --text_encoder (folders, Hub ids or configurations), or "
-                "--model_name_or_path, or a recipe that does"
+                "name what to train: --audio-encoder and --text-encoder (folders, Hub ids or configurations), or "
+                "--model-name-or-path, or a recipe that does"
             )
+
+    def require_encoders(self) -> None:
+        """Raises OptionError where the folder of an encoder that `make encoders` writes is not there: its name looks
+        like a Hub id, which nobody means."""
+        for encoder in (self.audio_encoder, self.text_encoder):
+            if encoder in MADE_ENCODERS and not Path(str(encoder)).is_dir():
+                raise OptionError(
+                    f"there is no folder {encoder} here. `make encoders`, in a clone of the repository, writes both "
+                    "encoders of starter.yaml into a folder `encoders`: run the training there, or copy that folder "
+                    "here. Or go on from the starter checkpoint, whose encoders they are: --model-name-or-path starter"
+                )
 
     @property
     def freezes_both(self) -> bool:
@@ -156,7 +179,7 @@ def _encoder_fields(option: str, encoder: Mapping[str, Any]) -> list[str]:
     model_type = str(encoder.get("model_type"))
     if model_type not in CONFIG_MAPPING:
         raise OptionError(
-            f"--{option} needs the model_type of an encoder that transformers has, such as wav2vec2 or bert, not "
+            f"{spelt(option)} needs the model_type of an encoder that transformers has, such as wav2vec2 or bert, not "
             f"{model_type!r}{did_you_mean(model_type, CONFIG_MAPPING)}"
         )
     config = CONFIG_MAPPING[model_type]

@@ -32,6 +32,13 @@ TRAINING_DEFAULTS = {
     "output_dir": "runs/drkf",
 }
 """Where the script departs from `TrainingArguments`: each epoch is validated, the best one is kept."""
+STRUCTURED = {
+    option.name
+    for group in (ModelArguments, DataArguments, DRKFTrainingArguments)
+    for option in fields(group)
+    if "dict" in str(option.type) or "list" in str(option.type)
+}
+"""Options that take a mapping or a list."""
 MULTI_LABEL_SELECTION = {"unweighted_accuracy": "micro_f1"}
 
 WHERE_AND_HOW = (
@@ -83,7 +90,7 @@ def choose_metric(arguments: DRKFTrainingArguments, config: DRKFConfig) -> None:
     known = [*scalar_names(config.label_names, str(config.problem_type)), "loss", *config.loss_weights]
     if name not in known:
         suggestion = did_you_mean(name, known)
-        raise OptionError(f"--metric_for_best_model: no metric {name!r}{suggestion}; there are {', '.join(known)}")
+        raise OptionError(f"--metric-for-best-model: no metric {name!r}{suggestion}; there are {', '.join(known)}")
     arguments.metric_for_best_model = name
 
 
@@ -101,7 +108,7 @@ class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
 def parse_arguments(
     arguments: Sequence[str] | None = None, usage: str | None = None
 ) -> tuple[ModelArguments, DataArguments, DRKFTrainingArguments]:
-    """Reads `[RECIPE.yaml ...] [--option value ...]`.
+    """Reads `[RECIPE.yaml ...] [--option value ...]`; underscores in the name of an option stand for dashes.
 
     Of several recipes the later ones override the earlier ones, and options on the command line override recipes; the
     fields of `drkf` are merged. A recipe is looked for as a path, then among those of `model_cards/recipes`.
@@ -117,17 +124,19 @@ def parse_arguments(
         epilog="metrics:\n" + "\n".join(f"  {name}: {metric.formula}" for name, metric in FORMULAS.items()),
         formatter_class=HelpFormatter,
     )
-    parser._option_string_actions["--report_to"].nargs = "+"  # a list, which transformers takes in Python only
+    parser._option_string_actions["--report-to"].nargs = "+"  # a list, which transformers takes in Python only
+    for action in parser._actions:  # transformers gives each option two names: both are read, one is shown
+        action.option_strings = [name for name in action.option_strings if "_" not in name]
     options = [action.dest for action in parser._actions]
     recipe: dict[str, Any] = {}
     try:
         while remaining and remaining[0].endswith(RECIPE_SUFFIXES):
             recipe = merge_recipes(recipe, read_recipe(remaining.pop(0), options))
         parser.set_defaults(**TRAINING_DEFAULTS)
-        parser.set_defaults(**checked_recipe(recipe, parser))
+        parser.set_defaults(**checked_recipe(recipe, parser, STRUCTURED))
         _require_known_options(parser, remaining)
         model, data, training = parser.parse_args_into_dataclasses(remaining, look_for_args_file=False)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # TypeError: of fields of the dataclasses that transformers has inside
         parser.exit(2, f"error: {error}\n")
     if model.drkf:
         model.drkf = (recipe.get("drkf") or {}) | model.drkf
@@ -138,5 +147,6 @@ def _require_known_options(parser: ArgumentParser, arguments: Sequence[str]) -> 
     for unknown in parser.parse_known_args(arguments)[1]:
         if unknown.endswith(RECIPE_SUFFIXES):
             raise OptionError(f"{unknown}: recipes stand before all options")
-        suggestion = did_you_mean(unknown.partition("=")[0], parser._option_string_actions)
+        known = [name for action in parser._actions for name in action.option_strings]
+        suggestion = did_you_mean(unknown.partition("=")[0].replace("_", "-"), known)
         raise OptionError(f"unknown option {unknown}{suggestion}; --help lists all")

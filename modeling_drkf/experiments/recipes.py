@@ -1,17 +1,17 @@
 """Recipes: options of `train_drkf.py` in YAML files, which may extend one another."""
 
 from argparse import Action, ArgumentError, ArgumentParser
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from model_cards import FOLDER
 from processing.errors_drkf import OptionError
+from processing.safe_yaml import read_yaml
 from processing.suggestions import did_you_mean
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
+LONGEST_CHAIN = 20  # of recipes that extend one another
 
 
 def merge_recipes(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,10 +35,12 @@ def read_recipe(name: str, options: Sequence[str], extended_by: Sequence[Path] =
     path = _find_recipe(name, [recipe.parent for recipe in extended_by[-1:]])
     if path in extended_by:
         raise OptionError(f"recipe {path} extends itself, by way of {extended_by[-1]}")
+    if len(extended_by) >= LONGEST_CHAIN:
+        raise OptionError(f"recipe {path} is extended by {LONGEST_CHAIN} others, one on top of the other")
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"recipe {path} is no YAML: {error}") from error
+        recipe = read_yaml(path) or {}
+    except (OSError, ValueError) as error:
+        raise OptionError(f"recipe {path} cannot be read: {error}") from error
     if not isinstance(recipe, dict):
         raise OptionError(f"recipe {path} is not a mapping of options")
     known = [*options, "extends"]
@@ -52,7 +54,7 @@ def read_recipe(name: str, options: Sequence[str], extended_by: Sequence[Path] =
 
 
 def _find_recipe(name: str, folders: Sequence[Path]) -> Path:
-    packaged = Path(str(files("model_cards"))) / "recipes"
+    packaged = FOLDER / "recipes"
     for path in (*(folder / name for folder in folders), Path(name).expanduser(), packaged / name):
         if path.is_file():
             return path.resolve()
@@ -60,9 +62,12 @@ def _find_recipe(name: str, folders: Sequence[Path]) -> Path:
     raise OptionError(f"recipe {name} is neither a file nor one of {known}")
 
 
-def checked_recipe(recipe: Mapping[str, Any], parser: ArgumentParser) -> dict[str, Any]:
+def checked_recipe(recipe: Mapping[str, Any], parser: ArgumentParser, structured: Container[str]) -> dict[str, Any]:
     """The settings as the command line would give them: of their types, among their choices, lists where several
-    values may stand. Mappings, lists of another option and null stay as they are.
+    values may stand. Null stays as it is, and so do mappings and lists of the options that take some.
+
+    Args:
+        structured: options that take a mapping or a list.
 
     Raises:
         ValueError: a value that the option does not take.
@@ -71,20 +76,22 @@ def checked_recipe(recipe: Mapping[str, Any], parser: ArgumentParser) -> dict[st
     for action in parser._actions:
         actions.setdefault(action.dest, action)  # what follows under the same name is its --no_ form
     try:
-        return {name: _value(value, actions[name], parser) for name, value in recipe.items()}
+        return {name: _value(value, actions[name], parser, name in structured) for name, value in recipe.items()}
     except ArgumentError as error:
         raise OptionError(f"in the recipe, {error}") from error
 
 
-def _value(value: Any, action: Action, parser: ArgumentParser) -> Any:
-    if value is None or isinstance(value, dict):
+def _value(value: Any, action: Action, parser: ArgumentParser, structured: bool) -> Any:
+    if value is None or (structured and isinstance(value, (dict, list)) and action.nargs != "+"):
         return value
     if action.nargs == "+":
         return [_single(item, action, parser) for item in (value if isinstance(value, list) else [value])]
-    return value if isinstance(value, list) and action.type is str else _single(value, action, parser)
+    return _single(value, action, parser)
 
 
 def _single(value: Any, action: Action, parser: ArgumentParser) -> Any:
+    if isinstance(value, (dict, list)):
+        raise ArgumentError(action, f"takes one value, not {value!r}")
     converted = parser._get_value(action, str(value))
     parser._check_value(action, converted)
     return converted

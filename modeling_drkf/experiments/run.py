@@ -14,7 +14,7 @@ from processing.corpora.facts import corpus_name
 from processing.corpora.folds import Fold, ProtocolError, save_folds
 from processing.corpora.protocols import parts_of, resolve_protocol
 from processing.corpora.registry import is_declaration
-from processing.errors_drkf import OptionError
+from processing.errors_drkf import DRKFError, OptionError
 
 from ..release.hub import publish
 from ..training.arguments import DRKFTrainingArguments
@@ -112,12 +112,12 @@ class Run:
         standardizes = self.model.config.standardize_states
         if standardizes and not (data.cache_features and model.freezes_both):
             raise OptionError(
-                "standardize_states measures what the encoders say once: add --freeze_speech_encoder, "
-                "--freeze_text_encoder and --cache_features"
+                "standardize_states measures what the encoders say once: add --freeze-speech-encoder, "
+                "--freeze-text-encoder and --cache-features"
             )
         if model.speaker_statistics and not (standardizes and self.model.config.speech_statistics):
             raise OptionError(
-                '--speaker_statistics needs {"standardize_states": true, "speech_statistics": true} in --drkf'
+                '--speaker-statistics needs {"standardize_states": true, "speech_statistics": true} in --drkf'
             )
         if data.cache_features and model.freezes_both:
             corpus = with_copies_at(concatenate_datasets(list(self.parts.values())), data.speeds or ())
@@ -154,14 +154,18 @@ class Run:
 
     @cached_property
     def trainer(self) -> DRKFTrainer:
-        return DRKFTrainer(
-            self.model,
-            self.training_arguments,
-            train_dataset=self.training_set,
-            eval_dataset=self.inputs.parts[self.data_arguments.selection],
-            processing_class=self.processor,
-            data_collator=self.inputs.collator,
-        )
+        trained, watched = self.training_set, self.inputs.parts[self.data_arguments.selection]
+        try:
+            return DRKFTrainer(
+                self.model,
+                self.training_arguments,
+                train_dataset=trained,
+                eval_dataset=watched,
+                processing_class=self.processor,
+                data_collator=self.inputs.collator,
+            )
+        except (TypeError, ValueError) as error:  # of an option that only the Trainer looks at
+            raise error if isinstance(error, DRKFError) else OptionError(str(error)) from error
 
     def _train(self) -> None:
         outcome = self.trainer.train(resume_from_checkpoint=_checkpoint(self.training_arguments))
@@ -248,6 +252,6 @@ class Run:
 
 
 def _checkpoint(arguments: DRKFTrainingArguments) -> str | bool | None:
-    """What `--resume_from_checkpoint` says: true, false, or a checkpoint's folder."""
+    """What `--resume-from-checkpoint` says: true, false, or a checkpoint's folder."""
     value = arguments.resume_from_checkpoint
     return {"true": True, "yes": True, "false": False, "no": False}.get(str(value).lower(), value)

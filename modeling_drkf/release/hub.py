@@ -26,7 +26,7 @@ PREDICTIONS = ("*_predictions.csv", "fold.json")
 REPLACED = (*WEIGHTS, *PREDICTIONS, "metrics.json", "README.md")
 """What an earlier revision may hold that says something wrong about new weights."""
 
-PICTURE = re.compile(r"!\[[^\]]*\]\(([^)/]+)\)")
+PICTURE = re.compile(r"!\[[^\]]*\]\(([^)/]+\.(?:png|svg|jpe?g|gif|webp))\)", re.IGNORECASE)
 
 
 class PublishError(DRKFError, OSError):
@@ -93,7 +93,8 @@ def published_files(folder: Path, predictions: bool = False) -> list[Path]:
     """The files that `publish` uploads.
 
     Raises:
-        PublishError: something is missing without which the checkpoint would not load, or a picture of its card.
+        PublishError: something is missing without which the checkpoint would not load, or a picture of its card; or
+            one of the files is a link, or lies elsewhere.
     """
     if not folder.is_dir():
         raise PublishError(f"there is no folder {folder}")
@@ -110,7 +111,13 @@ def published_files(folder: Path, predictions: bool = False) -> list[Path]:
         needed |= set(PICTURE.findall((folder / "README.md").read_text(encoding="utf-8")))
     if missing := sorted(name for name in needed if not (folder / name).is_file()):
         raise PublishError(f"{folder} lacks {', '.join(missing)}: save model and processor again")
-    return [folder / name for name in sorted(names | needed)]
+    files = [folder / name for name in sorted(names | needed)]
+    if foreign := [file for file in files if file.is_symlink() or file.resolve().parent != folder.resolve()]:
+        raise PublishError(
+            f"{foreign[0]} is not a file of this folder but {foreign[0].resolve()}: put a copy there if it may be "
+            "published"
+        )
+    return files
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HTTPError
 
 from processing.hub_ids import HUB_ID
@@ -43,9 +43,14 @@ def hub_id(encoder: str) -> str | None:
 
 
 def encoder_licence(encoder: str) -> str | None:
-    """As the Hub spells it: from its metadata, or, where the Hub is out of reach, from the table; None if unknown."""
+    """As the Hub spells it: from its metadata, or, where the Hub is out of reach, from the table; of a folder, from
+    its card; None if unknown."""
     if FROM_SCRATCH in encoder:
         return CODE_LICENCE.lower()
+    card = Path(encoder.removeprefix("of ")) / "README.md"
+    if card.is_file():
+        licence = ModelCard.load(card, ignore_metadata_errors=True).data.get("license")
+        return licence if isinstance(licence, str) else None
     name = hub_id(encoder)
     return None if name is None else _licence_on_the_hub(name) or ENCODERS.get(name)
 

@@ -1,5 +1,6 @@
 """Options of the training: transformers', with the settings that DRKF needs, and its own."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,8 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
 from processing.errors_drkf import OptionError
+
+SEEDS = 2**32
 
 
 @dataclass
@@ -31,19 +34,19 @@ class DRKFTrainingArguments(TrainingArguments):
     )
     length_column_name: str = field(
         default="duration",
-        metadata={"help": "Column of the lengths by which --train_sampling_strategy group_by_length makes batches."},
+        metadata={"help": "Column of the lengths by which --train-sampling-strategy group_by_length makes batches."},
     )
     encoder_learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": "Learning rate of the two encoders (or of their LoRA adapters); --learning_rate is then that of "
+            "help": "Learning rate of the two encoders (or of their LoRA adapters); --learning-rate is then that of "
             "the new modules. The scheduler scales both alike. None: one rate for all."
         },
     )
     early_stopping_patience: int | None = field(
         default=None,
         metadata={
-            "help": "End training when --metric_for_best_model has not improved for so many evaluations in a row."
+            "help": "End training when --metric-for-best-model has not improved for so many evaluations in a row."
         },
     )
     gather_across_processes: bool = field(
@@ -71,6 +74,7 @@ class DRKFTrainingArguments(TrainingArguments):
                 f"hub_strategy must be 'end' or 'every_save', not {HubStrategy(self.hub_strategy).value!r}: what is "
                 "needed to resume a training stays on this machine"
             )
+        self._require_numbers()
         if self.early_stopping_patience is None:
             return
         if self.early_stopping_patience < 1:
@@ -80,6 +84,24 @@ class DRKFTrainingArguments(TrainingArguments):
                 "early_stopping_patience counts evaluations without a better metric: set eval_strategy to epoch or "
                 "steps, and metric_for_best_model"
             )
+
+    def _require_numbers(self) -> None:
+        """Checks what `TrainingArguments` does not, before a corpus is read."""
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.dataloader_num_workers < 0:
+            raise OptionError(f"dataloader_num_workers must not be negative, got {self.dataloader_num_workers}")
+        if self.label_names != ["labels"]:
+            raise OptionError(
+                f"label_names must stay ['labels'], which is what the model takes, not {self.label_names}"
+            )
+        for name in ("learning_rate", "weight_decay", "num_train_epochs", "max_grad_norm"):
+            if not math.isfinite(getattr(self, name)):
+                raise OptionError(f"{name} must be a finite number, got {getattr(self, name)}")
+        for name in ("seed", "data_seed"):
+            if not 0 <= (getattr(self, name) or 0) < SEEDS:
+                raise OptionError(f"{name} must be in [0, 2**32), got {getattr(self, name)}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "hub_token": None}

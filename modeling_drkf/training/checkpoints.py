@@ -6,12 +6,15 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
@@ -22,7 +25,32 @@ logger = logging.get_logger(__name__)
 
 SEAL = "checkpoint.json"
 CHUNK = 1 << 24
+LONGEST_REASON = 200  # characters
+LARGEST = 1e30  # of a number that a training counts or measures
 LATEST = 1e11  # seconds, in the year 5138: what is later is no time
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and value >= 0
+
+
+def _is_log(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) and _is_count(entry.get("step")) for entry in value)
+
+
+STATE_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("global_step", "max_steps", "num_train_epochs", "train_batch_size"), _is_count),
+    **dict.fromkeys(("epoch", "total_flos"), _is_number),
+    "best_metric": lambda value: value is None or _is_number(value),
+    "best_model_checkpoint": lambda value: value is None or isinstance(value, str),
+    "log_history": _is_log,
+    "stateful_callbacks": lambda value: isinstance(value, dict),
+}
+"""What a training leaves in `trainer_state.json`, as far as resuming computes with it."""
 
 
 class CheckpointError(DRKFError, OSError):
@@ -64,7 +92,7 @@ def saving_to(folder: Path) -> Iterator[None]:
         free = shutil.disk_usage(existing).free / 2**20
         raise CheckpointError(
             f"{folder} could not be written, with {free:.0f} MiB free on its disk: {error}. Checkpoints that were "
-            "written before are intact: make room, then go on with --resume_from_checkpoint true"
+            "written before are intact: make room, then go on with --resume-from-checkpoint true"
         ) from error
 
 
@@ -99,6 +127,36 @@ def require_complete(checkpoint: Path) -> None:
         raise CheckpointError(f"nothing to resume from: there is no folder {checkpoint}")
     if damage := _damage(checkpoint):
         raise CheckpointError(f"{checkpoint} cannot be resumed from: {damage}. Name an earlier one")
+
+
+@contextmanager
+def resuming_from(checkpoint: str | Path, what: str) -> Iterator[None]:
+    """Turns whatever the libraries raise when they read a file of a checkpoint into one [`CheckpointError`]."""
+    try:
+        yield
+    except (DRKFError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of unpickling, of types, of sizes: what is in the file decides
+        reason = next(iter(str(error).splitlines()), "")[:LONGEST_REASON]
+        raise CheckpointError(
+            f"{checkpoint} cannot be resumed from: its {what} cannot be used ({type(error).__name__}: {reason}). Name "
+            "an earlier checkpoint, or resume with the options that it was made with"
+        ) from error
+
+
+def require_state(checkpoint: Path) -> None:
+    """Checks `trainer_state.json` before anything is built on it.
+
+    Raises:
+        CheckpointError: it cannot be read, or a field of it is none that a training leaves.
+    """
+    with resuming_from(checkpoint, TRAINER_STATE_NAME):
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        wrong = [name for name, holds in STATE_FIELDS.items() if not holds(getattr(state, name))]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is {getattr(state, wrong[0])!r}")
+        if state.global_step > state.max_steps:
+            raise ValueError(f"global_step {state.global_step} is beyond max_steps {state.max_steps}")
 
 
 def is_finished(checkpoint: Path) -> bool:
@@ -138,7 +196,7 @@ def _written(checkpoint: Path) -> float:
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LATEST
+    return _is_number(value) and 0 <= value < LATEST
 
 
 def _after_all(folder: Path) -> float:

@@ -21,7 +21,7 @@ def require_joined(world_size: int) -> None:
     if launched > 1 and world_size == 1:
         raise OptionError(
             f"{launched} processes were launched, but they are not joined: there is no accelerator here. "
-            "Add --use_cpu, or launch a single process"
+            "Add --use-cpu, or launch a single process"
         )
 
 

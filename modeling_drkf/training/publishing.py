@@ -23,7 +23,7 @@ class PublishingTrainer(Trainer):
         except (OSError, HTTPError) as error:
             raise PublishError(
                 f"the Hub repository {self.args.hub_model_id or self.args.output_dir} cannot be written to "
-                f"({type(error).__name__}: {error}). Log in with `hf auth login`, or leave --push_to_hub out"
+                f"({type(error).__name__}: {error}). Log in with `hf auth login`, or leave --push-to-hub out"
             ) from error
 
     def push_to_hub(  # type: ignore[override]

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, ProcessorMixin, ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import BestRun, EvalLoopOutput, TrainOutput
@@ -182,6 +182,13 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
             encoding = self.accelerator.unwrap_model(self.model).drkf.modality_encoding
             set_encoder_learning_rate(optimizer, encoding.encoder_parameters(), rate)
         return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        """See `Trainer`; raises OptionError where `lr_scheduler_kwargs` are not those of the schedule."""
+        try:
+            return super().create_scheduler(num_training_steps, optimizer)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"lr_scheduler_kwargs: {error}") from error
 
     def _get_learning_rate(self) -> float:
         """Read for the logs before the schedule moves on, so the encoders' rate is noted at the same time."""

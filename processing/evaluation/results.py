@@ -166,7 +166,7 @@ def require_same_options(run: Path, options: Mapping[str, Any]) -> None:
     record = _read(run)
     if record["options"] != options:
         difference = _difference({"options": options}, record, "options")
-        raise ResultsError(f"{run} was finished before, but its {difference}: give these, or another --output_dir")
+        raise ResultsError(f"{run} was finished before, but its {difference}: give these, or another --output-dir")
 
 
 def _read(run: Path) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def furnish(folder: Path) -> Path:
 def copy_for(page: Path, furnished: Path, folder: Path) -> Path:
     """The folder of a page's own, with the checkpoint `runs/mine` where the page does not train it itself."""
     shutil.copytree(furnished, folder, dirs_exist_ok=True)
-    if "--output_dir runs/mine" not in (ROOT / page).read_text(encoding="utf-8"):
+    if "--output-dir runs/mine" not in (ROOT / page).read_text(encoding="utf-8"):
         (folder / "runs").mkdir()
         (folder / "trained").rename(folder / "runs" / "mine")
     return folder
