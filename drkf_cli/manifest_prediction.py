@@ -179,6 +179,9 @@ def read_entries(manifest: Path, names: Mapping[str, str] | None = None) -> tupl
     """
     report = Report(str(manifest))
     columns, rows = read_rows(manifest, report)
+    for problem in report.problems:
+        if problem.kind is ProblemKind.WRONG_ENCODING:
+            print(f"note: {problem}; {problem.remedy}", file=sys.stderr)
     broken = {p.row: p.detail for p in report.problems if p.kind is ProblemKind.MALFORMED_ROW and p.row is not None}
     if not columns and not broken:
         raise FileError("; ".join(map(str, report.problems)) or f"{manifest}: no row in it")

@@ -267,3 +267,15 @@ def test_kinds_to_skip_are_named_one_after_the_other_as_the_report_advises(clips
     [advice] = re.findall(r"To leave such rows out and count them: (--skip-damaged [\w ]+)", refused.stdout)
     assert advice.split() == ["--skip-damaged", "missing_audio", "missing_label"]
     assert CliRunner().invoke(app, [*command, *advice.split()]).exit_code == 0
+
+
+def test_predict_says_in_which_encoding_it_has_read_a_table_or_refuses_it(clips):
+    rows = [{"audio": "a.wav", "text": "Закройте окно, пожалуйста."}]
+    command = ["predict", "--manifest", str(write_table(clips / "clips.csv", rows, encoding="cp1251"))]
+    done = CliRunner().invoke(app, [*command, "--output", str(clips / "answers.csv")])
+    assert (done.exit_code, "note: " in done.stderr, "read as CP1251" in done.stderr) == (0, True, True)
+    with (clips / "answers.csv").open(encoding="utf-8") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == ["Закройте окно, пожалуйста."]
+    write_table(clips / "clips.csv", [{"audio": "a.wav", "text": "Κλείσε το παράθυρο"}], encoding="cp1253")
+    done = CliRunner().invoke(app, [*command, "--output", str(clips / "others.csv")])
+    assert (done.exit_code, "it may be in" in done.stderr) == (1, True)

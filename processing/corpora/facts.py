@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
+from .tables import NAMED_SUFFIXES
+
 CARDS = files("model_cards")
 FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
 OWN_CORPUS_READERS = ("manifest", "audiofolder", "hub")
-TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 GENERIC_NAMES = ("manifest", "metadata", "corpus", "data", "dataset", "train")
 
 
@@ -65,7 +66,7 @@ def corpus_name(reader: str, data_dir: str | Path) -> str:
     if (path.parent / "spoken_demo.json").is_file():
         return "spoken_demo"
     names = [
-        path.stem if path.suffix.lower() in TABLES else path.name,
+        path.stem if path.suffix.lower() in NAMED_SUFFIXES else path.name,
         *(parent.name for parent in path.absolute().parents),
     ]
     return next((name for name in names if name and name.lower() not in GENERIC_NAMES), reader)
