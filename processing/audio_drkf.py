@@ -10,12 +10,11 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from .errors_drkf import AudioError
+from .errors_drkf import AudioError, needed
 from .sound_file_drkf import DECODED_VALUES, SoundFile
 from .waveform_drkf import Downmix, agreed_rate, checked_rate, raw_samples, to_channels
 
@@ -244,7 +243,7 @@ class AudioStream:
         if played_rate == self.target_rate:
             yield from self._checked()
             return
-        soxr = _soxr(played_rate, self.target_rate)
+        soxr = needed("soxr", f"resampling {played_rate:g} Hz to {self.target_rate:g} Hz")
         resampler = soxr.ResampleStream(played_rate, self.target_rate, 1, dtype="float32", quality="HQ")
         first, given = None, False
         for block in self._checked():
@@ -306,11 +305,3 @@ def _encoded(source: Any) -> Any:
         if not isinstance(source, bytes):
             raise AudioError('the file object gives no bytes; open it in binary mode ("rb")')
     return source
-
-
-def _soxr(rate: float, target_rate: float) -> ModuleType:
-    try:
-        import soxr
-    except ImportError as error:
-        raise ImportError(f"resampling {rate:g} Hz to {target_rate:g} Hz needs soxr: pip install soxr") from error
-    return soxr

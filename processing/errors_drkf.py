@@ -1,5 +1,8 @@
 """The package's own kinds of error."""
 
+from importlib import import_module
+from types import ModuleType
+
 
 class DRKFError(Exception):
     """Base of the errors that a message explains: an input, a file or an option is invalid, a machine fails.
@@ -38,3 +41,11 @@ class InputError(DRKFError, ValueError):
 
 class AudioError(InputError):
     """A recording that cannot be used. The message names the sample, what is wrong and what to do."""
+
+
+def needed(package: str, purpose: str) -> ModuleType:
+    """A package that not every use needs; `DependencyError` names it where it is not installed."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise DependencyError(f"{purpose} needs {package}: pip install {package}") from error

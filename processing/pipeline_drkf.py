@@ -139,7 +139,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         """An `Explanation`: where the model looked while it answered; see [`processing.explanation.explain`].
 
         Raises:
-            DependencyError: the package drkf, which draws it, is not installed.
+            DependencyError: the package drkf is not installed.
         """
         try:
             explanation = import_module("processing.explanation")

@@ -10,7 +10,7 @@ import numpy as np
 from transformers.data.data_collator import pad_without_fast_tokenizer_warning
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import AudioKwargs, ProcessingKwargs, ProcessorMixin
+from transformers.processing_utils import AudioKwargs, ProcessorMixin
 from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging
 
@@ -24,10 +24,6 @@ DEFAULT_TEXT_TOKENS = 512  # for tokenizers that state no maximum
 LONGEST_TEXT = 100_000  # characters that are tokenized; megabytes would take minutes and gigabytes
 MOST_UNKNOWN = 0.5  # of the tokens of a text; above it the text counts as missing
 LENGTH_OPTIONS = ("padding", "truncation", "max_length", "pad_to_multiple_of")  # of audio, for the extractor
-
-
-class DRKFProcessorKwargs(ProcessingKwargs, total=False):
-    audio_kwargs: AudioKwargs
 
 
 class DRKFProcessor(ProcessorMixin):
@@ -49,7 +45,6 @@ class DRKFProcessor(ProcessorMixin):
         ValueError: an argument is out of range, or feature extractor or tokenizer cannot be used for DRKF.
     """
 
-    valid_processor_kwargs = DRKFProcessorKwargs  # type: ignore[assignment]
     audio_kwargs = {"padding": True}
 
     def __init__(
@@ -161,7 +156,7 @@ class DRKFProcessor(ProcessorMixin):
             InputError: a text is not a str, or holds lone surrogates.
             ValueError: nothing to process, or lists of unequal length.
         """
-        options = self._merge_kwargs(DRKFProcessorKwargs, **kwargs)  # type: ignore[arg-type]
+        options = self._merge_kwargs(**kwargs)
         audio_options, text_options = options["audio_kwargs"], options["text_kwargs"]
         if audio_options.get("padding") == "max_length" == kwargs.get("padding"):
             audio_options["padding"] = True

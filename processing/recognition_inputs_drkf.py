@@ -150,7 +150,7 @@ class InputReader:
     def _pieces(self, stream: AudioStream, text: str | None, segments: Any, item: Item) -> Iterator[Unit]:
         if segments is not None:
             pieces = cut_segments(stream, segments)
-        elif text is not None and self.transcribe is None:
+        elif not is_no_text(text) and self.transcribe is None:
             raise InputError(
                 "the text does not say which words belong to which window: give segments with their words, or a "
                 "transcriber, or leave the text out"
@@ -184,7 +184,7 @@ class InputReader:
             warnings.append(f"only the first {limit:g} s were read; chunk_length_s covers a long recording")
         if is_silent(fitted):
             warnings.append("silence: the recording says nothing, and the answer rests on no voice")
-        if is_blank(text) and self.transcribe is not None:
+        if is_no_text(text) and self.transcribe is not None:
             text = self.transcribe(self.processor.padded(fitted), self.rate)
         text = None if is_blank(text) else text
         words, said = self._words(text)
@@ -194,12 +194,17 @@ class InputReader:
         """What the model reads of a text, and what is to be said about the rest."""
         if text is None:
             return None, []
-        if text.strip().casefold() in NO_WORDS:
+        if is_no_text(text):
             return None, [f"the text {text.strip()!r} is what tables write where there are no words: it is not read"]
         if self.options.can_read is not None and not self.options.can_read(text):
             return None, ["this checkpoint cannot read the words, says can_read: they are not read"]
         words, warning = self.processor.readable(text)
         return words, [] if warning is None else [warning]
+
+
+def is_no_text(text: str | None) -> bool:
+    """Whether it is missing, blank, or what tables write where there is none."""
+    return text is None or not text.strip() or text.strip().casefold() in NO_WORDS
 
 
 def parts_of(value: Any) -> tuple[Any, str | None, Any]:

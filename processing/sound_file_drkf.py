@@ -12,12 +12,11 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-from .errors_drkf import AudioError
+from .errors_drkf import AudioError, needed
 
 Content: TypeAlias = Any
 """All bytes of a file, or a memory map of it."""
@@ -104,7 +103,7 @@ class SoundFile:
         Raises:
             AudioError: they cannot be decoded, or end long before the end that is announced.
         """
-        soundfile, position = _soundfile(), 0
+        soundfile, position = needed("soundfile", "decoding audio"), 0
         size = max(1, DECODED_VALUES // self.channels)
         try:
             if first and self._decoder.format != "MP3":  # whose seeking is inexact
@@ -155,19 +154,11 @@ def _bytes_of(file: BinaryIO) -> Iterator[Content]:
 
 
 def _decoder(file: BinaryIO) -> Any:
-    soundfile = _soundfile()
+    soundfile = needed("soundfile", "decoding audio")
     try:
         return soundfile.SoundFile(file)
     except soundfile.SoundFileError as error:
         raise AudioError(_decoding_failure(error)) from error
-
-
-def _soundfile() -> ModuleType:
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ImportError("decoding audio needs soundfile: pip install soundfile") from error
-    return soundfile
 
 
 def _decoding_failure(error: Exception) -> str:

@@ -67,6 +67,14 @@ def test_what_tables_write_where_there_is_no_text_is_no_word(pipe, text):
     assert pipe({"audio": clip(0.4), "text": "nan so happy"})["scores"] != voice["scores"]
 
 
+def test_words_are_transcribed_where_a_table_says_that_there_are_none(pipe):
+    transcriber = {"transcriber": lambda audio: WORDS}
+    expected = pipe({"audio": clip(0.4), "text": WORDS})
+    assert_same(pipe({"audio": clip(0.4), "text": "None"}, **transcriber), expected)
+    windows = pipe({"audio": clip(0.4), "text": "nan"}, chunk_length_s=0.2)["timeline"]
+    assert_same(windows, pipe(clip(0.4), chunk_length_s=0.2)["timeline"])
+
+
 def test_an_empty_cell_of_pandas_is_no_text(pipe):
     assert pipe({"audio": clip(0.4), "text": math.nan}) == pipe(clip(0.4))
 
