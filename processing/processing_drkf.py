@@ -10,7 +10,7 @@ import numpy as np
 from transformers.data.data_collator import pad_without_fast_tokenizer_warning
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import AudioKwargs, ProcessorMixin
+from transformers.processing_utils import AudioKwargs, ProcessingKwargs, ProcessorMixin
 from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging
 
@@ -24,6 +24,10 @@ DEFAULT_TEXT_TOKENS = 512  # for tokenizers that state no maximum
 LONGEST_TEXT = 100_000  # characters that are tokenized; megabytes would take minutes and gigabytes
 MOST_UNKNOWN = 0.5  # of the tokens of a text; above it the text counts as missing
 LENGTH_OPTIONS = ("padding", "truncation", "max_length", "pad_to_multiple_of")  # of audio, for the extractor
+
+
+class DRKFProcessorKwargs(ProcessingKwargs, total=False):
+    """Options of a call, those of other processors: `text_kwargs`, `audio_kwargs`, or any of these flat."""
 
 
 class DRKFProcessor(ProcessorMixin):
@@ -45,6 +49,7 @@ class DRKFProcessor(ProcessorMixin):
         ValueError: an argument is out of range, or feature extractor or tokenizer cannot be used for DRKF.
     """
 
+    valid_processor_kwargs = DRKFProcessorKwargs
     audio_kwargs = {"padding": True}
 
     def __init__(
