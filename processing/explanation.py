@@ -31,7 +31,7 @@ class Explanation:
 
     Attributes:
         answer: what the pipeline says.
-        waveform: what the model heard, (samples,), float32. sampling_rate: Hz.
+        waveform: what the model read, (samples,), float32. sampling_rate: Hz.
         frame_attention: CLS attention to each speech frame, (frames,); the frames divide the clip evenly.
         words: in the order of the text, the tokenizer's special tokens among them.
 

@@ -117,7 +117,7 @@ def graph_facts(metadata: Mapping[str, str], graph: str) -> dict[str, Any]:
         if name not in facts or not is_right(facts[name]):
             what = "is damaged" if name in metadata else "is missing"
             raise FileError(
-                f"{graph}: the entry {name!r} of the graph's metadata {what}; write the graph anew with "
+                f"{graph}: the entry {name!r} of the graph's metadata {what}; write the graph again with "
                 "`drkf export onnx CHECKPOINT DIR`"
             )
     return facts

@@ -42,7 +42,7 @@ def parse_segments(text: str, name: str = "segments") -> list[Segment]:
     SubRip (SRT), WebVTT, and JSON: of openai-whisper (`segments` with `start`, `end`), of the transformers ASR
     pipeline (`chunks` with `timestamp`; an open end is closed by the next start, the last one stays open), of
     whisper.cpp (`transcription` with `offsets` in milliseconds), or a bare list of segments. Tags, cue settings and
-    notes are left out; an empty text stays, for somebody may be heard there. Rolling captions, in which a line comes
+    notes are left out; an empty text stays, for somebody may speak there. Rolling captions, in which a line comes
     back in the cues that follow, give each line once, at the time of the first.
 
     Args:
