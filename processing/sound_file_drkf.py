@@ -273,7 +273,9 @@ def _check_mp3(data: Content) -> int | None:
     Raises:
         AudioError: there are fewer bytes than the header announces, or another recording follows them.
     """
-    start = _id3_size(data[:10]) if data[:3] == b"ID3" else 0
+    start = 0
+    while data[start : start + 3] == b"ID3":
+        start += _id3_size(data[start : start + 10])
     header = LENGTH_HEADER.search(data, start, start + FIRST_FRAME)
     if header is None:
         return start

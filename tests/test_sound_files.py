@@ -126,13 +126,24 @@ def test_an_mp3_without_a_length_is_heard_to_its_end():
     for samples in (np.concatenate([quiet, loud]), np.concatenate([loud, quiet])):
         whole = encoded(samples, "MP3", bitrate_mode="VARIABLE")
         bare = without_length(whole)
-        for content in (bare, b"ID3\x04\0\0\0\0\0\x0a" + b"\0" * 10 + bare):
+        tag = b"ID3\x04\0\0\0\0\0\x0a" + b"\0" * 10
+        for content in (bare, tag + bare, tag + tag + bare):
             with AudioStream(content, RATE) as stream:
                 assert stream.seconds is None
                 heard = stream.read()
             assert len(heard) == pytest.approx(len(samples), abs=0.1 * RATE)
         both = load_audio(bare * 2, RATE)
         assert len(both) == pytest.approx(2 * len(samples), abs=0.2 * RATE)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 24_000, 32_000, 44_100])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_mp3_without_a_length_is_read_at_any_rate(rate, channels):
+    noise = np.random.default_rng(rate).uniform(-0.3, 0.3, (2 * rate, channels))
+    whole = encoded(noise, "MP3", rate)
+    samples = load_audio(without_length(whole), None)
+    assert 2 * rate <= len(samples) <= 2 * rate + 2 * 1152  # the encoder's delay and padding stay
+    assert len(load_audio(whole, None)) == 2 * rate
 
 
 def test_no_more_of_a_bomb_is_decoded_than_is_heard():
