@@ -1,9 +1,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+OLDEST := $(VENV)-oldest
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test slow peer quality docs encoders install
+.PHONY: demo test slow peer oldest quality docs encoders install
 
 demo: install            ## make a spoken corpus, train on it, classify two clips
 	$(BIN)/drkf demo
@@ -16,6 +17,11 @@ slow: install            ## the tests that take minutes
 
 peer: install            ## transformers' own tests of configurations, models and processors, and their table
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest --tb=short tests/peer/model.py tests/peer/processor.py
+
+oldest: $(OLDEST)/.installed  ## the tests of model, trainer and pipeline, on the oldest versions that setup.cfg allows
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(OLDEST)/bin/pytest -m "not slow" tests/test_model*.py tests/test_golden.py \
+	  tests/test_config*.py tests/test_auto_classes.py tests/test_processor.py tests/test_collator.py tests/test_*trainer.py \
+	  tests/test_pipeline*.py tests/test_voice_alone.py tests/test_metrics.py tests/test_corpora_tables.py
 
 quality: docs            ## formatting, lint, types, the documentation
 	$(BIN)/ruff format --check .
@@ -41,4 +47,9 @@ install: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(OLDEST)/.installed: setup.cfg .ci/oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --constraint .ci/oldest.txt --editable . pytest hypothesis optuna
 	touch $@
