@@ -154,11 +154,11 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
 
 
 def require_weights(model: PreTrainedModel) -> None:
-    """Raises `FileError` for a model whose checkpoint lacks weights, which transformers draws at random."""
+    """Raises `FileError` for a model with weights that are not its checkpoint's but drawn at random."""
     if missing := getattr(model, "missing_weights", None):
         raise FileError(
             f"{model.name_or_path} lacks {len(missing)} of its weights, {missing[0]} among them: restore the file of "
-            "the weights from its source"
+            "the weights from its source, or train the model where they are new on purpose"
         )
 
 

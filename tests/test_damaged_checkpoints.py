@@ -146,8 +146,24 @@ def test_weights_that_are_missing_may_be_learnt(checkpoint: Path, tmp_path: Path
     model.train()
     pipe = pipeline(TASK, model=model, processor=tiny_processor())
     assert len(pipe({"text": "so happy"})["scores"]) == 3
-    other = DRKFForEmotionClassification.from_pretrained(checkpoint, num_labels=5, ignore_mismatched_sizes=True)
-    assert len(pipeline(TASK, model=other, processor=tiny_processor())({"text": "so happy"})["scores"]) == 5
+
+
+RESIZED = {"num_labels": 5, "ignore_mismatched_sizes": True}
+
+
+def test_weights_of_another_shape_are_no_weights_of_the_checkpoint(checkpoint: Path):
+    """A head for other classes is drawn at random: it is trained, never answered from."""
+    lacks = f"{checkpoint} lacks 2 of its weights, emotion_classifier.output.bias among them.*train the model"
+    with pytest.raises(FileError, match=f"^{lacks}"):
+        pipeline(TASK, model=str(checkpoint), model_kwargs=RESIZED)
+    model = DRKFForEmotionClassification.from_pretrained(checkpoint, **RESIZED)
+    assert model.missing_weights == ["emotion_classifier.output.bias", "emotion_classifier.output.weight"]
+    with pytest.raises(FileError, match=f"^{lacks}"):
+        pipeline(TASK, model=model, processor=tiny_processor())
+    model.train()
+    assert len(pipeline(TASK, model=model, processor=tiny_processor())({"text": "so happy"})["scores"]) == 5
+    same = DRKFForEmotionClassification.from_pretrained(checkpoint, ignore_mismatched_sizes=True)
+    assert same.missing_weights == []
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
