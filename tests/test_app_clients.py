@@ -1,7 +1,11 @@
 """One client of `drkf app` never stops the others: real servers, a loopback address for each client."""
 
 import asyncio
+import json
+import re
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -225,6 +229,23 @@ def test_the_words_may_be_left_out(server: tuple[str, Path], checkpoint: Path, c
     found = page.predict(gradio_client.handle_file(clips / "good.wav"), api_name="/answer")
     page.close()
     assert found == close(expected)
+
+
+def test_the_api_answers_to_the_lines_of_the_documentation(server: tuple[str, Path], clips: Path, tmp_path: Path):
+    if shutil.which("curl") is None:
+        pytest.skip("there is no `curl` on this machine")
+    shutil.copy(clips / "good.wav", tmp_path / "clip.wav")
+    page = (Path(__file__).parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+    lines = re.sub(r" +#.*", "", page.partition("```sh\n")[2].partition("```")[0]).replace("\\\n", " ")
+    upload, ask, fetch = lines.replace("http://127.0.0.1:7860", server[0]).splitlines()
+
+    def run(line: str) -> str:
+        return subprocess.run(["bash", "-c", f"{line} -s"], cwd=tmp_path, capture_output=True, text=True).stdout
+
+    (path,) = json.loads(run(upload))
+    event = json.loads(run(ask.replace("/tmp/.../clip.wav", path)))["event_id"]
+    answer = json.loads(run(fetch.replace("EVENT_ID", event)).removeprefix("event: complete\ndata: "))
+    assert (answer[0]["audio_seconds"], answer[0]["text"]) == (0.4, None)
 
 
 # Origins

@@ -59,7 +59,7 @@ def render_answer(answer: Mapping[str, Any]) -> str:
     best = answer["scores"][0]
     parts = [f'<p class="lead"><strong>{escape(best["label"])}</strong>, {percent(best["score"])}</p>']
     parts.append(render_notes(filter(None, [answer.get("warning")])))
-    parts.append(f"<p>{_heard(answer)}</p>")
+    parts.append(f"<p>{_given(answer)}</p>")
     parts += [_table(answer["scores"]), _agreement(answer["consistency"]), _shares(answer)]
     return f'<div class="drkf">{"".join(parts)}</div>'
 
@@ -76,7 +76,7 @@ def render_error(message: str) -> str:
     return f'<div class="drkf"><p class="warning">That did not work: {escape(message)}</p></div>'
 
 
-def _heard(answer: Mapping[str, Any]) -> str:
+def _given(answer: Mapping[str, Any]) -> str:
     if answer["text"] is None:
         return f"{answer['audio_seconds']:.1f} seconds of voice, no words"
     if answer["audio_seconds"] is None:
@@ -102,7 +102,7 @@ def _agreement(consistency: float | None) -> str:
     verdicts = ["They seem to contradict each other", "Hard to tell", "They seem to agree"]
     verdict = verdicts[sum(consistency > border for border in UNCLEAR)]
     return (
-        f"{title}<p>{verdict}: the probability that both bear the same emotion is {percent(consistency)}.</p>"
+        f"{title}<p>{verdict}: the probability that both express the same emotion is {percent(consistency)}.</p>"
         f'<div aria-hidden="true">{_bar(consistency)}'
         '<div class="scale"><span>contradict</span><span>agree</span></div></div>'
     )
