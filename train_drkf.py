@@ -11,9 +11,9 @@
 
 A recipe is a YAML file of the options below (model_cards/recipes holds some), which may extend another one; of several
 recipes the later ones override the earlier ones, and options on the command line override them all. The best epoch is
-chosen on the validation part; the test part is scored once, at the end. Ctrl-C or SIGTERM ends training after the
-running step with a checkpoint to resume from. `drkf results` merges folds that were trained apart; `drkf ablate` runs
-Table 4.
+chosen on the validation part, unless a recipe keeps the last weights; the test part is scored once, at the end. Ctrl-C
+or SIGTERM ends training after the running step with a checkpoint to resume from. `drkf results` merges folds that were
+trained apart; `drkf ablate` runs Table 4.
 
 `--resume-from-checkpoint true` goes on from the last complete checkpoint of the output folder and starts from the
 beginning where there is none: one command serves a job that is submitted again. Exit status: 0 done; 1 an error, which
@@ -62,7 +62,7 @@ def signalled(stop: Terminated | KeyboardInterrupt) -> int:
 
 def show_run(run: Run) -> None:
     """Prints a run's figures."""
-    if run.data_arguments.selection == "test":
+    if run.selection == "test":
         print(f"warning: {SELECTED_ON_TEST}")
     for split, scores in run.scores.items():
         shown = {name: value for name, value in scores.items() if isinstance(value, float)}

@@ -19,12 +19,19 @@ from huggingface_hub import ModelCard, constants
 import model_cards
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.experiments.options import parse_arguments
-from modeling_drkf.release.card import cross_validation_card, model_card, unscored_card
-from modeling_drkf.release.licences import encoder_licence, hub_id, strictest
+from modeling_drkf.release.card import (
+    cross_validation_card,
+    encoder_licence,
+    hub_id,
+    model_card,
+    strictest,
+    unscored_card,
+)
 from processing.corpora.facts import corpus_facts, corpus_name
 from processing.corpora.registry import CORPORA
 from processing.corpora.report import skip_rules
 from processing.evaluation.metrics import FORMULAS
+from processing.evaluation.records import Predictions
 from train_drkf import main
 
 CARDS = Path(model_cards.__file__).parent
@@ -143,6 +150,57 @@ def test_encoders_are_linked_and_their_licence_binds(trainer: DRKFTrainer):
     assert rows(card)["text encoder"][1] == "mit"
 
 
+KINDS: dict[str, list[str]] = {  # a recipe's options
+    "the best epoch": [],
+    "the last weights": ["--load-best-model-at-end", "false", "--eval-strategy", "no", "--save-strategy", "no"],
+    "chosen on the test part": ["--selection", "test"],
+    "steps and early stopping": [
+        *("--max-steps", "3", "--eval-strategy", "steps", "--save-strategy", "steps", "--eval-steps", "1"),
+        *("--save-steps", "1", "--early-stopping-patience", "9", "--metric-for-best-model", "macro_f1"),
+    ],
+    "a baseline of voices": ["--modality", "speech"],
+    "blanked modalities": ["--modality-dropout", "0.4"],
+    "a row of Table 4": ["--drkf", '{"fusion": "cross", "representation": "cmie", "emotion_discrimination": false}'],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_sentence_of_a_card_comes_from_its_run(kind: str, tmp_path: Path):
+    options = ["--manifest", str(write_tones(tmp_path)), "--protocol", "leave_one_speaker_out", "--fold", "bob"]
+    out = tmp_path / "out"
+    assert main([str(write_recipe(tmp_path)), *options, "--output-dir", str(out), *KINDS[kind]]) == 0
+    record, config = (json.loads((out / name).read_text()) for name in ("metrics.json", "config.json"))
+    state, card = json.loads((out / "trainer_state.json").read_text()), (out / "README.md").read_text()
+    chosen = state["best_model_checkpoint"] is not None
+    selection = {"the last weights": "none", "chosen on the test part": "test"}.get(kind, "validation")
+    assert record["selection"] == selection
+    assert chosen == (selection != "none")
+    metric = record["selection_metric"]
+    assert (metric is None) == (selection == "none")
+    assert ("the last weights were kept: no part chose them" in card) == (selection == "none")
+    sentence = f"the weights were chosen on the {selection} part, by {(metric or '').replace('_', ' ')}"
+    assert (sentence in card) == chosen
+    assert ("Selected on the test part" in card) == (selection == "test")
+    assert ("chosen on a validation part, not on the test part" in card) == (selection == "validation")
+    steps = state["global_step"]
+    assert f"- {steps} steps ({state['epoch']:.3g} epochs)" in card
+    parts = [part for part in ("validation", "test") if part in record]
+    found = record[parts[-1]].get("consistency")
+    assert ("Brier score is" in card) == (found is not None) == (config["consistency_calibration"] is not None)
+    if found:
+        assert f"with an AUC of {found['auc']:.3f}, and its Brier score is {found['brier']:.3f}" in card
+    assert ("`consistency_logits`" in card) == (config["emotion_discrimination"] and found is None)
+    assert ("contrastive terms stay within a modality" in card) == (config["representation"] == "pcmi")
+    assert ("a negative of CMIE has its own sample's label" in card) == (config["representation"] == "cmie")
+    assert ("CLS and SEP are learnt" in card) == (config["fusion"] == "self")
+    missing = {"a baseline of voices": "trained without words", "blanked modalities": "blanked in 40%"}
+    assert missing.get(kind, "not trained for a missing modality") in card
+    assert "README has the whole table" not in card
+    assert {row.selection for row in [Predictions.read(out / f"{part}_predictions.csv", False) for part in parts]} == {
+        selection
+    }
+
+
 def test_a_known_corpus_brings_its_title_traps_and_the_papers_figures(trainer: DRKFTrainer):
     card = card_of(trainer, corpus="meld")
     assert "# DRKF on MELD\n" in card
@@ -168,7 +226,7 @@ def test_what_was_left_out_and_shared_speakers_are_told(trainer: DRKFTrainer):
 
 
 def test_a_baseline_says_which_modality_it_knows(trainer: DRKFTrainer):
-    assert "hears the voice alone" in card_of(trainer, modality="speech")
+    assert "reads the voice alone" in card_of(trainer, modality="speech")
     assert "reads the words alone" in card_of(trainer, modality="text")
     assert "A baseline" not in card_of(trainer, modality="both")
 

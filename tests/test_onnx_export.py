@@ -21,13 +21,15 @@ from helpers.tiny import (
     tiny_model,
     tiny_processor,
 )
+from huggingface_hub import ModelCard
 from torch import Tensor, nn
 from transformers import SeamlessM4TFeatureExtractor, WhisperFeatureExtractor
 from typer.testing import CliRunner
 
 from drkf_cli import app
-from drkf_cli.checkpoint import open_pipeline
+from drkf_cli.checkpoint import open_pipeline, starter_folder
 from modeling_drkf import DRKFForEmotionClassification
+from modeling_drkf.release.card import encoder_licence, onnx_card
 from modeling_drkf.release.onnx_export import _check_graph, _finish, _metadata, export_onnx
 from modeling_drkf.release.onnx_graph import InferenceGraph
 from processing import DRKFProcessor
@@ -128,6 +130,15 @@ def test_the_graph_tells_what_it_needs(exported):
         assert f"`{name}`" in card, name
     assert "calm, tense, glad" in card
     assert str(exported.parent) not in card
+    assert "the checkpoint names none" in card
+    assert "## Limits, biases and misuse" in card
+
+
+def test_an_exported_graph_has_the_licence_of_its_checkpoint(exported, model):
+    card = onnx_card(exported / "model.onnx", model.config, tiny_processor(), "cc-by-nc-sa-4.0")
+    assert ModelCard(card).data.license == "cc-by-nc-sa-4.0"
+    assert "The weights: cc-by-nc-sa-4.0, as the card of the checkpoint says." in card
+    assert encoder_licence(str(starter_folder())) == "cc-by-nc-sa-4.0"
 
 
 def test_a_group_norm_over_a_padded_batch_is_that_of_each_clip():

@@ -44,7 +44,7 @@ def evaluate_split(
 
     Args:
         dataset: what the trainer's collator reads. ids: of its utterances, in the same order. fold: its name.
-        selection: the part on which the epoch was chosen.
+        selection: the part that chose the weights; "none" where the last were kept.
 
     Soft labels of a single-label problem are scored as their likeliest class.
 

@@ -181,7 +181,7 @@ class Run:
 
     def _score(self) -> None:
         for split in (split for split in SCORED if split in self.parts):
-            ids, selection = self.parts[split]["utterance_id"], self.data_arguments.selection
+            ids, selection = self.parts[split]["utterance_id"], self.selection
             self.scores[split] = evaluate_split(
                 self.trainer, self.inputs.parts[split], ids, split, self.folder, self.fold.name, selection
             )
@@ -218,6 +218,13 @@ class Run:
             ).commit_url
 
     @property
+    def selection(self) -> str:
+        """The part that chose the weights, or when to stop: "validation" or "test"; "none" where the last are kept."""
+        training = self.training_arguments
+        chooses = training.load_best_model_at_end or training.early_stopping_patience is not None
+        return self.data_arguments.selection if chooses else "none"
+
+    @property
     def corpus_name(self) -> str:
         return corpus_name(self.corpus.name, str(self.data_arguments.data_dir))
 
@@ -231,10 +238,10 @@ class Run:
             "label_names": self.corpus.label_names,
             "protocol": "fold_file" if data.fold_file else resolve_protocol(self.corpus, data.protocol),
             "folds": self.fold_names,
-            "selection": data.selection,
+            "selection": self.selection,
             "seed": training.seed,
             "multi_label": self.model.config.is_multi_label,
-            "selection_metric": str(training.metric_for_best_model),
+            "selection_metric": None if self.selection == "none" else str(training.metric_for_best_model),
             "fold": {
                 "name": self.fold.name,
                 "speaker_disjoint": self.fold.speaker_disjoint,

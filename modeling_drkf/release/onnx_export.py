@@ -19,8 +19,8 @@ from processing.errors_drkf import DependencyError, OptionError
 from processing.onnx_recognizer import GRAPH_FILE
 
 from ..configuration_drkf import DRKFConfig
+from .card import encoder_licence, onnx_card
 from .loading import load_checkpoint
-from .onnx_card import onnx_card
 from .onnx_graph import InferenceGraph
 
 AXES = {
@@ -74,7 +74,9 @@ def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) 
         _check_graph(graph, others, float32)
         path = _finish(float32, folder / GRAPH_FILE, _metadata(config, int8), int8)
     processor.save_pretrained(folder)
-    (folder / "README.md").write_text(onnx_card(path, config, processor), encoding="utf-8")
+    (folder / "README.md").write_text(
+        onnx_card(path, config, processor, encoder_licence(str(checkpoint))), encoding="utf-8"
+    )
     return path
 
 

@@ -30,7 +30,7 @@ class Predictions:
         consistency: probability that voice and words bear the same emotion, (utterances,); NaN where the model has
             no ED.
         modality_shares: attention on speech and on text, (utterances, 2); NaN where it is not known (FE_c).
-        selection: the part on which the epoch was chosen.
+        selection: the part that chose the weights; "none" where the last were kept.
     """
 
     label_names: Sequence[str]
@@ -117,7 +117,7 @@ class Predictions:
                 field: np.concatenate([getattr(run, field) for run in runs])
                 for field in ("references", "predictions", "probabilities", "consistency", "modality_shares")
             },
-            selection="test" if any(run.selection == "test" for run in runs) else "validation",
+            selection="test" if any(run.selection == "test" for run in runs) else runs[0].selection,
         )
 
     def _names(self, labels: np.ndarray) -> list[str]:
