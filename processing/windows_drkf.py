@@ -15,6 +15,9 @@ from .processing_drkf import is_number
 
 SHORTEST_REST = 0.1  # s; a recording's end that is shorter than this adds no window of its own
 LONGEST = 1e9  # s; beyond any recording
+FAR = 30.0  # s; recognisers fill their last window, which is as long, beyond the end of a recording
+WORD_KEYS = ("text", "transcript", "sentence", "word")
+WORDLESS_KEYS = ("speaker", "channel", "id", "type", "language", "label", "start", "end")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Piece:
     """A part of a recording: start and end in seconds, its waveform (samples,), and its words where they are known.
 
     One that cannot be used says why in `error`; its waveform is empty, and it lacks the times that are no numbers.
+    `speaker` is who speaks, where that is known.
     """
 
     start: float | None
@@ -29,6 +33,7 @@ class Piece:
     waveform: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     text: str | None = None
     error: str | None = None
+    speaker: str | None = None
 
 
 class _Tape:
@@ -77,16 +82,19 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
     """The given segments in the order of their start; they may overlap, and gaps between them are left out.
 
     Args:
-        segments: `{"start", "end", "text"}`, seconds; `text` may be called `word`, be missing or None. An end beyond
-            the recording's is moved there, and so is an end of None. A segment of the wrong type, one that is empty,
-            and one that lies outside the recording is a piece with an `error`.
+        segments: `{"start", "end", "text"}`, seconds, perhaps with `speaker`; `text` may have another of the names in
+            `WORD_KEYS`, be missing or None. An end up to half a minute beyond the recording's is moved there, and so
+            is an end of None. A segment of the wrong type, one that is empty, one that lies outside the recording and
+            one whose words are under an unknown key is a piece with an `error`.
 
     Raises:
-        InputError: no list, or no segment that can be used.
+        InputError: no list, no segment that can be used, or most of them start after the end of the recording.
     """
     if not isinstance(segments, Sequence) or isinstance(segments, (str, bytes)):
         raise InputError(f'segments must be a list of {{"start", "end", "text"}}, not {type(segments).__name__}')
     pieces = [(number, _piece(number, segment, stream.seconds)) for number, segment in enumerate(segments, start=1)]
+    if stream.seconds is not None:
+        _refuse_other_recording([piece for _, piece in pieces], stream.seconds)
     if all(piece.error for _, piece in pieces):
         raise InputError(pieces[0][1].error or "" if pieces else "segments=[] holds no segment")
     rate, tape = stream.target_rate, _Tape(stream)
@@ -98,8 +106,26 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
         waveform = tape(first, max(first + 1, round(piece.end * rate)))
         if first >= tape.end:
             yield replace(piece, error=_outside(number, piece.start, tape.end / rate))
+        elif tape.end / rate + FAR < piece.end < LONGEST:
+            yield replace(piece, error=_beyond(number, piece.end, tape.end / rate))
         else:
             yield replace(piece, end=min(piece.end, tape.end / rate), waveform=waveform)
+
+
+def _refuse_other_recording(pieces: Sequence[Piece], seconds: float) -> None:
+    """Raises `InputError` where most segments start after the end of the recording."""
+    starts = [piece.start for piece in pieces if piece.start is not None]
+    late = [start for start in starts if start >= seconds]
+    if len(starts) > 1 and 2 * len(late) > len(starts):
+        remedy = (
+            "milliseconds? Divide start and end by 1000"
+            if max(late) / 1000 < seconds
+            else "check that these are the segments of this recording"
+        )
+        raise InputError(
+            f"{len(late)} of {len(starts)} segments start after the end of the recording ({seconds:.2f} s), the last "
+            f"at {max(late):g} s: {remedy}"
+        )
 
 
 def _piece(number: int, segment: Any, seconds: float | None) -> Piece:
@@ -108,8 +134,10 @@ def _piece(number: int, segment: Any, seconds: float | None) -> Piece:
         error = f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}'
         return Piece(None, None, error=error)
     start, end = _seconds(segment.get("start")), _seconds(segment.get("end"))
-    text = segment.get("word") if segment.get("text") is None else segment["text"]
-    piece = Piece(start, end, text=text if isinstance(text, str) else None)
+    text = next((segment[key] for key in WORD_KEYS if segment.get(key) is not None), None)
+    said, speaker = text if isinstance(text, str) else None, segment.get("speaker")
+    piece = Piece(start, end, text=said, speaker=None if speaker is None else str(speaker))
+    unread = [str(key)[:40] for key, value in segment.items() if isinstance(value, str) and key not in WORDLESS_KEYS]
     if end is None and "end" in segment and segment["end"] is None:
         end = LONGEST
     if start is None or end is None:
@@ -117,10 +145,17 @@ def _piece(number: int, segment: Any, seconds: float | None) -> Piece:
         error = f'segment {number}: "{name}" must be a number of seconds, not {reprlib.repr(segment.get(name))}'
     elif text is not None and not isinstance(text, str):
         error = f"segment {number}: the text must be a str or None, not {type(text).__name__}"
+    elif unread and not any(key in segment for key in WORD_KEYS):
+        error = (
+            f"segment {number}: its words are under none of {', '.join(WORD_KEYS)}, and there is text under "
+            f"{', '.join(map(repr, unread[:5]))}"
+        )
     elif start < 0 or end <= start:
         error = f"segment {number} ({start:g} to {end:g} s) is empty or starts before the recording"
     elif seconds is not None and start >= seconds:
         error = _outside(number, start, seconds)
+    elif seconds is not None and seconds + FAR < end < LONGEST:
+        error = _beyond(number, end, seconds)
     else:
         return replace(piece, end=end)
     return replace(piece, error=error)
@@ -134,3 +169,10 @@ def _seconds(value: Any) -> float | None:
 
 def _outside(number: int, start: float, seconds: float) -> str:
     return f"segment {number} starts at {start:g} s, after the end of the recording ({seconds:.2f} s)"
+
+
+def _beyond(number: int, end: float, seconds: float) -> str:
+    return (
+        f"segment {number} ends at {end:g} s, far beyond the end of the recording ({seconds:.2f} s): milliseconds? "
+        "Divide start and end by 1000"
+    )

@@ -140,3 +140,36 @@ def test_a_late_segment_of_a_recording_of_unknown_length_is_found_while_it_is_re
     pieces = list(cut_segments(stream, [late, good]))
     assert bounds(pieces[:1]) == [(1_000, 1_500)]
     assert pieces[1].error == "segment 1 starts at 2.5 s, after the end of the recording (2.00 s)"
+
+
+def test_segments_in_milliseconds_are_refused_before_any_is_answered():
+    spans = [(0, 500), (500, 1_100), (1_100, 1_900)]
+    segments = [{"start": start, "end": end, "spk": 0} for start, end in spans]
+    with pytest.raises(
+        ValueError, match=r"^2 of 3 segments start after the end of the recording \(2\.00 s\), .*Divide"
+    ):
+        next(cut_segments(stream_of(2_000), segments))
+    with pytest.raises(ValueError, match="the last at 90000 s: check that these are the segments of this recording"):
+        next(cut_segments(stream_of(2_000), [{"start": 80_000, "end": 85_000}, {"start": 90_000, "end": 95_000}]))
+
+
+@pytest.mark.parametrize("seconds", [2.0, None], ids=["known", "unknown"])
+def test_a_segment_that_ends_far_beyond_the_recording_does_not_become_all_of_it(seconds):
+    stream = stream_of(2_000)
+    stream.seconds = seconds
+    pieces = list(cut_segments(stream, [{"start": 0, "end": 2_500}, {"start": 1.0, "end": 31.0}]))
+    (bad,) = [piece for piece in pieces if piece.error]
+    assert bad.error.startswith(
+        "segment 1 ends at 2500 s, far beyond the end of the recording (2.00 s): milliseconds?"
+    )
+    assert bounds([piece for piece in pieces if not piece.error]) == [(1_000, 2_000)]
+
+
+@pytest.mark.parametrize("key", ["text", "transcript", "sentence", "word"])
+def test_words_and_speakers_of_segments_are_read_under_every_known_key(key):
+    segments = [{"start": 0.0, "end": 1.0, key: "yes", "speaker": 3}, {"start": 1.0, "end": 2.0, "caption": "no"}]
+    good, bad = cut_segments(stream_of(2_000), segments)
+    assert (good.text, good.speaker, good.error) == ("yes", "3", None)
+    assert bad.error == (
+        "segment 2: its words are under none of text, transcript, sentence, word, and there is text under 'caption'"
+    )

@@ -1,117 +1,114 @@
-"""Who says what when: subtitles and transcripts as lists of segments `{"start", "end", "text"}`, times in seconds."""
+"""Who says what when: transcripts of any format as lists of segments, times in seconds."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..encodings import marked_encoding
-from .cues import SegmentError, parse_cues
+from .formats import TITLES, parse_any
+from .speakers import assign_speakers, joined_words, with_speakers
+from .transcript import Segment, SegmentError, Transcript
 
-Segment = dict[str, Any]
-"""`start` and `end` in seconds from the beginning of the recording (floats; an `end` of None is the recording's), and
-`text` (str, "" for no words)."""
+__all__ = ["LARGEST", "Segment", "SegmentError", "parse_segments", "read_segments"]
 
-ASS_HEAD = "[script info]"
+LARGEST = 64 * 2**20  # bytes of a transcript
 
 
-def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
+def read_segments(
+    path: str | os.PathLike[str],
+    recording: str | None = None,
+    names: bool = False,
+    turns: str | os.PathLike[str] | None = None,
+) -> list[Segment]:
     """Reads a file as `parse_segments` does; UTF-8, or UTF-16 and UTF-32 with a byte order mark.
 
+    Args:
+        turns: a file that says who speaks when, such as RTTM.
+
     Raises:
-        SegmentError: the file is missing, in another encoding, or as `parse_segments`.
+        SegmentError: a file is missing, too large, in another encoding, or as `parse_segments`.
     """
+    known = None
+    if turns is not None:
+        known = read_segments(turns, recording)
+        if not any("speaker" in turn for turn in known):
+            raise SegmentError(f"{os.fspath(turns)}: it names no speaker; RTTM says who speaks when")
+    return parse_segments(_read(path), os.fspath(path), recording, names, known)
+
+
+def _read(path: str | os.PathLike[str]) -> str:
+    name = os.fspath(path)
     try:
-        raw = Path(path).expanduser().read_bytes()
+        with Path(path).expanduser().open("rb") as file:
+            raw = file.read(LARGEST + 1)
     except OSError as error:
-        raise SegmentError(f"{os.fspath(path)}: {error.strerror or error}") from error
+        raise SegmentError(f"{name}: {error.strerror or error}") from error
+    if len(raw) > LARGEST:
+        raise SegmentError(f"{name}: larger than {LARGEST >> 20} MiB, which no transcript is; check the file")
+    if raw.startswith(b"ooBinaryFile"):
+        raise SegmentError(f"{name}: a binary TextGrid; save it in Praat as text")
     try:
-        text = raw.decode(marked_encoding(raw) or "utf-8-sig")
+        return raw.decode(marked_encoding(raw) or "utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise SegmentError(f"{os.fspath(path)}, line {line}: not UTF-8; save the file as UTF-8") from error
-    return parse_segments(text, os.fspath(path))
+        raise SegmentError(f"{name}, line {line}: not UTF-8; save the file as UTF-8") from error
 
 
-def parse_segments(text: str, name: str = "segments") -> list[Segment]:
-    """Segments in the order of the text; the format is recognised from the text itself.
+def parse_segments(
+    text: str,
+    name: str = "segments",
+    recording: str | None = None,
+    names: bool = False,
+    turns: Sequence[Segment] | None = None,
+) -> list[Segment]:
+    """Segments in the order of the text; `formats.FORMATS` lists what is read.
 
-    SubRip (SRT), WebVTT, and JSON: of openai-whisper (`segments` with `start`, `end`), of the transformers ASR
-    pipeline (`chunks` with `timestamp`; an open end is closed by the next start, the last one stays open), of
-    whisper.cpp (`transcription` with `offsets` in milliseconds), or a bare list of segments. Tags, cue settings and
-    notes are left out; an empty text stays, for somebody may speak there. Rolling captions, in which a line comes
-    back in the cues that follow, give each line once, at the time of the first.
+    Tags, cue settings and notes are left out; an empty text stays, for somebody may be heard there. Rolling captions
+    and karaoke, in which words come back in the cues that follow, give each line once. Words alone become segments
+    up to a pause, the end of a sentence or another speaker.
 
     Args:
-        name: what messages call the text, usually its path.
+        name: what messages call the text, usually its path, whose ending tells the format where the text does not.
+        recording: the name of the recording, without its ending, for formats that hold several.
+        names: whether a short text and a colon (`Anna: ...`) says who speaks; `[SPEAKER_00]:` always does.
+        turns: segments with the speakers of a diarisation, which replace those of the text.
 
     A segment whose times or words are no such thing is passed on as it stands: `cut_segments` reports it, and answers
     the others.
 
     Raises:
-        SegmentError: no such format, a broken cue, or no segment at all.
+        SegmentError: a format that is not read, a broken line or item, or no segment at all.
     """
-    text = text.removeprefix("\ufeff")
-    is_json = text.lstrip()[:1] in ("{", "[") and not text.lstrip().lower().startswith(ASS_HEAD)
-    parse = _parse_json if is_json else _parse_cues
-    segments = parse(text, name)
+    found = parse_any(text.removeprefix("\ufeff"), name)
+    segments = list(with_speakers(_of_recording(found, name, recording), names))
+    if turns is not None:
+        segments = assign_speakers(segments, turns)
+    if found.are_words:
+        segments = joined_words(segments)
     if not segments:
-        raise SegmentError(f"{name}: no segment in it; SRT, WebVTT and Whisper's JSON are read")
+        raise SegmentError(f"{name}: no segment in it; what is read: {TITLES}")
     return segments
 
 
-def _parse_cues(text: str, name: str) -> list[Segment]:
-    if text.lstrip().lower().startswith(ASS_HEAD):
-        raise SegmentError(f"{name}: ASS subtitles are not read; convert them: ffmpeg -i IN.ass OUT.srt")
-    return [{"start": cue.start, "end": cue.end, "text": " ".join(cue.lines)} for cue in parse_cues(text, name)]
+def _of_recording(found: Transcript, name: str, recording: str | None) -> list[Segment]:
+    """The segments of one recording.
 
-
-def _parse_json(text: str, name: str) -> list[Segment]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SegmentError(f"{name}, line {error.lineno}: no valid JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:  # a number or a nesting beyond what Python reads
-        raise SegmentError(f"{name}: no JSON that can be read ({error})") from error
-    keys = ("segments", "chunks", "transcription")
-    key = next((key for key in keys if isinstance(content, dict) and key in content), "")
-    items = content[key] if key else content
-    if not isinstance(items, list):
-        raise SegmentError(f"{name}: a list of segments is expected, alone or under one of {', '.join(keys)}")
-    spans = [_json_span(item) for item in items]
-    if items and not any(spans):
+    Raises:
+        SegmentError: there are several, and none has the name.
+    """
+    if found.recordings is None or len(set(found.recordings)) <= 1:
+        return found.segments
+    stems = [
+        Path(label).stem if "/" in label or label.lower().endswith(".wav") else label for label in found.recordings
+    ]
+    chosen = [segment for segment, stem in zip(found.segments, stems, strict=True) if stem == recording]
+    if not chosen:
+        known = list(dict.fromkeys(stems))
+        some = ", ".join([*known[:5], "..."] if len(known) > 5 else known)
         raise SegmentError(
-            f"{name}: no times; an item has start and end, timestamp: [start, end], or offsets: from, to (ms)"
+            f"{name}: segments of {len(known)} recordings ({some}), none of which is called {recording!r}: name the "
+            "audio file after one of them"
         )
-    following = [span[0] if span else None for span in [*spans[1:], None]]
-    segments: list[Segment] = []
-    for item, span, next_start in zip(items, spans, following, strict=False):
-        start, end = span or (math.nan, math.nan)
-        words = item.get("text", "") if isinstance(item, dict) else ""
-        words = " ".join(words.split()) if isinstance(words, str) else words
-        segments.append({"start": start, "end": next_start if end is None else end, "text": words})
-    return segments
-
-
-def _json_span(item: Any) -> tuple[Any, Any] | None:
-    """Start and end in seconds, unchecked; None where the item has no times."""
-    if not isinstance(item, dict):
-        return None
-    if "start" in item and "end" in item:
-        return item["start"], item["end"]
-    if isinstance(item.get("timestamp"), list) and len(item["timestamp"]) == 2:
-        return item["timestamp"][0], item["timestamp"][1]
-    offsets = item.get("offsets")
-    if isinstance(offsets, dict) and "from" in offsets and "to" in offsets:
-        return _from_milliseconds(offsets["from"]), _from_milliseconds(offsets["to"])
-    return None
-
-
-def _from_milliseconds(value: Any) -> Any:
-    try:
-        return value / 1000
-    except (TypeError, OverflowError):
-        return math.nan
+    return chosen
