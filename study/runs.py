@@ -1,6 +1,6 @@
 """DRKF on real voices and real words: halves, rows of Table 4, folds and seeds, as one resumable command.
 
-    make encoders                                     # two small pretrained encoders, once
+    make encoders                                     # the pretrained encoders, once
     python -m study.runs --data DATA --seeds 0  # the runs; again to go on
     python -m study.tables                 # what they say
 

@@ -11,7 +11,7 @@ from helpers.recognisers import write_ctc_recogniser, write_whisper_recogniser
 from transformers import AutomaticSpeechRecognitionPipeline, pipeline
 
 from processing import MultimodalEmotionRecognitionPipeline
-from processing.errors_drkf import InputError
+from processing.errors_drkf import FileError, InputError
 from processing.recognition_options_drkf import transcribe
 
 
@@ -60,3 +60,12 @@ def test_what_a_transcriber_may_give(pipe):
     assert pipe(clip(0.01), transcriber=lambda audio: str(len(audio["array"])))["text"] == "640"  # padded
     with pytest.raises(InputError, match="input 2: the transcriber gave list; expected a str"):
         pipe([{"text": "so"}, clip(0.2)], transcriber=lambda audio: ["so"])
+
+
+@pytest.mark.parametrize("name", ["openai/whisper-tiny", "encoders/whisper"])
+def test_a_transcriber_that_cannot_be_loaded_names_the_way_without_a_network(pipe, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(FileError, match=rf"'{name}' cannot be loaded .*[\s\S]*Without a network.*`make encoders`"):
+        pipe(clip(0.2), transcriber=name)
