@@ -30,7 +30,7 @@ def test_any_table_survives_writing_and_reading(tmp_path, pairs):
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=300), st.sampled_from([".csv", ".tsv", ".jsonl", ".parquet"]))
+@given(st.binary(max_size=300), st.sampled_from([".csv", ".tsv", ".jsonl", ".parquet", ".json", ".txt"]))
 def test_any_bytes_end_in_a_report_and_never_in_a_traceback(tmp_path, content, suffix):
     path = tmp_path / f"fuzz{suffix}"
     path.write_bytes(content)
