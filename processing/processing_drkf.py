@@ -207,40 +207,37 @@ class DRKFProcessor(ProcessorMixin):
             AudioError: the recording is unusable, or too long under `long_audio="error"`.
         """
         with AudioStream(audio, self.sampling_rate, sampling_rate, name) as stream:
-            waveform = stream.read(self.enough_samples)
-        fitted = self.fitted(waveform, stream.label, stream.seconds)
-        if len(fitted) < len(waveform):
-            logger.warning(f"{stream.label}: {self._too_long(waveform, stream.seconds)}; the end is cut off")
-        return self.padded(fitted)
+            waveform, rest = self.fitted(stream.read(self.enough_samples), stream.label, stream.seconds)
+        if rest is not None:
+            logger.warning(f"{stream.label}: {rest}; the end is cut off")
+        return self.padded(waveform)
 
     @property
     def enough_samples(self) -> int | None:
         """How much of a recording to read: a sample more than is used, which tells that there is more; None: all."""
         return None if self.max_audio_samples is None else self.max_audio_samples + 1
 
-    def fitted(self, waveform: np.ndarray, name: str, seconds: float | None = None) -> np.ndarray:
-        """A waveform cut to the limit.
+    def fitted(self, waveform: np.ndarray, name: str, seconds: float | None = None) -> tuple[np.ndarray, str | None]:
+        """A waveform cut to the limit, and how much longer it is; None where it is not.
 
         Args:
-            seconds: length of the whole recording, for the message.
+            seconds: length of the whole recording, if that is known.
 
         Raises:
             AudioError: it is longer, under `long_audio="error"`.
         """
         limit = self.max_audio_samples
-        if limit is not None and len(waveform) > limit and self.long_audio == "error":
-            remedy = "split it, raise max_audio_seconds or set long_audio='cut'"
-            raise AudioError(f"{self._too_long(waveform, seconds)}; {remedy}", name)
-        return waveform[:limit]
+        if limit is None or len(waveform) <= limit:
+            return waveform, None
+        seconds = len(waveform) / self.sampling_rate if seconds is None else seconds
+        rest = f"{seconds:.2f} s of audio, longer than the limit of {limit / self.sampling_rate:.2f} s"
+        if self.long_audio == "error":
+            raise AudioError(f"{rest}; split it, raise max_audio_seconds or set long_audio='cut'", name)
+        return waveform[:limit], rest
 
     def padded(self, waveform: np.ndarray) -> np.ndarray:
         """A waveform with zeros behind it, up to `min_audio_samples`."""
         return np.pad(waveform, (0, max(0, self.min_audio_samples - len(waveform))))
-
-    def _too_long(self, waveform: np.ndarray, seconds: float | None) -> str:
-        seconds = max(seconds or 0.0, len(waveform) / self.sampling_rate)
-        limit = (self.max_audio_samples or 0) / self.sampling_rate
-        return f"{seconds:.2f} s of audio, longer than the limit of {limit:.2f} s"
 
     def _speech_inputs(
         self, waveforms: Sequence[np.ndarray], names: list[str], options: dict[str, Any]

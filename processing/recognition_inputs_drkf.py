@@ -178,10 +178,9 @@ class InputReader:
     def _unit(
         self, item: Item, name: str, waveform: np.ndarray, text: str | None, seconds: float | None = None
     ) -> Unit:
-        fitted, warnings = self.processor.fitted(waveform, name, seconds), []
-        if len(fitted) < len(waveform):
-            limit = len(fitted) / self.rate
-            warnings.append(f"only the first {limit:g} s were read; chunk_length_s covers a long recording")
+        fitted, rest = self.processor.fitted(waveform, name, seconds)
+        limit = len(fitted) / self.rate
+        warnings = [f"only the first {limit:g} s were read; chunk_length_s covers a long recording"] if rest else []
         if is_silent(fitted):
             warnings.append("silence: the recording says nothing, and the answer rests on no voice")
         if is_no_text(text) and self.transcribe is not None:
