@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,13 +111,15 @@ def test_class_ids_may_stand_in_a_column_labels(tmp_path: Path, train: Any):
 
 
 @pytest.mark.parametrize("strategy", ["group_by_length", "batch_rebalance"])
-@pytest.mark.parametrize("kind", ["dataset", "list", "excerpts", "column"])
+@pytest.mark.parametrize("kind", ["dataset", "list", "decoders", "excerpts", "column"])
 def test_batches_of_like_length_need_no_column_of_lengths(tmp_path: Path, strategy: str, kind: str):
     """The clips of `rows` last longer and longer; the excerpts, shorter and shorter."""
     data: Any = rows()
     seconds = [(4000 + 300 * index) / 16_000 for index in range(8)]
     if kind == "list":
         data = list(data)
+    elif kind == "decoders":
+        data = data.with_transform(decoded)
     elif kind == "excerpts":
         data = [{**row, "start": index / 100, "end": 0.2} for index, row in enumerate(data)]
         seconds = [0.2 - index / 100 for index in range(8)]
@@ -151,6 +154,34 @@ def test_model_inputs_of_one_length_need_no_processor(tmp_path: Path):
     run = DRKFTrainer(tiny_model(), arguments, eval_dataset=features)
     with torch.no_grad():
         assert run.evaluate()["eval_loss"] == pytest.approx(tiny_model()(**batch).loss.item(), rel=1e-5)
+
+
+# Rows of datasets since version 4.
+
+
+class AudioDecoder:
+    """What torchcodec's AudioDecoder has: samples (channels, samples) and their rate."""
+
+    def __init__(self, clip: dict[str, Any]):
+        self.clip = clip
+
+    def get_all_samples(self) -> SimpleNamespace:
+        return SimpleNamespace(data=torch.tensor(self.clip["array"])[None], sample_rate=self.clip["sampling_rate"])
+
+
+def decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    return {name: list(map(AudioDecoder, values)) if name == "audio" else values for name, values in batch.items()}
+
+
+@pytest.mark.parametrize("train", [stock_trainer, trainer])
+def test_rows_whose_audio_is_a_decoder_train_like_arrays(tmp_path: Path, train: Any):
+    arrays, decoders = train(tmp_path / "a", max_steps=1), train(tmp_path / "b", max_steps=1)
+    decoders.train_dataset = rows().with_transform(decoded)
+    assert decoders.evaluate(decoders.train_dataset)["eval_loss"] == arrays.evaluate()["eval_loss"]
+    for run in (arrays, decoders):
+        run.train()
+    for name, value in arrays.model.state_dict().items():
+        assert torch.equal(value, decoders.model.state_dict()[name]), name
 
 
 # What Trainer takes, DRKFTrainer takes.
