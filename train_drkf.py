@@ -33,7 +33,7 @@ from modeling_drkf.experiments.options import parse_arguments
 from modeling_drkf.experiments.run import Run, Terminated
 from processing.errors_drkf import DRKFError
 from processing.evaluation.results import SELECTED_ON_TEST, results_table
-from processing.quiet import late_bars
+from processing.quiet import late_bars, quieten_deepspeed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model, data, training = parse_arguments(arguments, usage=__doc__)
     folder = training.output_dir
     late_bars()
+    quieten_deepspeed()
     try:
         done = run_experiment(model, data, training)
     except DRKFError as error:

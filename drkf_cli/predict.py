@@ -6,12 +6,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from processing.answers import OUTPUTS, PICTURES, Result, check_output, write_results
 from processing.errors_drkf import FileError, OptionError
 from processing.printable import printable, printable_json
-from processing.recognition_inputs_drkf import Item
 from processing.transcripts.segments import SegmentError, read_segments
 
 from .answer_tables import show_answers
@@ -19,6 +18,9 @@ from .checkpoint import open_pipeline, require_checkpoint
 from .command import INTERRUPTED
 from .errors import require_extra, require_file, writing
 from .progress import answering, count_pieces
+
+if TYPE_CHECKING:
+    from processing.recognition_inputs_drkf import Item
 
 TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
 EMBEDDING_OUTPUTS = (".parquet",)

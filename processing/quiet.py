@@ -17,6 +17,14 @@ def late_bars() -> None:
     logging.set_tqdm_hook(_late_bar)
 
 
+def quieten_deepspeed() -> None:
+    """Keeps DeepSpeed, which accelerate imports wherever it is installed, from warning that there is no GPU."""
+    import torch
+
+    if not torch.accelerator.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+
 def quieten() -> None:
     """Keeps remarks and warnings of the libraries from the terminal, unless `drkf --verbose` or `DRKF_VERBOSE=1`."""
     if not os.environ.get(VERBOSE):

@@ -192,7 +192,7 @@ def test_sharded_training_resumes_to_the_same_weights_and_saves_a_whole_model(co
 
 @pytest.mark.slow
 def test_deepspeed_trains_as_one_process_and_resumes_to_the_same_weights(corpus: Path, alone: Path, tmp_path: Path):
-    pytest.importorskip("deepspeed")
+    pytest.importorskip("deepspeed", reason="DeepSpeed is in the extra `deepspeed`")
     if shutil.which("g++") is None:
         pytest.skip("DeepSpeed builds its operators for CPUs with g++, and there is none")
     binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # ninja is there

@@ -261,6 +261,14 @@ def test_what_is_no_checkpoint_is_an_error_and_leaves_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_each_step_of_an_export_is_shown_as_it_begins(checkpoint, tmp_path):
+    done = CliRunner().invoke(app, ["export", "onnx", str(checkpoint), str(tmp_path / "out"), "--int8"])
+    assert done.exit_code == 0, done.stderr
+    steps = ["loading the checkpoint", "tracing the model, which takes longest", "comparing the graph with the model"]
+    steps.append("quantising the weights")
+    assert [line.partition(" s  ")[2] for line in done.stderr.splitlines() if " s  " in line] == steps
+
+
 def test_a_checkpoint_is_not_exported_into_itself(checkpoint):
     (checkpoint / "README.md").write_text("the card")
     with pytest.raises(OptionError, match="holds a checkpoint"):

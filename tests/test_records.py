@@ -157,7 +157,7 @@ def test_label_sets_are_recorded_as_such(tmp_path: Path):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that also logged to TensorBoard."""
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason="trackers are in the extra `trackers`")
     folder = tmp_path_factory.mktemp("run")
     manifest = write_tones(folder, takes=4)
     options = ["--manifest", manifest, "--protocol", "leave_one_speaker_out", "--fold", "bob", "--seed", "5"]

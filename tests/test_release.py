@@ -55,3 +55,28 @@ def test_the_forms_for_issues_are_valid():
         if form.name != "config.yml":
             assert {"name", "description", "body"} <= content.keys()
             assert all(entry["type"] == "textarea" and entry["attributes"]["label"] for entry in content["body"])
+
+
+def extras() -> dict[str, set[str]]:
+    """The packages of each extra, with those of the extras that it holds."""
+    listed = {name: value.split("\n") for name, value in setup()["options.extras_require"].items()}
+    return {name: {re.split(r"[<>=\[]", line)[0] for line in lines if line} for name, lines in listed.items()}
+
+
+def test_the_demo_and_the_tests_install_nothing_heavy_and_dev_installs_everything():
+    heavy = {"deepspeed", "mkdocs-material", "playwright", "tensorboard", "trackio", "wandb"}
+    found = extras()
+    assert found["demo"] == {"matplotlib", "espeakng-loader"}
+    assert found["test"] & heavy == set()
+    assert heavy < found["dev"]
+    assert set().union(*found.values()) == found["dev"]
+
+
+def test_make_installs_the_extra_that_a_target_needs():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^(demo|test|install): \$\(VENV\)/\.(\w+)", makefile, re.MULTILINE)) == {
+        "demo": "demo",
+        "test": "test",
+        "install": "dev",
+    }
+    assert '--editable ".[$*]"' in makefile

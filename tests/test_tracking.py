@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.tones import SPEAKERS, script, write_recipe, write_tones
 
-pytest.importorskip("trackio")
-pytest.importorskip("wandb")
+pytest.importorskip("trackio", reason="trackers are in the extra `trackers`")
+pytest.importorskip("wandb", reason="trackers are in the extra `trackers`")
 
 RUNS = {f"tones-{speaker}-seed42" for speaker in SPEAKERS[:2]}
 TERMS = ("classification", "reconstruction", "label_divergence", "contrastive", "discrimination")

@@ -1,5 +1,6 @@
 """Verbs that put a checkpoint before others: push, app, export."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,8 +142,14 @@ def export_onnx(
     from processing.quiet import quieten
 
     quieten()
-    with Console(stderr=True).status("Exporting the graph, and comparing it with the model"):
-        path = export_onnx(model, output_dir, int8)
+    console, start = Console(stderr=True), time.monotonic()
+
+    def show(step: str) -> None:
+        status.update(step)
+        console.print(f"{time.monotonic() - start:4.0f} s  {step}")
+
+    with console.status("") as status:
+        path = export_onnx(model, output_dir, int8, show)
     typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB); its contract: {path.with_name('README.md')}")
 
 

@@ -19,7 +19,7 @@ from processing.errors_drkf import DRKFError, OptionError
 from ..release.hub import publish
 from ..training.arguments import DRKFTrainingArguments
 from ..training.optimization import merge_lora
-from ..training.processes import require_agreement
+from ..training.processes import fitting_threads, require_agreement
 from ..training.tracking import tracked_as_one_run
 from ..training.trainer import DRKFTrainer
 from .building import build_model_and_processor
@@ -85,8 +85,8 @@ class Run:
         )
         choose_metric(self.training_arguments, self.model.config)  # type: ignore[arg-type]
         self.initial_weights = fingerprint(self.model)
-        self.inputs  # noqa: B018  what is usual in training is measured before the trainer sees the model
-        with tracked_as_one_run(self.trainer):
+        self.inputs = self._prepared_inputs()
+        with fitting_threads(self.model) as self.threads, tracked_as_one_run(self.trainer):
             self._train()
             self._score()
         if self.trainer.is_world_process_zero():
@@ -105,9 +105,9 @@ class Run:
         """The training part, with copies at other speeds if there are to be any."""
         return with_copies_at(self.parts["train"], self.data_arguments.speeds or ())
 
-    @cached_property
-    def inputs(self) -> Inputs:
-        """What the trainer reads: rows, features that are kept, or states of frozen encoders."""
+    def _prepared_inputs(self) -> Inputs:
+        """What the trainer reads: rows, features that are kept, or states of frozen encoders, whose means and
+        deviations in the training part become the model's."""
         model, data, parts = self.model_arguments, self.data_arguments, {**self.parts, "train": self.training_rows}
         standardizes = self.model.config.standardize_states
         if standardizes and not (data.cache_features and model.freezes_both):
@@ -254,6 +254,7 @@ class Run:
             "options": self.options,
             "initial_weights": self.initial_weights,
             "train_seconds": self.train_seconds,
+            "threads": self.threads,
             "versions": package_versions(),
         }
 

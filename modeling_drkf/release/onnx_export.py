@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +40,9 @@ KEPT_IN_FLOAT32 = ("feature_projection", "mel_energies", "layers.0: torch.nn.mod
 give a third and more of the clips another class."""
 
 
-def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) -> Path:
+def export_onnx(
+    checkpoint: str | Path, folder: str | Path, int8: bool = False, progress: Callable[[str], None] = lambda step: None
+) -> Path:
     """Writes `model.onnx`, the processor's files and a README with the graph's contract into a folder.
 
     Batch, audio and text lengths are dynamic; padding is masked inside the graph. The float32 graph is run on other
@@ -50,6 +52,7 @@ def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) 
         checkpoint: folder or Hub id of a [`DRKFForEmotionClassification`] with its processor.
         folder: is made where it does not exist; must hold no checkpoint.
         int8: quantise the weights of linear and recurrent layers (per channel) and their inputs (when run).
+        progress: is called with the name of each step as it begins.
 
     Returns: the path of the graph.
 
@@ -63,6 +66,7 @@ def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) 
     folder = Path(folder)
     if (folder / CONFIG_NAME).exists():
         raise OptionError(f"{folder} holds a checkpoint, whose card the export would replace: name another folder")
+    progress("loading the checkpoint")
     model, processor = load_checkpoint(checkpoint, dtype=torch.float32)
     config: Any = model.config
     graph = InferenceGraph(model.eval())
@@ -70,8 +74,11 @@ def export_onnx(checkpoint: str | Path, folder: str | Path, int8: bool = False) 
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as scratch:
         float32 = Path(scratch) / GRAPH_FILE
+        progress("tracing the model, which takes longest")
         _write_graph(graph, traced, others, float32)
+        progress("comparing the graph with the model")
         _check_graph(graph, others, float32)
+        progress("quantising the weights" if int8 else "writing the graph")
         path = _finish(float32, folder / GRAPH_FILE, _metadata(config, int8), int8)
     processor.save_pretrained(folder)
     (folder / "README.md").write_text(

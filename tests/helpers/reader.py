@@ -34,7 +34,16 @@ ENCODERS = {
 }
 """Tiny ones where the ids of the real ones are looked for first: as folders."""
 
-TESTED_ELSEWHERE = ("make ", "pip ", "drkf app", "git ", "pre-commit ", "python -m build", "twine ")
+TESTED_ELSEWHERE = (
+    "make ",
+    "python3 -m venv ",
+    "pip ",
+    "drkf app",
+    "git ",
+    "pre-commit ",
+    "python -m build",
+    "twine ",
+)
 TINY_DRKF = (
     '{"hidden_size": 16, "projection_size": 8, "augmentation_sizes": [8, 4], "num_augmentation_blocks": 1, '
     '"num_fusion_layers": 1, "num_fusion_heads": 2}'

@@ -35,7 +35,9 @@ EXTENT = """() => {
 @pytest.fixture(scope="module")
 def browser(clips: Path) -> Iterator[Any]:
     """Its microphone hears the good clip, over and over."""
-    sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="the browser is driven by playwright, of the extra `dev`"
+    )
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no `chromium` on this machine")
