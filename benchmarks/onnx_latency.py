@@ -5,7 +5,7 @@
 
 Each is a checkpoint or an exported folder. The manifest has the columns `audio` and `text`. Decoding and features are
 timed apart, for they are the same for all. One thread is timed by the process' own seconds. Of how many clips a model
-names the class that the first does, and how far its probabilities are from the first's, median and most, is told too.
+names the class that the first does, and how far its probabilities are from the first's (median, largest), is printed.
 """
 
 import argparse

@@ -48,7 +48,7 @@ def merge_runs(runs: Sequence[Path]) -> dict[str, Any]:
     """One result of the test parts of several runs.
 
     The figure of a fold is the mean over its seeds; `mean` and `std` (with n - 1) are over folds. `interval` is the
-    95 % percentile bootstrap of that mean: utterances are drawn anew within each run. With several seeds, `seed_std`
+    95 % percentile bootstrap of that mean: utterances are resampled within each run. With several seeds, `seed_std`
     is the standard deviation, over seeds, of the mean over folds.
 
     Args:

@@ -30,7 +30,7 @@ def plot_embeddings(
 
     Args:
         embeddings: "fused", "speech" and "text", each (utterances, d).
-        references: class ids (utterances,), or multi-hot label sets (utterances, classes); an utterance that bears
+        references: class ids (utterances,), or multi-hot label sets (utterances, classes); an utterance that has
             several emotions, or none, is drawn in grey.
         path: the image to write; its ending chooses the format (.png, .svg, .pdf).
 

@@ -70,9 +70,9 @@ def plot_timeline(
     if is_dense:
         shades = [_slice_means(spans, [value for value, _ in heights], duration) for _, heights in bands]
         darkest = float(np.nanmax(shades[: len(label_names)]))
-        told = f"Shade: mean probability of {duration / SLICES:.0f} seconds, the darkest {darkest:.2f}"
+        scale = f"Shade: mean probability of {duration / SLICES:.0f} seconds, the darkest {darkest:.2f}"
     else:
-        told = "Height: probability; full colour: the emotion that is recognised"
+        scale = "Height: probability; full colour: the emotion that is recognised"
     for index, (axes, (name, heights)) in enumerate(zip(grid[-len(bands) :], bands, strict=True)):
         if is_dense:
             _draw_strip(axes, shades[index], duration, colours[index], darkest if index < len(label_names) else 1.0)
@@ -82,7 +82,7 @@ def plot_timeline(
     grid[-1].set_xlim(0, duration)
     grid[-1].set_xticks(*_ticks(duration))
     unit = "h:mm:ss" if duration >= 3600 else "mm:ss"
-    grid[-1].set_xlabel(f"time ({unit}). {told}")
+    grid[-1].set_xlabel(f"time ({unit}). {scale}")
     set_title(figure, title)
     return save(figure, path)
 
