@@ -310,15 +310,15 @@ class DRKFProcessor(ProcessorMixin):
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> list[str]:  # type: ignore[override]
         """Also saves, where the processor's code is saved, that of the pipeline and of the endpoint, which need it."""
-        self.tokenizer("")  # without truncation: the last one's length would be saved
-        files = super().save_pretrained(save_directory, *args, **kwargs)
         if self._auto_class is not None:
             from .handler import EndpointHandler
             from .pipeline_drkf import MultimodalEmotionRecognitionPipeline
 
+            os.makedirs(save_directory, exist_ok=True)
             for code in (EndpointHandler, MultimodalEmotionRecognitionPipeline):
                 custom_object_save(code, save_directory)
-        return files
+        self.tokenizer("")  # without truncation: the last one's length would be saved
+        return super().save_pretrained(save_directory, *args, **kwargs)
 
 
 def _as_batch(samples: Any, modality: str) -> list[Any]:
