@@ -1,9 +1,10 @@
 """Configuration of DRKF: the paper's hyperparameters, and the options that this project adds to them."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from huggingface_hub.dataclasses import strict
 
+from .extended_encoders_drkf import check_layers
 from .extended_outputs_drkf import OUTPUT_NAMES
 from .paper_configuration_drkf import PaperConfig, require_positive, require_shares
 from .speech_lstm_drkf import SpeechLSTMConfig  # noqa: F401  registers itself, so that audio_config can be one
@@ -16,6 +17,16 @@ class DRKFConfig(PaperConfig):
     default.
 
     Args:
+        speech_layers (`int`, *optional*):
+            So many layers of the speech encoder, from the first, are built, trained and saved; all, if not given.
+            Fewer than there are give the states of `hidden_states[speech_layers]`, without the norm behind the last
+            layer.
+        speech_layer_sum (`bool`, defaults to `False`):
+            Reads a learnt weighted sum of what the speech encoder's first layer reads and each layer gives (SUPERB),
+            in place of the last layer's states.
+        unpadded_speech (`bool`, defaults to `False`):
+            Whisper reads clips of their own length, in place of padding them to its window of 30 seconds. The
+            processor has the same option.
         adapter_dropout (`float`, defaults to 0.0): dropout of what the adapters read.
         speech_pooling (`int`, defaults to 1):
             So many frames of the speech encoder are averaged to one before the fusion.
@@ -65,6 +76,9 @@ class DRKFConfig(PaperConfig):
 
     keys_to_ignore_at_inference = [name for name in OUTPUT_NAMES if name not in ("loss", "logits")]
 
+    speech_layers: int | None = None
+    speech_layer_sum: bool = False
+    unpadded_speech: bool = False
     adapter_dropout: float | int = 0.0
     speech_pooling: int = 1
     speech_statistics: bool = False
@@ -97,8 +111,14 @@ class DRKFConfig(PaperConfig):
 
     def check_ranges(self) -> None:
         super().check_ranges()
-        require_positive(self, ("speech_pooling",))
+        require_positive(self, ("speech_pooling", "speech_layers"))
         require_shares(self, ("adapter_dropout", "label_smoothing", "modality_dropout"))
+        if self.speech_layers is not None or self.speech_layer_sum:
+            check_layers(self.audio_config, self.speech_layers)
+        if self.unpadded_speech and cast(Any, self.audio_config).model_type != "whisper":
+            raise ValueError(
+                "unpadded_speech is for Whisper; other speech encoders read clips of their own length anyway"
+            )
         if self.discrimination_pairs is not None and self.discrimination_pairs < 2:
             raise ValueError(
                 f"discrimination_pairs must be at least 2 (the matched pair and a shuffled one) or None for all "
@@ -116,6 +136,13 @@ class DRKFConfig(PaperConfig):
             raise ValueError(f"class_weights has {len(self.class_weights)} entries for {len(self.label_names)} labels")
         if self.label_smoothing and self.is_multi_label:
             raise ValueError("label_smoothing applies to single-label classification only")
+
+    @property
+    def speech_states(self) -> int:
+        """How many states of a frame, side by side, the speech encoder gives: one, or those of all layers."""
+        if not self.speech_layer_sum:
+            return 1
+        return 1 + (self.speech_layers or cast(Any, self.audio_config).num_hidden_layers)
 
     @property
     def discriminates_by_probes(self) -> bool:

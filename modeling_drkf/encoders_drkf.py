@@ -145,16 +145,23 @@ def _encode_one_by_one(
 def build_encoder(config: Any) -> PreTrainedModel:
     """The encoder that `AutoModel` builds for a config: without decoder, without pooler (neither would be trained).
 
-    It computes the same, but trains faster on a CPU: where its attention would be transformers' `sdpa`, it is
-    `fused_sdpa` (`set_attn_implementation` takes either), and convolutions' activations read no transposed tensors.
+    See [`tuned`] for what is changed about it.
     """
-    encoder = encoder_of(AutoModel.from_config(config, **encoder_options(config)))
+    return tuned(encoder_of(AutoModel.from_config(config, **encoder_options(config))))
+
+
+def tuned(encoder: PreTrainedModel) -> PreTrainedModel:
+    """An encoder that computes the same, but trains faster on a CPU, and whose trained parameters are all used.
+
+    Where its attention would be transformers' `sdpa`, it is `fused_sdpa` (`set_attn_implementation` takes either), and
+    convolutions' activations read no transposed tensors.
+    """
     if encoder.config._attn_implementation == "sdpa":
         encoder.config._attn_implementation = FUSED_SDPA
     for layer in getattr(getattr(encoder, "feature_extractor", None), "conv_layers", ()):
         layer.activation.register_forward_pre_hook(_contiguous)
     for name, parameter in encoder.named_parameters():
-        if name == MASK_EMBEDDING and not uses_mask_embedding(config):
+        if name == MASK_EMBEDDING and not uses_mask_embedding(encoder.config):
             parameter.requires_grad_(False)
     return encoder
 
@@ -176,10 +183,11 @@ def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def load_pretrained_encoder(encoder: PreTrainedModel, name: str) -> None:
-    """Gives an encoder the weights of a checkpoint, in float32; the checkpoint's heads and decoder are left out.
+    """Gives an encoder the weights of a checkpoint, in float32; the checkpoint's heads, decoder and further layers are
+    left out.
 
     Args:
-        encoder: of `build_encoder`. name: folder or Hub id.
+        encoder: of `build_encoder` or `build_speech_encoder`. name: folder or Hub id.
 
     Raises:
         ValueError: the checkpoint lacks weights of the encoder; the message names them.
@@ -189,7 +197,9 @@ def load_pretrained_encoder(encoder: PreTrainedModel, name: str) -> None:
     )
     pretrained, info = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
     source = encoder_of(pretrained)
-    own = {id(tensor) for tensor in source.state_dict(keep_vars=True).values()}
+    weights = source.state_dict(keep_vars=True)
+    used = [key for key in encoder.state_dict() if key in weights]
+    own = {id(weights[key]) for key in used}
     tensors = pretrained.state_dict(keep_vars=True)
     missing = sorted(key for key in info["missing_keys"] if id(tensors[key]) in own)
     if lacking := [key for key in missing if not key.endswith(MASK_EMBEDDING)]:
@@ -200,7 +210,7 @@ def load_pretrained_encoder(encoder: PreTrainedModel, name: str) -> None:
         )
     if missing:
         logger.warning(f"{name} has no {MASK_EMBEDDING}: SpecAugment's embedding starts at random")
-    encoder.load_state_dict(source.state_dict())
+    encoder.load_state_dict({key: weights[key] for key in used})
 
 
 def check_reads_both_ways(config: PreTrainedConfig) -> None:

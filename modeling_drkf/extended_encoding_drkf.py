@@ -1,5 +1,5 @@
-"""What this project adds to ME, off by default: states in place of inputs, pooled frames, statistics over time beside
-those of the speaker's other clips, and frozen encoders.
+"""What this project adds to ME, off by default: states in place of inputs, states of all layers, pooled frames,
+statistics over time beside those of the speaker's other clips, and frozen encoders.
 
 A small corpus does not teach a fusion encoder to average; and a voice differs more from other voices than from itself
 in another mood.
@@ -16,6 +16,7 @@ from transformers.utils import TransformersKwargs
 
 from .configuration_drkf import DRKFConfig
 from .encoders_drkf import EncoderStates, output_width, valid_of
+from .extended_encoders_drkf import LayerSum, build_speech_encoder
 from .orl_modality_encoding import ModalityEncoding
 from .outputs_drkf import VECTOR_ONLY, Modality, Requested, States
 
@@ -30,7 +31,8 @@ class DRKFInputs(TransformersKwargs, total=False):
     Attributes:
         speech_states, speech_statistics, text_states: `encode_speech` and `encode_text` of `modality_encoding` in
             place of `input_values` and `input_ids`: (batch, frames, width), (batch, 3, width) and
-            (batch, tokens, width). The masks are then theirs. For encoders that are not trained.
+            (batch, tokens, width); with `speech_layer_sum` the width of speech is that of all layers. The masks are
+            then theirs. For encoders that are not trained.
         speaker_statistics: mean and deviation of the statistics of each speaker's clips, (batch, 2, 3, width), in
             place of the training part's; for `standardize_states`.
         input_features: what some feature extractors call `input_values`.
@@ -66,13 +68,18 @@ class ExtendedModalityEncoding(ModalityEncoding):
 
     def __init__(self, config: DRKFConfig):
         super().__init__(config)
-        self.widths = output_width(config.audio_config), output_width(config.text_config)
+        layers, summed, unpadded = config.speech_layers, config.speech_layer_sum, config.unpadded_speech
+        if layers is not None or summed or unpadded:
+            self.speech_encoder = build_speech_encoder(config.audio_config, layers, summed, unpadded)
+        width = output_width(config.audio_config)
+        self.widths = config.speech_states * width, output_width(config.text_config)
+        self.layer_sum = LayerSum(config.speech_states) if summed else None
         self.pooling = config.speech_pooling
         self.config = config
         self.dropout = nn.Dropout(config.adapter_dropout)
         self.statistics_adapter = self.speech_standardization = self.text_standardization = None
         if config.speech_statistics:
-            self.statistics_adapter = nn.Linear(STATISTICS * self.widths[0], config.hidden_size)
+            self.statistics_adapter = nn.Linear(STATISTICS * width, config.hidden_size)
         if config.standardize_states:
             self.speech_standardization = SpeechStandardization(self.widths[0])
             self.text_standardization = Standardization(self.widths[1])
@@ -136,8 +143,15 @@ class ExtendedModalityEncoding(ModalityEncoding):
     def encode_speech(  # type: ignore[override]
         self, input_values: Tensor, mask: Tensor | None, requested: Requested = VECTOR_ONLY
     ) -> SpeechStates:
-        """The speech encoder's frames, pooled, and their statistics."""
-        states = super().encode_speech(input_values, mask, requested)
+        """The speech encoder's frames, pooled, and their statistics; with `speech_layer_sum` those of all layers, side
+        by side, (batch, frames, layers * width)."""
+        if self.layer_sum is None:
+            states = super().encode_speech(input_values, mask, requested)
+        else:
+            states = super().encode_speech(input_values, mask, requested._replace(output_hidden_states=True))
+            layers = cast(tuple[Tensor, ...], states.hidden_states)
+            recorded = layers if requested.output_hidden_states else None
+            states = states._replace(sequence=torch.cat(layers, dim=-1), hidden_states=recorded)
         statistics = None if self.statistics_adapter is None else time_statistics(states.sequence, states.mask)
         return SpeechStates(*pooled_in_time(*states[:2], self.pooling), *states[2:], statistics)
 
@@ -153,6 +167,9 @@ class ExtendedModalityEncoding(ModalityEncoding):
         if self.speech_standardization is not None:
             frames = self.speech_standardization.frames(frames, speaker)
             statistics = None if statistics is None else self.speech_standardization(statistics, speaker)
+        if self.layer_sum is not None:
+            frames = self.layer_sum(frames)
+            statistics = None if statistics is None else self.layer_sum(statistics)
         speech = super().adapt_speech(EncoderStates(self.dropout(frames), *states[1:4]))
         if self.statistics_adapter is None:
             return speech

@@ -19,6 +19,7 @@ from transformers import initialization as init
 
 from .configuration_drkf import DRKFConfig
 from .encoders_drkf import check_reads_both_ways, load_pretrained_encoder
+from .extended_encoders_drkf import LayerSum
 from .extended_encoding_drkf import ExtendedModalityEncoding
 from .extended_objective_drkf import (
     ModalityProbes,
@@ -62,6 +63,8 @@ class DRKFPreTrainedModel(PaperPreTrainedModel):
             num_labels = len(module.agreement)
             init.copy_(module.agreement, num_labels * torch.eye(num_labels))
             init.constant_(module.bias, -1.0 - math.log(num_labels - 1))
+        elif isinstance(module, LayerSum):
+            init.zeros_(module.weights)
         else:
             super()._init_weights(module)
 

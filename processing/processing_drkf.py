@@ -44,6 +44,8 @@ class DRKFProcessor(ProcessorMixin):
         max_text_tokens: longest text in tokens, special tokens included; a longer one is truncated and logged. None
             takes the tokenizer's saved `max_length`, its `model_max_length`, or 512 where it states neither. Of a text
             of more than 100,000 characters no more are looked at.
+        unpadded_speech: leaves clips at their own length where the extractor has a fixed window (Whisper), for a model
+            whose configuration has `unpadded_speech`. The window stays a limit.
 
     Raises:
         ValueError: an argument is out of range, or feature extractor or tokenizer cannot be used for DRKF.
@@ -60,6 +62,7 @@ class DRKFProcessor(ProcessorMixin):
         long_audio: str = "cut",
         min_audio_samples: int | None = None,
         max_text_tokens: int | None = None,
+        unpadded_speech: bool = False,
     ):
         super().__init__(feature_extractor, tokenizer)
         self.max_audio_seconds = max_audio_seconds
@@ -68,6 +71,7 @@ class DRKFProcessor(ProcessorMixin):
             min_audio_samples = SHORTEST_CLIP * getattr(feature_extractor, "stride", 1)
         self.min_audio_samples = min_audio_samples
         self.max_text_tokens = max_text_tokens
+        self.unpadded_speech = unpadded_speech
         self._validate()
 
     def _validate(self) -> None:
@@ -151,7 +155,7 @@ class DRKFProcessor(ProcessorMixin):
 
         Returns:
             `BatchFeature` with, where audio was given,
-            - input_values (batch, samples) or (batch, frames, bins), float32;
+            - input_values (batch, samples), (batch, frames, bins) or, of Whisper, (batch, bins, frames), float32;
             - audio_attention_mask (batch, samples) or (batch, frames), int64, 1 where valid;
             and, where text was given,
             - input_ids and attention_mask (batch, tokens), int64.
@@ -245,7 +249,7 @@ class DRKFProcessor(ProcessorMixin):
         if unknown := sorted(options.keys() - AudioKwargs.__annotations__.keys()):
             raise ValueError(f"unknown audio options {unknown}; there are {', '.join(LENGTH_OPTIONS)}, sampling_rate")
         options = {key: options[key] for key in LENGTH_OPTIONS if key in options}
-        if self._fixed_window:
+        if self._fixed_window and not self.unpadded_speech:
             options["padding"] = "max_length"
         encoded = [  # one by one: an extractor that joins frames joins a clip's last ones with its neighbours' padding
             self.feature_extractor([waveform], sampling_rate=self.sampling_rate, return_attention_mask=True, **options)
@@ -265,7 +269,8 @@ class DRKFProcessor(ProcessorMixin):
                     name,
                 )
         if options["padding"] not in (False, "do_not_pad"):
-            speech, masks = _pad(speech, self.feature_extractor.padding_value), _pad(masks, 0)
+            time = 0 if self._fixed_window is None else -1  # Whisper's frames are (bins, frames)
+            speech, masks = _pad(speech, self.feature_extractor.padding_value, time), _pad(masks, 0)
         return {"input_values": speech, "audio_attention_mask": masks}
 
     def _text_inputs(self, texts: list[str], names: list[str], options: dict[str, Any]) -> dict[str, Any]:
@@ -345,10 +350,15 @@ def _names_of(clips: list[Any] | None, texts: list[Any] | None, names: Sequence[
     return [f"sample {number}" for number in range(1, count + 1)] if names is None else list(names)
 
 
-def _pad(rows: list[np.ndarray], value: float) -> list[np.ndarray]:
-    """Rows (length, ...) of the longest one's length."""
-    longest = max(map(len, rows))
-    return [np.pad(row, [(0, longest - len(row)), *[(0, 0)] * (row.ndim - 1)], constant_values=value) for row in rows]
+def _pad(rows: list[np.ndarray], value: float, time: int = 0) -> list[np.ndarray]:
+    """Rows of the longest one's length; `time` is the axis that counts."""
+    longest = max(row.shape[time] for row in rows)
+    padded = []
+    for row in rows:
+        behind = np.zeros((row.ndim, 2), int)
+        behind[time, 1] = longest - row.shape[time]
+        padded.append(np.pad(row, behind, constant_values=value))
+    return padded
 
 
 def is_number(value: Any) -> bool:

@@ -285,7 +285,9 @@ KINDS = [
     ("5-cross", "unispeech-sat", "mpnet"),
     ("5-cross-multi-label", "wav2vec2-bert", "distilbert"),
     ("6-drkf", "whisper", "deberta-v2"),
+    ("6-drkf-unpadded", "whisper", "bert"),
 ]
+UNPADDED = {"unpadded_speech": True, "speech_layers": 1, "speech_layer_sum": True, "speech_statistics": True}
 
 
 WINDOW_SECONDS = 1
@@ -295,14 +297,15 @@ WINDOW_SECONDS = 1
 @pytest.mark.parametrize(("row", "audio", "text"), KINDS, ids=["-".join(kind) for kind in KINDS])
 def test_every_row_of_table_4_and_every_encoder_is_exported(row, audio, text, tmp_path):
     row, _, multi_label = row.partition("-multi")
-    options = TABLE_4[row] | (MULTI_LABEL if multi_label else {})
+    row, _, unpadded = row.partition("-unpadded")
+    options = TABLE_4[row] | (MULTI_LABEL if multi_label else {}) | (UNPADDED if unpadded else {})
     processor = tiny_processor()
     if audio == "wav2vec2-bert":
         extractor = SeamlessM4TFeatureExtractor(feature_size=8, num_mel_bins=8)
         processor = DRKFProcessor(extractor, processor.tokenizer)
     elif audio == "whisper":
         extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WINDOW_SECONDS)
-        processor = DRKFProcessor(extractor, processor.tokenizer)
+        processor = DRKFProcessor(extractor, processor.tokenizer, unpadded_speech=bool(unpadded))
         window = {"max_source_positions": 50 * WINDOW_SECONDS}
         options = options | {"audio_config": encoder_config(AUDIO_ENCODERS[audio]).to_dict() | window}
     write_labelled(tmp_path / "model", processor, audio=audio, text=text, **options)

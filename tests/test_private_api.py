@@ -16,6 +16,7 @@ from transformers import (
     Wav2Vec2PreTrainedModel,
 )
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncoder
+from transformers.models.whisper.modeling_whisper import WhisperPreTrainedModel
 
 MOST = 2000  # sessions of Gradio's queue, see web/answers.py
 
@@ -42,6 +43,7 @@ METHODS: list[tuple[Any, str, list[str], str]] = [  # owner, name, parameters, w
         ["self", "feature_vector_length", "attention_mask", "add_adapter"],
         "which frames are valid",
     ),
+    (WhisperPreTrainedModel, "_get_feat_extract_output_lengths", ["self", "input_lengths"], "the same, of Whisper"),
     (Wav2Vec2FeatureEncoder, "_freeze_parameters", ["self"], "frozen convolutions"),
     (argparse.ArgumentParser, "_get_value", ["self", "action", "arg_string"], "recipes are read as options are"),
     (argparse.ArgumentParser, "_check_value", ["self", "action", "value"], "the same"),

@@ -90,6 +90,7 @@ def _build(
             _feature_extractor(audio, arguments.feature_extractor),
             _tokenizer(text, training_rows["text"]),
             max_audio_seconds=arguments.max_audio_seconds,
+            unpadded_speech=bool(drkf.get("unpadded_speech", False)),
         )
         model = DRKFForEmotionClassification.from_encoders(
             audio,

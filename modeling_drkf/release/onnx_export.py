@@ -24,7 +24,7 @@ from .loading import load_checkpoint
 from .onnx_graph import InferenceGraph
 
 AXES = {
-    "input_values": ("batch", "audio_length"),
+    "input_values": ("batch", "audio_length", "audio_length"),  # Whisper has its frames last
     "audio_attention_mask": ("batch", "audio_length"),
     "input_ids": ("batch", "text_length"),
     "attention_mask": ("batch", "text_length"),
@@ -117,7 +117,7 @@ def _write_graph(
     shapes = {
         name: {
             axis: label
-            for axis, label in enumerate(AXES[name])
+            for axis, label in enumerate(AXES[name][: tensor.dim()])
             if any(other[name].shape[axis] != tensor.shape[axis] for other in others)
         }
         for name, tensor in traced.items()
