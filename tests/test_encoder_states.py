@@ -9,7 +9,16 @@ import torch
 import yaml
 from datasets import Dataset
 from helpers.tones import RECIPE, write_tones
-from transformers import AutoModelForAudioClassification, BertConfig, BertModel, Wav2Vec2FeatureExtractor, pipeline
+from transformers import (
+    AutoModelForAudioClassification,
+    BertConfig,
+    BertModel,
+    Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperModel,
+    pipeline,
+)
 
 from modeling_drkf.experiments.building import _tokenizer
 from modeling_drkf.experiments.encoder_states import SpeakerStatistics
@@ -192,3 +201,34 @@ def test_a_half_alone_trains_on_states_too(corpus, tmp_path, monkeypatch, modali
     by_text = predictions.groupby(predictions.utterance_id.str.extract(r"_(\w+)_")[0]).probability_calm.nunique()
     assert predictions.consistency.isna().all()
     assert by_text.max() > 1 if modality == "speech" else by_text.max() <= 2
+
+
+def test_the_states_of_all_layers_of_an_unpadded_whisper_are_kept(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    sizes = {"d_model": 12, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "num_mel_bins": 16}
+    sizes |= {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 8}
+    WhisperModel(WhisperConfig(encoder_layers=3, **sizes)).save_pretrained(tmp_path / "speech")
+    WhisperFeatureExtractor(feature_size=16).save_pretrained(tmp_path / "speech")
+    fields = {"speech_layers": 2, "speech_layer_sum": True, "unpadded_speech": True}
+    options = ["--audio_encoder", tmp_path / "speech", "--fold", "bob", "--drkf", json.dumps(fields)]
+    assert train(corpus, tmp_path / "out", *options) == 0
+    (cache,) = (tmp_path / "cache" / "drkf-states").glob("*.arrow")
+    rows = Dataset.from_file(str(cache))
+    pipe = pipeline(TASK, model=str(tmp_path / "out"))
+    encoding = pipe.model.drkf.modality_encoding
+    assert encoding.layer_sum.weights.std() > 1e-3
+    clip = pipe.processor(audio=rows["audio"][0], return_tensors="pt")
+    frames = (clip["input_values"].shape[2] + 1) // 2
+    assert frames < 100
+    assert len(rows["speech"][0]) == 3 * 12 * -(-frames // 4)
+    assert len(rows["statistics"][0]) == 3 * 3 * 12
+    table = pandas.read_csv(tmp_path / "out" / "test_predictions.csv")
+    texts = pandas.read_csv(corpus / "clips.csv").set_index("audio").text
+    answers = pipe([{"audio": str(corpus / name), "text": texts[name]} for name in table.utterance_id])
+    for row, answer in zip(table.itertuples(), answers, strict=True):
+        scores = {item["label"]: item["score"] for item in answer["scores"]}
+        assert scores["calm"] == pytest.approx(row.probability_calm, abs=5e-3)
+    assert table.probability_calm.std() > 0.01
+    assert train(corpus, tmp_path / "next", *options[:-1], json.dumps(fields | {"speech_layers": 1})) == 0
+    assert len(list((tmp_path / "cache" / "drkf-states").glob("*.arrow"))) == 2
