@@ -1,5 +1,6 @@
 """The runtime of an exported graph: torch's answers, in every verb, and where there is no torch."""
 
+import asyncio
 import csv
 import json
 import random
@@ -171,13 +172,14 @@ def test_the_page_answers_from_an_exported_folder(exported):
     pytest.importorskip("gradio")
     from drkf_cli.web.limits import Limits
     from drkf_cli.web.page import build_page
+    from drkf_cli.web.turns import Turns
 
     recogniser = OnnxEmotionRecognizer.from_pretrained(exported)
-    page, _ = build_page(recogniser, "exported", Limits())
+    page, _ = build_page(recogniser, "exported", Limits(), Turns(Limits()))
     show = next(step.fn for step in page.fns.values() if step.fn.__name__ == "show")
     file = Path(exported).parent / "clip.wav"
     soundfile.write(file, 0.2 * np.sin(np.arange(800) / 9), 16_000)
-    rendered, picture, found = show(str(file), "so happy")
+    rendered, picture, found = asyncio.run(show(str(file), "so happy", None))
     assert found == recogniser({"audio": file, "text": "so happy"})
     assert found["scores"][0]["label"] in rendered
     assert picture == ""
