@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from .attention_drkf import FUSED_SDPA
+from .outputs_drkf import States
 
 logger = logging.get_logger(__name__)
 
@@ -44,8 +45,8 @@ class EncoderStates(NamedTuple):
 
     sequence: Tensor
     mask: Tensor
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+    hidden_states: States = None
+    attentions: States = None
 
 
 def without_layer_drop(config: Any) -> PreTrainedConfig:

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.utils import ModelOutput
 
-States = tuple[Tensor, ...] | None
+States = tuple[Tensor | None, ...] | None
 
 
 class Modality(NamedTuple):
@@ -43,14 +43,15 @@ class Requested(NamedTuple):
         }
 
     def layers(self, hidden_states: States) -> States:
-        """The requested ones of all hidden states."""
+        """All hidden states, with None in place of those that were not requested, as every model returns them."""
         if hidden_states is None or isinstance(self.output_hidden_states, bool):
             return hidden_states
         layers = (
             [self.output_hidden_states] if isinstance(self.output_hidden_states, int) else self.output_hidden_states
         )
         count = len(hidden_states)
-        return tuple(hidden_states[i] for i in sorted({layer % count for layer in layers if -count <= layer < count}))
+        chosen = {layer % count for layer in layers if -count <= layer < count}
+        return tuple(states if layer in chosen else None for layer, states in enumerate(hidden_states))
 
 
 def requested_outputs(
