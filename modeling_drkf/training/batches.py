@@ -1,10 +1,13 @@
-"""What the trainer keeps of batches: the means of their loss terms, and how full they were."""
+"""Batches of clips of like length, the means of their loss terms, and how full they were."""
 
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import Trainer
+
+from processing.collator import clip_seconds
 
 
 class TermMeans:
@@ -35,3 +38,11 @@ def filled_up(values: Any, rows: int) -> Any:
     if isinstance(values, Tensor):
         return torch.cat([values, values[-1:].expand(rows - len(values), *values.shape[1:])])
     return None if values is None else type(values)(filled_up(value, rows) for value in values)
+
+
+def with_lengths(rows: Any, column: str) -> Any:
+    """The rows, if they have a column of lengths or no recordings, else a table of their seconds: for a sampler."""
+    has_lengths = column in (getattr(rows, "column_names", None) or ())
+    if has_lengths or not hasattr(rows, "__len__") or not len(rows) or "audio" not in rows[0]:
+        return rows
+    return Dataset.from_dict({column: [clip_seconds(row) for row in rows]})

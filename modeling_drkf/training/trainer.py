@@ -8,7 +8,6 @@ from operator import itemgetter
 from typing import Any, cast
 
 import torch
-from datasets import Dataset
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, ProcessorMixin, ProgressCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import BestRun, EvalLoopOutput, TrainOutput
 
-from processing.collator import DRKFDataCollator, clip_seconds, collate_features
+from processing.collator import DRKFDataCollator, collate_features
 from processing.errors_drkf import OptionError
 from processing.evaluation.decisions import compute_metrics_fn
 from processing.processing_drkf import DRKFProcessor
@@ -24,7 +23,7 @@ from processing.processing_drkf import DRKFProcessor
 from ..configuration_drkf import DRKFConfig
 from ..modeling_drkf import DRKFForEmotionClassification
 from .arguments import DRKFTrainingArguments
-from .batches import TermMeans, filled_up
+from .batches import TermMeans, filled_up, with_lengths
 from .callbacks import BestCheckpointCallback, EpochCallback, EpochProgress, InterruptCallback
 from .finite import require_finite_loss
 from .optimization import EarlyStopping, decaying, encoder_learning_rate, set_encoder_learning_rate
@@ -199,8 +198,8 @@ class DRKFTrainer(ResumingTrainer, PublishingTrainer):
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         while hasattr(dataset, "rows"):  # CachedFeatures, ModalityDropout: lengths are a column of the rows below
             dataset = dataset.rows
-        if self.args.train_sampling_strategy in SAMPLED_BY_LENGTH and _lacks_lengths(dataset, self.args):
-            dataset = Dataset.from_dict({self.args.length_column_name: [clip_seconds(row) for row in dataset]})
+        if self.args.train_sampling_strategy in SAMPLED_BY_LENGTH:
+            dataset = with_lengths(dataset, self.args.length_column_name)
         return super()._get_train_sampler(dataset)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
@@ -298,13 +297,6 @@ def shard_by_layer(plugin: Any, model: DRKFForEmotionClassification) -> None:
     if not plugin.transformer_cls_names_to_wrap:
         names = {type(module).__name__ for module in whole if not any(part is embedding for part in module.modules())}
         plugin.transformer_cls_names_to_wrap = sorted(names)
-
-
-def _lacks_lengths(dataset: Any, args: TrainingArguments) -> bool:
-    """Whether the lengths of a dataset of clips are not a column."""
-    if args.length_column_name in (getattr(dataset, "column_names", None) or ()) or not hasattr(dataset, "__len__"):
-        return False
-    return len(dataset) > 0 and "audio" in dataset[0]
 
 
 def _apply_arguments(model: nn.Module, args: TrainingArguments, processor: Any) -> None:
