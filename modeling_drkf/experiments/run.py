@@ -18,9 +18,9 @@ from processing.errors_drkf import DRKFError, OptionError
 
 from ..release.hub import publish
 from ..training.arguments import DRKFTrainingArguments
+from ..training.callbacks import tracked_as_one_run
 from ..training.optimization import merge_lora
 from ..training.processes import fitting_threads, require_agreement
-from ..training.tracking import tracked_as_one_run
 from ..training.trainer import DRKFTrainer
 from .building import build_model_and_processor
 from .consistency import calibrate, score_consistency

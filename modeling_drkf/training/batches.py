@@ -23,7 +23,7 @@ class TermMeans:
         self._samples += samples
 
     def pop(self, trainer: Trainer) -> dict[str, float]:
-        """The means so far, by name; starts anew. All processes must call it together."""
+        """The means since the last call, by name. All processes must call it together."""
         if not self._sums:
             return {}
         totals = torch.stack([*self._sums.values(), torch.full_like(next(iter(self._sums.values())), self._samples)])

@@ -1,13 +1,24 @@
-"""What happens around training: a progress bar that reads well, an orderly end at a signal, a sound new beginning."""
+"""What happens around training: progress, an orderly end at a signal, a sound resumption, one run of each tracker."""
 
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.utils import logging
 
 from processing.evaluation.rounding import rounded
@@ -135,3 +146,35 @@ class BestCheckpointCallback(TrainerCallback):
             return
         logger.warning(f"The best checkpoint so far ({best}) is gone: the best is chosen among what follows.")
         state.best_model_checkpoint = state.best_metric = state.best_global_step = None
+
+
+@contextmanager
+def tracked_as_one_run(trainer: Trainer) -> Iterator[None]:
+    """Keeps the trackers that `report_to` names open until the end of the block, and closes them there.
+
+    By themselves some close when training ends, and open another run for scores that follow; others never close, and
+    write the next training of the same process into the same run.
+    """
+    kinds = tuple(get_reporting_integration_callbacks(trainer.args.report_to))
+    trackers: list[Any] = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, kinds)]
+    for tracker in trackers:
+        tracker.on_train_end = _stay_open
+    try:
+        yield
+    finally:
+        for tracker in trackers:
+            del tracker.on_train_end
+            tracker.on_train_end(
+                trainer.args,
+                trainer.state,
+                trainer.control,
+                model=trainer.model,
+                processing_class=trainer.processing_class,
+            )
+        wandb = sys.modules.get("wandb")
+        if wandb is not None and "wandb" in (trainer.args.report_to or ()) and wandb.run is not None:
+            wandb.finish(exit_code=int(sys.exc_info()[0] is not None))
+
+
+def _stay_open(*args: Any, **kwargs: Any) -> None:
+    pass
