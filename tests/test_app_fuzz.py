@@ -18,9 +18,10 @@ from helpers.page import DRKF, FILE_DATA, free_port, serving, write_checkpoint
 pytest.importorskip("gradio", reason="the web page needs the extra `app`")
 
 REQUESTS = 2000
-DOCUMENTED = {200, 400, 401, 403, 404, 405, 408, 413, 416, 422, 429, 503}
+DOCUMENTED = {200, 400, 401, 403, 404, 405, 408, 413, 416, 422, 429, 503, 507}
 LONGEST = 3  # seconds of the server's CPU for one request, whatever else the machine does
 GROWTH = 150 * 2**20  # bytes: caches and arenas that fill once
+FORM = "multipart/form-data; boundary=b"
 TEXTS = ["", " ", "\0", "\ud800", "x" * 1001, "é" * 900, "\x1b[2J", "good day", "日本語", "[" * 300, "NaN"]
 ROUTES = [
     "call/answer",
@@ -33,6 +34,7 @@ ROUTES = [
     "run/answer",
     "../x",
     "call/show",
+    "call/v2/answer",
 ]
 PLACES = [
     *("file=/etc/passwd", "file=", "file=" + "a/" * 5000, "proxy=http://localhost", "..%2f..%2fetc/passwd", "%00"),
@@ -66,7 +68,17 @@ def clip(chance: random.Random) -> bytes:
 
 
 def attack(url: str, chance: random.Random) -> requests.Response:
-    kind = chance.randrange(5)
+    kind = chance.randrange(6)
+    if kind == 5:
+        form = {
+            chance.choice(["files", "file", ""]): chance.choice(
+                [(None, b"x"), ("", b""), ("a.wav", b"x"), (None, b"\0")]
+            )
+        }
+        body: Any = (
+            {"files": form} if chance.random() < 0.5 else {"data": clip(chance), "headers": {"Content-Type": FORM}}
+        )
+        return requests.post(f"{url}/gradio_api/upload?upload_id={chance.random()}", timeout=60, **body)
     if kind == 0:
         return requests.get(
             f"{url}/{chance.choice(['', 'gradio_api/'])}{chance.choice(PLACES)}", timeout=60, stream=True

@@ -4,18 +4,15 @@ import asyncio
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from .clips import ClipError
 from .limits import Limits
 
-ALIKE = 2.0  # seconds of the model; who has had about the same of it is served in the order of asking
-HALF_LIFE = 60.0  # seconds after which half of what a client had of the model is forgotten
 ON_THE_WAY = 5.0  # seconds for which a place is kept for a question that Gradio has not passed on yet
 RECORDINGS_AT_A_TIME = 4  # decoded recordings that wait for their next step: 40 MB each at the longest
-CLIENTS = 10_000  # that are remembered
 Steps = Generator[None, None, Any]
 GONE = "Nobody waits for this answer any more."
 
@@ -29,14 +26,17 @@ class Question:
     steps: Steps
     is_long: bool
     answer: asyncio.Future[Any]
-    is_started: bool = field(default=False)
+    is_started: bool = False
 
 
 class Turns:
-    """One step of the model at a time; the next one is for the client that has had least of the model lately.
+    """One step of the model at a time, shared out between clients by start-time fair queueing.
 
-    So whoever asks a short question is answered soon, however many long ones others ask. All methods are for the
-    event loop's thread; the steps run in a thread of their own.
+    A client's tag grows by the processor's seconds of each of its steps; the lowest tag is next, and its value is the
+    clock. A client that returns after a pause starts at the clock, before all that have had more than their share,
+    however many questions they ask. All methods are for the event loop's thread; the steps run in a thread of their own.
+
+    Goyal, Vin and Cheng, Start-time Fair Queueing, SIGCOMM 1996.
     """
 
     def __init__(self, limits: Limits):
@@ -45,7 +45,8 @@ class Turns:
         self._is_busy = False
         self._questions: list[Question] = []
         self._announced: list[tuple[str, float]] = []  # client, when
-        self._used: dict[str, tuple[float, float]] = {}  # client: (seconds of the model, when), the oldest first
+        self._clock = 0.0
+        self._tags: dict[str, float] = {}  # of clients; those at or below the clock mean nothing
 
     def announce(self, client: str) -> tuple[int, str] | None:
         """Keeps a place for a question that is on its way to [`ask`]; status and reason where there is none."""
@@ -73,6 +74,9 @@ class Turns:
             self._announced.remove(place)
         answer = asyncio.get_running_loop().create_future()
         question = Question(client, session, steps, is_long, answer)
+        waiting = {question.client for question in self._questions}
+        self._tags = {one: tag for one, tag in self._tags.items() if tag > self._clock or one in waiting}
+        self._tags.setdefault(client, self._clock)
         self._questions.append(question)
         self._step()
         try:
@@ -99,36 +103,32 @@ class Turns:
             waiting = [question for question in waiting if question.is_started or not question.is_long]
         if self._is_busy or not waiting:
             return
-        question = min(waiting, key=lambda question: int(self._had(question.client) / ALIKE))
+        question = min(waiting, key=lambda question: self._tags[question.client])
+        self._clock = max(self._clock, self._tags[question.client])
         question.is_started = self._is_busy = True
         step = asyncio.wrap_future(self._worker.submit(_next, question.steps))
-        step.add_done_callback(partial(self._stepped, question, time.monotonic()))
+        step.add_done_callback(partial(self._stepped, question))
 
-    def _stepped(self, question: Question, start: float, step: asyncio.Future[tuple[bool, Any]]) -> None:
+    def _stepped(self, question: Question, step: asyncio.Future[tuple[bool, Any, float]]) -> None:
         self._is_busy = False
-        now = time.monotonic()
-        had = self._had(question.client)
-        self._used.pop(question.client, None)
-        self._used[question.client] = (had + now - start, now)
-        if len(self._used) > CLIENTS:
-            del self._used[next(iter(self._used))]
-        error = None if step.cancelled() else step.exception()
-        if not question.answer.done():
-            if error is not None:
-                question.answer.set_exception(error)
-            elif not step.cancelled() and step.result()[0]:
-                question.answer.set_result(step.result()[1])
+        is_done, found, seconds = step.result()
+        self._tags[question.client] = self._tags.get(question.client, self._clock) + seconds
+        if is_done and not question.answer.done():
+            if isinstance(found, Exception):
+                question.answer.set_exception(found)
+            else:
+                question.answer.set_result(found)
         self._step()
 
-    def _had(self, client: str) -> float:
-        seconds, when = self._used.get(client, (0.0, 0.0))
-        return seconds * 0.5 ** ((time.monotonic() - when) / HALF_LIFE)
 
-
-def _next(steps: Steps) -> tuple[bool, Any]:
-    """Whether the work is done, and the answer then."""
+def _next(steps: Steps) -> tuple[bool, Any, float]:
+    """Whether the work is done, the answer or the error then, and the processor's seconds, however busy it is."""
+    start = time.thread_time()
     try:
         next(steps)
+        is_done, found = False, None
     except StopIteration as end:
-        return True, end.value
-    return False, None
+        is_done, found = True, end.value
+    except Exception as error:  # for whoever waits for the answer
+        is_done, found = True, error
+    return is_done, found, time.thread_time() - start
