@@ -13,6 +13,7 @@ from rich.table import Table
 from processing.answers import Result, predicted_labels
 from processing.evaluation.rounding import rounded
 from processing.printable import printable
+from processing.speakers import speakers_of
 
 
 def show_answers(results: Sequence[Result], pipe: Any) -> None:
@@ -33,6 +34,8 @@ def show_answers(results: Sequence[Result], pipe: Any) -> None:
             table = rows_table("time", times, result["timeline"], pipe.is_multi_label)
             table.title = escape(printable(Path(result["audio"]).name))
             console.print(table)
+            if summary := result.get("speakers"):
+                console.print(speakers_table(summary))
 
 
 def _time(seconds: float | None) -> str:
@@ -62,14 +65,29 @@ def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], l
 
 
 def rows_table(what: str, names: Sequence[str], answers: Sequence[Mapping[str, Any]], multi_label: bool) -> Table:
-    """One row an answer: its name, the emotion, agreement, dominant modality and words."""
-    table = Table(what, "emotion", "agree", "dominant", "words")
+    """One row an answer: its name, the speaker if one is known, emotion, agreement, dominant modality and words."""
+    has_speakers = bool(speakers_of(answers))
+    table = Table(what, *(["speaker"] if has_speakers else []), "emotion", "agree", "dominant", "words")
     for name, answer in zip(names, answers, strict=True):
+        place = [name, answer.get("speaker") or "-"] if has_speakers else [name]
         if "error" in answer:
-            table.add_row(escape(name), "-", "-", "-", escape(printable(answer["error"])))
-            continue
-        cells = (name, _emotions(answer, multi_label), _agreement(answer), _dominant(answer), answer["text"] or "-")
-        table.add_row(*(escape(printable(cell)) for cell in cells))
+            said = ["-", "-", "-", answer["error"]]
+        else:
+            said = [_emotions(answer, multi_label), _agreement(answer), _dominant(answer), answer["text"] or "-"]
+        table.add_row(*(escape(printable(cell)) for cell in (*place, *said)))
+    return table
+
+
+def speakers_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row a speaker, see `summarise_speakers`: the three likeliest emotions, and the one that changes most."""
+    table = Table("speaker", "share of speech", "pieces", "emotions", "from first to second half")
+    for speaker, one in summary.items():
+        likeliest = sorted(one["emotions"].items(), key=lambda pair: -pair[1])[:3]
+        emotions = ", ".join(f"{label} {probability:.2f}" for label, probability in likeliest)
+        changed = max(one["change"].items(), key=lambda pair: abs(pair[1])) if one["change"] else None
+        change = "-" if changed is None else f"{changed[0]} {changed[1]:+.2f}"
+        share = f"{one['share']:.0%} ({one['seconds']:.1f} s)"
+        table.add_row(*(escape(printable(cell)) for cell in (speaker, share, str(one["pieces"]), emotions, change)))
     return table
 
 

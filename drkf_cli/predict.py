@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from processing.answers import OUTPUTS, PICTURES, Result, check_output, write_results
 from processing.errors_drkf import FileError, OptionError
 from processing.printable import printable, printable_json
+from processing.segment_keys_drkf import BY_CHANNEL
+from processing.speakers import summarise_speakers
 from processing.transcripts.segments import SegmentError, read_segments
 
 from .answer_tables import show_answers
@@ -22,29 +24,49 @@ from .progress import answering, count_pieces
 if TYPE_CHECKING:
     from processing.recognition_inputs_drkf import Item
 
+BY_NAME = "by-name"
+HOW = (BY_CHANNEL, BY_NAME)
 TABLE_OUTPUTS = (".parquet", ".csv", ".jsonl")
 EMBEDDING_OUTPUTS = (".parquet",)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One file and what is known about its words: a text, segments, or neither."""
+    """One file and what is known about its words: a text, segments, or neither.
+
+    Attributes:
+        turns: a file that says who speaks when; the segments are its turns where there are no others.
+        names: whether names before the words of the segments say who speaks.
+    """
 
     audio: Path
     text: str | None = None
     segments: Path | None = None
+    turns: Path | None = None
+    names: bool = False
 
     def to_input(self) -> dict[str, Any]:
         """What the pipeline takes. SegmentError: the segments cannot be read."""
-        if self.segments is None:
-            return {"audio": str(self.audio), "text": self.text}
-        return {"audio": str(self.audio), "segments": read_segments(self.segments)}
+        recording = self.audio.stem
+        if self.segments is not None:
+            found = read_segments(self.segments, recording, self.names, self.turns)
+            return {"audio": str(self.audio), "segments": found}
+        if self.turns is not None:
+            return {"audio": str(self.audio), "segments": read_segments(self.turns, recording)}
+        return {"audio": str(self.audio), "text": self.text}
 
 
 def requests_of(
-    files: Sequence[Path], texts: Sequence[str], text_files: Sequence[Path], segments: Sequence[Path]
+    files: Sequence[Path],
+    texts: Sequence[str],
+    text_files: Sequence[Path],
+    segments: Sequence[Path],
+    speakers: Sequence[str] = (),
 ) -> list[Request]:
     """Files with their words; each of the three may be empty, or hold one for every file.
+
+    Args:
+        speakers: "by-channel", "by-name", or for every file one that says who speaks when.
 
     Raises:
         OptionError: their number differs from that of the files, more than one of them is given, a text file cannot
@@ -54,12 +76,21 @@ def requests_of(
     given = {name: values for name, values in given.items() if values}
     if len(given) > 1:
         raise OptionError(f"{' and '.join(given)}: give the words in one way")
+    how = [value for value in speakers if value in HOW]
+    turns = [] if how else [Path(value) for value in speakers]
+    if how and len(speakers) > 1:
+        raise OptionError(f"--speakers {how[0]} is for all files: give it once, and no file beside it")
+    if how == [BY_NAME] and not segments:
+        raise OptionError(f"--speakers {BY_NAME} reads the names before the words of --segments")
+    if turns and (texts or text_files):
+        raise OptionError("--speakers FILE says who speaks when: give words with times, by --segments")
+    given |= {"--speakers": turns} if turns else {}
     for name, values in given.items():
         if len(values) != len(files):
             raise OptionError(
                 f"{name} is given {len(values)} times for {len(files)} files; give one for each, in order"
             )
-    if missing := [str(path) for path in [*text_files, *segments] if not path.exists()]:
+    if missing := [str(path) for path in [*text_files, *segments, *turns] if not path.exists()]:
         raise FileError(f"no such file: {', '.join(missing)}")
     if not any(file.exists() for file in files):
         raise FileError(f"no such file: {', '.join(map(str, files))}")
@@ -68,7 +99,13 @@ def requests_of(
     if text_files:
         texts = [_read_words(path) for path in text_files]
     return [
-        Request(file, texts[index] if texts else None, segments[index] if segments else None)
+        Request(
+            file,
+            texts[index] if texts else None,
+            segments[index] if segments else None,
+            turns[index] if turns else None,
+            how == [BY_NAME],
+        )
         for index, file in enumerate(files)
     ]
 
@@ -96,6 +133,7 @@ def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> l
             results[number] = {"error": str(error)}
     names = [str(requests[number].audio) for number in inputs]
     total = count_pieces(list(inputs.values()), options.get("chunk_length_s"), options.get("step_s"))
+    total = None if options.get("speakers") else total  # how many channels there are is seen when they are read
     recognizer, numbers, begun = getattr(pipe, "recognizer", pipe), iter(inputs), None
     try:
         with answering(total, "clip") as bar:
@@ -138,9 +176,12 @@ def run_predict(
         words: of `requests_of`. options: of the pipeline's call.
     """
     requests = requests_of(files, **words)
-    _check_destinations(requests, options.get("chunk_length_s") is not None, output, picture)
+    if BY_CHANNEL in words.get("speakers", ()):
+        options = {**options, "speakers": BY_CHANNEL}
+    is_cut = options.get("chunk_length_s") is not None or "speakers" in options
+    _check_destinations(requests, is_cut, output, picture)
     pipe = open_pipeline(model, transcriber=transcriber)
-    results = answer_requests(pipe, requests, **options)
+    results = [_with_speakers(result, pipe) for result in answer_requests(pipe, requests, **options)]
     good = [result for result in results if "error" not in result]
     if as_json:
         print(printable_json(results[0] if len(requests) == len(results) == 1 else results))
@@ -201,11 +242,17 @@ def run_manifest(
     return 0
 
 
-def _check_destinations(requests: Sequence[Request], windows: bool, output: Path | None, picture: Path | None) -> None:
+def _with_speakers(result: Result, pipe: Any) -> Result:
+    """A timeline with a summary of each of its speakers, where any is known."""
+    summary = summarise_speakers(result, pipe.label_names) if "timeline" in result else {}
+    return {**result, "speakers": summary} if summary else result
+
+
+def _check_destinations(requests: Sequence[Request], is_cut: bool, output: Path | None, picture: Path | None) -> None:
     """Raises where the answers could not be written so, before they are computed."""
     if picture is not None:
         require_extra("matplotlib", "plots", "--picture needs matplotlib")
-    is_timeline = len(requests) == 1 and (windows or requests[0].segments is not None)
+    is_timeline = len(requests) == 1 and (is_cut or requests[0].segments or requests[0].turns)
     for path, endings, what in ((output, OUTPUTS, "subtitles are"), (picture, PICTURES, "the picture is")):
         if path is not None and check_output(path, endings) in (".srt", *PICTURES) and not is_timeline:
             raise OptionError(f"{path}: {what} of one long recording, cut by --chunk-length-s or --segments")

@@ -14,7 +14,8 @@ from .errors_drkf import OptionError
 
 Result = Mapping[str, Any]
 """What was said about one file: `audio` (its name) and an answer, or `audio_seconds` and `timeline` (a list of answers
-with `start` and `end` in seconds), or `error`; a timeline that ends before its recording does is `stopped`."""
+with `start` and `end` in seconds, and perhaps `speaker`), or `error`; a timeline that ends before its recording is
+`stopped`."""
 
 
 SPAN_COLUMNS = {"start": float, "end": float}
@@ -54,7 +55,8 @@ def predicted_labels(answer: Mapping[str, Any], multi_label: bool) -> list[str]:
 
 
 def result_rows(results: Iterable[Result], label_names: Sequence[str], multi_label: bool) -> list[dict[str, Any]]:
-    """A row an answer: `audio`, `start` and `end` (None for whole clips), `text`, and `answer_columns`.
+    """A row an answer: `audio`, `start` and `end` (None for whole clips), `speaker` (None where unknown), `text`,
+    and `answer_columns`.
 
     `audio_seconds` of a piece is its own length.
     """
@@ -64,12 +66,14 @@ def result_rows(results: Iterable[Result], label_names: Sequence[str], multi_lab
             start, end = answer.get("start"), answer.get("end")
             seconds = answer.get("audio_seconds") if start is None or end is None else round(end - start, 3)
             row = answer_row({**answer, "audio_seconds": seconds}, label_names, multi_label)
-            rows.append({"audio": result["audio"], "start": start, "end": end, "text": answer.get("text"), **row})
+            said = {"speaker": answer.get("speaker"), "text": answer.get("text")}
+            rows.append({"audio": result["audio"], "start": start, "end": end, **said, **row})
     return rows
 
 
 def timeline_srt(timeline: Mapping[str, Any], multi_label: bool = False) -> str:
-    """SubRip subtitles: what is felt, how probably, and the words: "angry 0.83 | You came late."
+    """SubRip subtitles: what is felt, how probably, and the words: "angry 0.83 | You came late.", after the speaker
+    where one is known: "[Anna]: angry 0.83 | You came late."
 
     Windows that overlap meet in the middle of what they share: players show one cue at a time.
     """
@@ -99,7 +103,8 @@ def _srt_time(seconds: float) -> str:
 def _cue(answer: Mapping[str, Any], multi_label: bool) -> str:
     scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
     emotions = ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
-    return " | ".join(filter(None, [emotions, answer.get("text")]))
+    said = " | ".join(filter(None, [emotions, answer.get("text")]))
+    return said if answer.get("speaker") is None else f"[{answer['speaker']}]: {said}"
 
 
 def write_results(
@@ -131,7 +136,7 @@ def write_results(
         elif suffix == ".srt":
             unfinished.write_text(timeline_srt(results[0], multi_label), encoding="utf-8", errors="replace")
         else:
-            columns = {"audio": str, **SPAN_COLUMNS, "text": str, **answer_columns(label_names)}
+            columns = {"audio": str, **SPAN_COLUMNS, "speaker": str, "text": str, **answer_columns(label_names)}
             write_table(result_rows(results, label_names, multi_label), unfinished, columns, spreadsheet)
 
 

@@ -20,9 +20,9 @@ from .waveform_drkf import Downmix, agreed_rate, checked_rate, raw_samples, to_c
 
 AudioSource: TypeAlias = Any
 """A path (str or path-like), encoded bytes, a binary file object, a 1-D or 2-D array, tensor or list of floats,
-`{"array", "sampling_rate"}` (and `cancels`, where it was made of channels), `(rate, array)`, `{"path", "bytes"}` (the
-rows of `datasets.Audio(decode=False)`), a torchcodec AudioDecoder (the rows of `datasets.Audio()`) or AudioSamples, or
-an [`Excerpt`] of any of them."""
+`{"array", "sampling_rate"}` (and `cancels` and `differs`, where it was made of channels), `(rate, array)`,
+`{"path", "bytes"}` (the rows of `datasets.Audio(decode=False)`), a torchcodec AudioDecoder (the rows of
+`datasets.Audio()`) or AudioSamples, or an [`Excerpt`] of any of them."""
 
 LOUDEST = 1e12  # samples are of [-1, 1], or integers as floats; squares of larger ones overflow in extractors
 SLACK = 0.05  # s; ends in tables are rounded
@@ -38,12 +38,14 @@ class Excerpt:
         audio: the recording, see `AudioSource`.
         start, end: seconds from its beginning, numbers or their text; None or "" is the beginning and the end.
         speed: at which it is played; 1.1 is shorter by a tenth, and higher.
+        channel: the one that is read, from 0; None is the mean of all.
     """
 
     audio: Any
     start: Any = None
     end: Any = None
     speed: float = 1.0
+    channel: int | None = None
 
     def bounds(self) -> tuple[float, float | None]:
         """Start and end in seconds.
@@ -66,11 +68,17 @@ class Excerpt:
             raise AudioError(f"end ({end:g} s) is after the end of the recording ({seconds:.2f} s)")
 
 
-def excerpt(audio: Any, start: Any, end: Any, speed: float | None = None) -> Any:
-    """`audio` from `start` to `end`, played at `speed`; `audio` itself where none says anything, or there is none."""
-    if audio is None or (is_blank(start) and is_blank(end) and is_blank(speed)):
+def excerpt(audio: Any, start: Any, end: Any, speed: float | None = None, channel: int | None = None) -> Any:
+    """`audio` from `start` to `end`, played at `speed`, one `channel` of it; `audio` itself where none says anything,
+    or there is none."""
+    if audio is None or all(map(is_blank, (start, end, speed, channel))):
         return audio
-    return Excerpt(audio, start, end, 1.0 if is_blank(speed) else float(speed))  # type: ignore[arg-type]
+    return Excerpt(audio, start, end, 1.0 if is_blank(speed) else float(speed), channel)  # type: ignore[arg-type]
+
+
+def is_index(value: Any) -> bool:
+    """Whether it is an int from 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def is_blank(value: Any) -> bool:
@@ -127,12 +135,15 @@ class AudioStream:
         rate: the recording's own sampling rate, Hz.
         seconds: length that the file or the array has, of an excerpt its own; None if a file does not tell.
         seconds_read: length of what has been read so far.
+        channels: how many the recording has.
         cancels: whether channels cancel each other, as far as they have been read, or did when the array was made.
+        differs: whether two channels hold different voices and were averaged, as far as they have been read, or did
+            when the array was made.
 
     Raises:
         AudioError: missing, unreadable, truncated, empty or too long audio, NaN, infinite or absurdly large samples,
             arrays that are not 1-D or 2-D numbers, a missing, implausible or conflicting sampling rate, an excerpt
-            that the recording does not hold.
+            or a channel that the recording does not hold.
         ImportError: soundfile (to decode) or soxr (to resample) is needed and not installed.
     """
 
@@ -149,7 +160,7 @@ class AudioStream:
         self.seconds_read = 0.0
         self._file: SoundFile | None = None
         self._channels = np.zeros((0, 1), dtype=np.float32)
-        self._downmix, self._cancelled = Downmix(), False
+        self._downmix, self._cancelled, self._differed = Downmix(), False, False
         self._excerpt = source if isinstance(source, Excerpt) else Excerpt(source)
         try:
             self._open(self._excerpt.audio, sampling_rate)
@@ -173,6 +184,10 @@ class AudioStream:
     @property
     def cancels(self) -> bool:
         return self._cancelled or self._downmix.channel is not None
+
+    @property
+    def differs(self) -> bool:
+        return self._differed or self._downmix.differs
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Non-empty blocks (samples,), float32, at `target_rate`; at least one."""
@@ -205,7 +220,8 @@ class AudioStream:
         raw, own_rate = raw_samples(source), sampling_rate
         if raw is not None:
             own_rate = sampling_rate if raw.get("sampling_rate") is None else raw["sampling_rate"]
-            self._channels, self._cancelled = to_channels(raw["array"]), bool(raw.get("cancels"))
+            self._channels = to_channels(raw["array"])
+            self._cancelled, self._differed = bool(raw.get("cancels")), bool(raw.get("differs"))
         else:
             source = _encoded(source)
             if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
@@ -213,12 +229,16 @@ class AudioStream:
                 own_rate = self._file.rate
             else:
                 self._channels = to_channels(source)
+        self.channels = self._channels.shape[1] if self._file is None else self._file.channels
         self.rate = agreed_rate(own_rate, sampling_rate)
         frames = len(self._channels) if self._file is None else self._file.frames
         self.seconds = None if frames is None else frames / self.rate
 
     def _find_bounds(self) -> None:
         """What is decoded, in samples, and how long it is."""
+        channel = self._excerpt.channel
+        if channel is not None and not (is_index(channel) and channel < self.channels):
+            raise AudioError(f"channel {channel!r}: the recording has {self.channels}, counted from 0")
         start, end = self._excerpt.bounds()
         self._first, self._last = round(start * self.rate), None if end is None else round(end * self.rate)
         if self.seconds is not None:
@@ -271,11 +291,14 @@ class AudioStream:
             raise AudioError("the audio is empty (no samples)")
 
     def _decoded(self) -> Iterator[np.ndarray]:
+        chosen = (
+            slice(None) if self._excerpt.channel is None else slice(self._excerpt.channel, self._excerpt.channel + 1)
+        )
         if self._file is not None:
-            yield from self._file.blocks(self._first, self._last)
+            yield from (block[:, chosen] for block in self._file.blocks(self._first, self._last))
             self._excerpt.check(self._file.frames_read / self.rate)
             return
-        channels = self._channels[self._first : self._last]
+        channels = self._channels[self._first : self._last, chosen]
         size = max(1, DECODED_VALUES // channels.shape[1])
         yield from (channels[i : i + size] for i in range(0, len(channels), size))
 

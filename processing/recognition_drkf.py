@@ -66,15 +66,17 @@ class EmotionRecognizer:
                 keys), or bare audio: a path, a web address, bytes, or whatever else `AudioStream` reads. A list gives
                 a list of answers; a generator or a dataset gives an iterator that reads ahead no more than a few
                 batches.
-                `"segments"`, a list of `{"start", "end", "text"}`, asks for a timeline of them.
+                `"segments"`, a list of `{"start", "end", "text"}` and perhaps `"speaker"` and `"channel"`, gives a
+                timeline of them; `"channel"` reads one channel of the recording, from 0.
             names: what messages call the inputs; "input 1", "input 2", ... by default.
             options: see [`RecognitionOptions`].
 
         Returns:
             An answer, `{"text", "audio_seconds", "scores": [{"label", "score"}, ...], "consistency",
             "dominant_modality", "modality_shares"}`, with a `"warning"` where something is to be known; or a timeline,
-            `{"audio_seconds", "timeline": [{"start", "end", "text", "scores", ...}, ...]}`, in seconds, in which a
-            piece that cannot be answered has an `"error"`; or `{"error"}` with `errors="return"`.
+            `{"audio_seconds", "timeline": [{"start", "end", "text", "scores", ...}, ...]}`, in seconds, with a
+            `"speaker"` where one is known, in which a piece that cannot be answered has an `"error"`; or `{"error"}`
+            with `errors="return"`.
             Words of which the tokenizer knows less than half count as missing, and the warning says so.
 
         Raises:
@@ -122,15 +124,16 @@ class EmotionRecognizer:
         return RecognitionOptions.checked({"speaker": self.speaker(options.speaker)}, options)
 
     def read_audio(self, audio: AudioSource, max_seconds: float | None = None) -> dict[str, Any]:
-        """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate", "cancels"}`, mono, at the
-        model's rate.
+        """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate", "cancels", "differs"}`,
+        mono, at the model's rate.
 
         Raises:
             AudioError: it cannot be used, or is longer than `max_seconds`.
         """
         rate = self.processor.sampling_rate
         with AudioStream(audio, rate, name="the clip", max_seconds=max_seconds) as stream:
-            return {"array": stream.read(), "sampling_rate": rate, "cancels": stream.cancels}
+            array = stream.read()
+            return {"array": array, "sampling_rate": rate, "cancels": stream.cancels, "differs": stream.differs}
 
     def units(self, value: Any, **options: Any) -> list[Unit]:
         """What the model answers of one input: a clip, or the pieces of a recording."""

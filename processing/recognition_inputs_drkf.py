@@ -1,16 +1,20 @@
 """One input of emotion recognition -> the units that the model answers: the clip, or the pieces of a recording."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .audio_drkf import AudioStream, Excerpt, excerpt, is_blank
+from .channels_drkf import cut_channels, name_channels, open_channels
 from .errors_drkf import AudioError, InputError, OptionError
 from .processing_drkf import DRKFProcessor
 from .recognition_options_drkf import RecognitionOptions, Transcribe
+from .segment_keys_drkf import BY_CHANNEL
 from .waveform_drkf import is_silent, raw_samples
 from .windows_drkf import Piece, cut_segments, cut_windows
 
@@ -21,6 +25,11 @@ CORPUS_KEYS = ("label", "labels", "speaker", "utterance_id", "session", "split",
 ADDRESSES = ("http://", "https://")
 NO_WORDS = frozenset({"nan", "none", "null", "n/a", "<na>"})
 """What tables hold where there is no text, in lower case, once it has been made a string."""
+
+
+DIFFERENT_CHANNELS = (
+    'the two channels hold different voices and were averaged: "channel" reads one of them, speakers="by-channel" each'
+)
 
 
 @dataclass
@@ -59,7 +68,7 @@ class Unit:
         waveform: (samples,), float32, at the model's rate.
         text: what is said; None where nothing is known.
         words: the part of it that the model reads; None where there is none.
-        place: start and end in seconds where it is a piece of a recording.
+        place: start and end in seconds, and who speaks, where it is a piece of a recording.
         is_last: the last unit of its item.
     """
 
@@ -69,7 +78,7 @@ class Unit:
     text: str | None = None
     words: str | None = None
     has_audio: bool = True
-    place: dict[str, float | None] = field(default_factory=dict)
+    place: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     answer: dict[str, Any] | None = None
     is_last: bool = True
@@ -134,11 +143,17 @@ class InputReader:
             words, warnings = self._words(text)
             yield Unit(item, name, text=text, words=words, has_audio=False, warnings=warnings)
             return
+        if self.options.speakers == BY_CHANNEL or name_channels(segments):
+            item.is_timeline = True
+            yield from self._channels(audio, text, segments, name, item)
+            return
         with AudioStream(audio, self.rate, name=name, max_seconds=self.options.max_recording_s) as stream:
             units = self._pieces(stream, text, segments, item) if item.is_timeline else self._clip(stream, text, item)
             for unit in units:
                 if stream.cancels:
                     unit.warnings.append("the channels cancel each other: the loudest alone was read")
+                if stream.differs:
+                    unit.warnings.append(DIFFERENT_CHANNELS)
                 yield unit
 
     def _clip(self, stream: AudioStream, text: str | None, item: Item) -> Iterator[Unit]:
@@ -148,23 +163,44 @@ class InputReader:
         yield unit
 
     def _pieces(self, stream: AudioStream, text: str | None, segments: Any, item: Item) -> Iterator[Unit]:
+        for piece in self._cutter(text, segments)(stream):
+            yield self._piece(piece, stream.label, item)
+        item.audio_seconds = _length(stream, segments)
+
+    def _channels(self, audio: Any, text: str | None, segments: Any, name: str, item: Item) -> Iterator[Unit]:
+        cut = self._cutter(text, segments)
+        with ExitStack() as opened:
+            limit = self.options.max_recording_s
+            streams = open_channels(opened, audio, target_rate=self.rate, name=name, max_seconds=limit)
+            for piece in cut_channels(streams, cut):
+                yield self._piece(piece, streams[0].label, item)
+            item.audio_seconds = _length(streams[0], segments)
+
+    def _cutter(self, text: str | None, segments: Any) -> Callable[[AudioStream], Iterator[Piece]]:
+        """From a recording to its pieces: its segments, windows, or all of it.
+
+        Raises:
+            InputError: there is a text, and nothing says which words belong to which piece.
+        """
         if segments is not None:
-            pieces = cut_segments(stream, segments)
-        elif not is_no_text(text) and self.transcribe is None:
+            return partial(cut_segments, segments=segments)
+        if not is_no_text(text) and self.transcribe is None:
             raise InputError(
                 "the text does not say which words belong to which window: give segments with their words, or a "
                 "transcriber, or leave the text out"
             )
-        else:
-            length = self.options.chunk_length_s or 0.0
-            pieces = cut_windows(stream, length, self.options.step_s or length)
-        for piece in pieces:
-            yield self._piece(piece, stream.label, item)
-        known = 0.0 if segments is None or stream.seconds is None else stream.seconds  # what follows is not read
-        item.audio_seconds = max(known, stream.seconds_read)
+        length = self.options.chunk_length_s
+        if length is None:
+            return self._whole
+        return partial(cut_windows, length_s=length, step_s=self.options.step_s or length)
+
+    def _whole(self, stream: AudioStream) -> Iterator[Piece]:
+        waveform = stream.read(self.processor.enough_samples)
+        yield Piece(0.0, len(waveform) / self.rate, waveform)
 
     def _piece(self, piece: Piece, name: str, item: Item) -> Unit:
-        place = {"start": piece.start, "end": piece.end}
+        place: dict[str, Any] = {"start": piece.start, "end": piece.end}
+        place |= {} if piece.speaker is None else {"speaker": piece.speaker}
         try:
             if piece.error is not None:
                 raise InputError(piece.error)
@@ -211,7 +247,7 @@ def parts_of(value: Any) -> tuple[Any, str | None, Any]:
 
     A mapping may name them as transformers, datasets and Whisper do. Columns of a corpus, such as `label`, are
     ignored; every other key is refused, for what it holds would not be read. `start` and `end` (seconds) cut the
-    recording; times of an answer then count from `start`.
+    recording; times of an answer then count from `start`. `channel` (from 0) is the only one that is read.
 
     Raises:
         InputError: an unknown key, two keys for one thing, a tuple, or a text that is no str.
@@ -220,7 +256,7 @@ def parts_of(value: Any) -> tuple[Any, str | None, Any]:
         raise InputError('give {"audio": ..., "text": ...} in place of a tuple')
     if not isinstance(value, Mapping):
         return downloaded(value), None, None
-    known = {*AUDIO_KEYS, *TEXT_KEYS, *RECORDING_KEYS, *CORPUS_KEYS, "segments", "start", "end"}
+    known = {*AUDIO_KEYS, *TEXT_KEYS, *RECORDING_KEYS, *CORPUS_KEYS, "segments", "start", "end", "channel"}
     if unknown := [str(key)[:40] for key in value if key not in known]:
         raise InputError(
             f"unknown key {', '.join(map(repr, unknown[:9]))}; audio is under {', '.join(AUDIO_KEYS)} or "
@@ -233,11 +269,18 @@ def parts_of(value: Any) -> tuple[Any, str | None, Any]:
     for found, what in ((audios, "recording"), (texts, "text")):
         if len(found) > 1:
             raise InputError(f"more than one {what}, under {', '.join(key for key in value if key in known)}")
-    audio = excerpt(downloaded(next(iter(audios), None)), value.get("start"), value.get("end"))
+    cut = {key: value.get(key) for key in ("start", "end", "channel")}
+    audio = excerpt(downloaded(next(iter(audios), None)), **cut)
     text = next((text for text in texts if not (isinstance(text, float) and math.isnan(text))), None)
     if not isinstance(text, str | None):
         raise InputError(f'"text" must be a str or None, not {type(text).__name__}')
     return audio, None if is_blank(text) else text, value.get("segments")
+
+
+def _length(stream: AudioStream, segments: Any) -> float:
+    """Seconds of a recording whose pieces have been read; what follows the last segment has not."""
+    known = 0.0 if segments is None or stream.seconds is None else stream.seconds
+    return max(known, stream.seconds_read)
 
 
 def _with_rate(audio: Any, recording: Mapping[str, Any]) -> Any:

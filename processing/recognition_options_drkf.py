@@ -12,6 +12,7 @@ import numpy as np
 from .audio_drkf import load_audio
 from .errors_drkf import FileError, InputError, OptionError
 from .processing_drkf import is_count, is_number
+from .segment_keys_drkf import BY_CHANNEL
 
 Transcribe: TypeAlias = Callable[[np.ndarray, float], str]
 """From a mono waveform (samples,) and its rate in Hz to a text."""
@@ -38,6 +39,8 @@ class RecognitionOptions:
         speaker: other clips of the same speaker (a list of recordings), or what `pipe.speaker(clips)` made of them:
             the voice is then judged by how that speaker sounds. For checkpoints that standardise by speaker; some ten
             clips in different moods are worth having.
+        speakers: "by-channel" answers each channel of a recording by itself, such as the two parties of a call; the
+            `speaker` of an answer is then "channel 0" and so on, or that of its segment. None averages the channels.
         return_embeddings: answers also have `"embeddings"`, float32 vectors: `"fused"`, `"speech"` and `"text"` (None
             where that modality is missing), for a classifier of one's own. An exported graph gives none.
         errors: "raise" stops at an input that cannot be used, "return" answers it by `{"error": message}`.
@@ -55,6 +58,7 @@ class RecognitionOptions:
     step_s: float | None = None
     max_recording_s: float | None = None
     speaker: Any = None
+    speakers: str | None = None
     return_embeddings: bool = False
     errors: str = "raise"
 
@@ -85,6 +89,7 @@ class RecognitionOptions:
             "chunk_length_s": (_is_length, seconds),
             "step_s": (_is_length, seconds),
             "max_recording_s": (_is_length, seconds),
+            "speakers": (lambda value: value in (None, BY_CHANNEL), f'"{BY_CHANNEL}" or None'),
             "return_embeddings": (lambda value: isinstance(value, bool), "True or False"),
             "errors": (lambda value: value in ("raise", "return"), '"raise" or "return"'),
         }

@@ -14,6 +14,12 @@ SILENT_PEAK = 1e-4  # 80 dB below full scale: the dither of a muted recording
 CANCELLED = 0.1  # of the energy that the mean of unrelated channels has
 
 
+FRAME = 1024  # samples of which energies are compared
+FAINT = 1e-3  # of the energy of the louder channel: its echo, or noise
+UNLIKE = 0.5  # correlation of samples below which two channels may hold different voices
+UNEVEN = 0.9  # cosine of their energies over time below which they do: one scene is loud on both at once
+
+
 class Downmix:
     """Blocks of (samples, channels) -> (samples,), float32: the mean, or the loudest channel where they cancel.
 
@@ -21,11 +27,23 @@ class Downmix:
 
     Attributes:
         channel: the one that is taken alone; None where the mean is.
+        differs: whether the mean is that of two channels that hold different voices, as far as they have been seen.
     """
 
     def __init__(self) -> None:
         self.channel: int | None = None
         self._decided = False
+        self._samples, self._energies = np.zeros((2, 2)), np.zeros((2, 2))  # products of both channels, summed
+
+    @property
+    def differs(self) -> bool:
+        first, second = np.diag(self._samples)
+        if self.channel is not None or not min(first, second) > FAINT * max(first, second):
+            return False
+        alike, even = (
+            np.abs(sums[0, 1]) / np.sqrt(sums[0, 0] * sums[1, 1]) for sums in (self._samples, self._energies)
+        )
+        return bool(alike < UNLIKE and even < UNEVEN)
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, and beyond float32
@@ -37,7 +55,16 @@ class Downmix:
                     self.channel = int(energies.argmax())
             if self.channel is not None:
                 mono = block[:, self.channel]
+            elif block.shape[1] == 2:
+                self._compare(block)
             return np.ascontiguousarray(mono, dtype=np.float32)
+
+    def _compare(self, block: np.ndarray) -> None:
+        block = block.astype(np.float64)
+        self._samples += block.T @ block
+        frames = block[: len(block) // FRAME * FRAME].reshape(-1, FRAME, 2)
+        energies = np.square(frames).mean(axis=1)
+        self._energies += energies.T @ energies
 
 
 def is_silent(samples: np.ndarray) -> bool:

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from .audio_drkf import AudioStream
+from .audio_drkf import AudioStream, is_index
 from .errors_drkf import InputError
 from .processing_drkf import is_number
+from .segment_keys_drkf import WORD_KEYS, WORDLESS_KEYS
 
 SHORTEST_REST = 0.1  # s; a recording's end that is shorter than this adds no window of its own
 LONGEST = 1e9  # s; beyond any recording
 FAR = 30.0  # s; recognisers fill their last window, which is as long, beyond the end of a recording
-WORD_KEYS = ("text", "transcript", "sentence", "word")
-WORDLESS_KEYS = ("speaker", "channel", "id", "type", "language", "label", "start", "end")
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Piece:
     """A part of a recording: start and end in seconds, its waveform (samples,), and its words where they are known.
 
     One that cannot be used says why in `error`; its waveform is empty, and it lacks the times that are no numbers.
-    `speaker` is who speaks, where that is known.
+    `speaker` is who speaks, `channel` where, as far as that is known; one of `is_segment` is of a transcript.
     """
 
     start: float | None
@@ -34,6 +33,8 @@ class Piece:
     text: str | None = None
     error: str | None = None
     speaker: str | None = None
+    channel: int | None = None
+    is_segment: bool = False
 
 
 class _Tape:
@@ -82,10 +83,10 @@ def cut_segments(stream: AudioStream, segments: Sequence[Mapping[str, Any]]) -> 
     """The given segments in the order of their start; they may overlap, and gaps between them are left out.
 
     Args:
-        segments: `{"start", "end", "text"}`, seconds, perhaps with `speaker`; `text` may have another of the names in
-            `WORD_KEYS`, be missing or None. An end up to half a minute beyond the recording's is moved there, and so
-            is an end of None. A segment of the wrong type, one that is empty, one that lies outside the recording and
-            one whose words are under an unknown key is a piece with an `error`.
+        segments: `{"start", "end", "text"}`, seconds, perhaps with `speaker` and `channel`; `text` may have another of
+            the names in `WORD_KEYS`, be missing or None. An end up to half a minute beyond the recording's is moved
+            there, and so is an end of None. A segment of the wrong type, one that is empty, one that lies outside the
+            recording and one whose words are under an unknown key is a piece with an `error`.
 
     Raises:
         InputError: no list, no segment that can be used, or most of them start after the end of the recording.
@@ -132,11 +133,12 @@ def _piece(number: int, segment: Any, seconds: float | None) -> Piece:
     """A segment without its waveform, or with what is wrong with it."""
     if not isinstance(segment, Mapping):
         error = f'segment {number} must be {{"start", "end", "text"}}, not {type(segment).__name__}'
-        return Piece(None, None, error=error)
+        return Piece(None, None, error=error, is_segment=True)
     start, end = _seconds(segment.get("start")), _seconds(segment.get("end"))
     text = next((segment[key] for key in WORD_KEYS if segment.get(key) is not None), None)
     said, speaker = text if isinstance(text, str) else None, segment.get("speaker")
-    piece = Piece(start, end, text=said, speaker=None if speaker is None else str(speaker))
+    name, channel = None if speaker is None else str(speaker), segment.get("channel")
+    piece = Piece(start, end, text=said, speaker=name, is_segment=True, channel=channel if is_index(channel) else None)
     unread = [str(key)[:40] for key, value in segment.items() if isinstance(value, str) and key not in WORDLESS_KEYS]
     if end is None and "end" in segment and segment["end"] is None:
         end = LONGEST
@@ -150,6 +152,8 @@ def _piece(number: int, segment: Any, seconds: float | None) -> Piece:
             f"segment {number}: its words are under none of {', '.join(WORD_KEYS)}, and there is text under "
             f"{', '.join(map(repr, unread[:5]))}"
         )
+    elif channel is not None and not is_index(channel):
+        error = f"segment {number}: the channel must be a whole number from 0, not {reprlib.repr(channel)}"
     elif start < 0 or end <= start:
         error = f"segment {number} ({start:g} to {end:g} s) is empty or starts before the recording"
     elif seconds is not None and start >= seconds:

@@ -51,9 +51,9 @@ def test_a_table_holds_every_answer_and_every_error(tmp_path: Path):
     ]
     write_results(results, tmp_path / "out.parquet", LABELS)
     rows = parquet.read_table(tmp_path / "out.parquet").to_pylist()
-    assert list(rows[0]) == ["audio", "start", "end", "text", *answer_columns(LABELS)]
+    assert list(rows[0]) == ["audio", "start", "end", "speaker", "text", *answer_columns(LABELS)]
     expected = {
-        "audio": "a.wav", "start": None, "end": None, "text": "you came late", "audio_seconds": 1.25,
+        "audio": "a.wav", "start": None, "end": None, "speaker": None, "text": "you came late", "audio_seconds": 1.25,
         "prediction": "calm", "probability_angry": 1 / 3, "probability_calm": 1 - 1 / 3, "consistency": 0.75,
         "dominant_modality": "speech", "speech_share": 0.6, "text_share": 0.4, "warning": None, "error": None,
     }  # fmt: skip

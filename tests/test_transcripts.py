@@ -198,6 +198,13 @@ def test_json_of_every_tool_is_read_in_its_units_and_with_its_speakers(tool):
     assert parse_segments(json.dumps(content, indent=1, ensure_ascii=False).replace("\n", "\r\n")) == expected
 
 
+def test_a_transcript_of_one_channel_says_nothing_of_channels():
+    items = [{"start": 0, "end": 1, "text": "a", "channel": 0}, {"start": 1, "end": 2, "text": "b", "channel": 0}]
+    assert parse_segments(json.dumps(items)) == [segment(0, 1, "a"), segment(1, 2, "b")]
+    items[1]["channel"] = 1
+    assert [one["channel"] for one in parse_segments(json.dumps(items))] == [0, 1]
+
+
 LINES = [json.dumps(item) for item in FASTER_WHISPER]
 NEMO = "\n".join(
     json.dumps({"audio_filepath": f"/data/{name}.wav", "offset": 0.5, "duration": 1.75, "text": name, "speaker": "a"})

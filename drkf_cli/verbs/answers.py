@@ -37,7 +37,14 @@ def predict(
     text_file: Annotated[list[Path] | None, typer.Option(help="The same, from text files.")] = None,
     segments: Annotated[
         list[Path] | None,
-        typer.Option(help="Who says what when: SRT, WebVTT or Whisper's JSON; once for each FILE. Gives a timeline."),
+        typer.Option(help="Who says what when: a transcript with times; once for each FILE. Gives a timeline."),
+    ] = None,
+    speakers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Who speaks: by-channel, by-name (Anna: ... in the segments), or for each FILE one that says who "
+            "speaks when (RTTM)."
+        ),
     ] = None,
     model: ModelOption = STARTER,
     transcriber: Annotated[
@@ -78,6 +85,7 @@ def predict(
     drkf predict clip.wav --text "You find me furious."
     drkf predict talk.mp3 --segments talk.srt --output talk.csv --picture talk.png
     drkf predict talk.mp3 --chunk-length-s 10 --step-s 5 --transcriber openai/whisper-tiny
+    drkf predict call.wav --speakers by-channel --chunk-length-s 10
     drkf predict --manifest clips.csv --output answers.parquet
     accelerate launch -m drkf_cli predict --manifest clips.csv --output answers.parquet
 
@@ -92,7 +100,18 @@ def predict(
     if speaker_clips:
         options["speaker"] = [str(clip) for clip in speaker_clips]
     if manifest is not None:
-        if output is None or files or text or text_file or segments or chunk_length_s or step_s or picture or json:
+        if (
+            output is None
+            or files
+            or text
+            or text_file
+            or segments
+            or speakers
+            or chunk_length_s
+            or step_s
+            or picture
+            or json
+        ):
             raise typer.BadParameter("--manifest takes --output, and no FILE nor an option for one")
         named = parse_columns(columns)
         status = run_manifest(
@@ -104,6 +123,7 @@ def predict(
     if not files:
         raise typer.BadParameter("name a FILE, or a --manifest")
     words: dict[str, Any] = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
+    words["speakers"] = speakers or []
     options |= {"chunk_length_s": chunk_length_s, "step_s": step_s}
     raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json, spreadsheet))
 

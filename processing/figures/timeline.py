@@ -12,10 +12,12 @@ import numpy as np
 from ..answers import predicted_labels
 from ..audio_drkf import AudioStream
 from ..errors_drkf import OptionError
-from .style import new_figure, save, set_title
+from ..speakers import speakers_of
+from .style import new_figure, save, set_title, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#997700", "#33bbee", "#aa3377", "#ee7733")  # the names tell them apart
 NEUTRAL, PALE = "#444444", 0.3
@@ -25,6 +27,8 @@ TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 144
 MOST_TICKS = 11
 MOST_BARS = 250  # spans that stay apart on paper; more are drawn as strips of `SLICES` shades
 SLICES = 300
+MOST_LANES = 12
+OTHERS = "others"
 
 
 def plot_timeline(
@@ -37,7 +41,8 @@ def plot_timeline(
 ) -> Path:
     """Draw a long recording: its sound; a band per emotion, whose height is the probability, in full colour where it
     is recognised; below, the score of how far voice and words agree. What was left out stays empty. Where there are
-    more answers than can be told apart, a band is a strip whose shade is the mean probability.
+    more answers than can be told apart, a band is a strip whose shade is the mean probability. Of several speakers,
+    each has a lane of its own with the emotions that are recognised in their colours.
 
     Args:
         timeline: `audio_seconds`, and `timeline` with answers in order of time. Of answers that overlap, the
@@ -52,6 +57,10 @@ def plot_timeline(
     answers = [answer for answer in timeline["timeline"] if "error" not in answer]
     if not answers:
         raise OptionError("There is nothing to draw: the timeline is empty.")
+    if len(speakers := speakers_of(answers)) > 1:
+        figure = _lanes(timeline, answers, speakers, label_names, multi_label, audio)
+        set_title(figure, title)
+        return save(figure, path)
     spans = _spans(answers)
     bands = [
         (label, [(_score(a, label), label in predicted_labels(a, multi_label)) for a in answers])
@@ -77,14 +86,56 @@ def plot_timeline(
         if is_dense:
             _draw_strip(axes, shades[index], duration, colours[index], darkest if index < len(label_names) else 1.0)
         else:
-            _draw_band(axes, spans, heights, colours[index])
+            _draw_band(axes, spans, heights, [colours[index]] * len(heights))
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
-    grid[-1].set_xlim(0, duration)
-    grid[-1].set_xticks(*_ticks(duration))
-    unit = "h:mm:ss" if duration >= 3600 else "mm:ss"
-    grid[-1].set_xlabel(f"time ({unit}). {scale}")
+    _draw_time(grid[-1], duration, scale)
     set_title(figure, title)
     return save(figure, path)
+
+
+def _lanes(
+    timeline: Mapping[str, Any],
+    answers: Sequence[Mapping[str, Any]],
+    speakers: Sequence[str],
+    label_names: Sequence[str],
+    multi_label: bool,
+    audio: str | Path | None,
+) -> Figure:
+    """The sound, and a lane a speaker: when they speak, in the colour of the emotion, as high as its probability.
+    Where there are many, the last lane is that of all others."""
+    from matplotlib.patches import Patch
+
+    colours = {label: COLOURS[index % len(COLOURS)] for index, label in enumerate(label_names)}
+    is_unnamed = any(answer.get("speaker") is None for answer in answers)
+    known: list[str | None] = [*speakers, *([None] if is_unnamed else [])]
+    names = known if len(known) <= MOST_LANES else [*known[: MOST_LANES - 1], OTHERS]
+    lane_of = {name: name if name in names else OTHERS for name in known}
+    duration = max(timeline["audio_seconds"], *(answer["end"] for answer in answers))
+    rows = len(names) + (audio is not None)
+    figure = new_figure(10, 1.5 + 0.8 * rows)
+    grid = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    if audio is not None:
+        _draw_sound(grid[0], *envelope(audio, timeline["audio_seconds"]))
+    shown: dict[str, None] = {}
+    for axes, name in zip(grid[-len(names) :], names, strict=True):
+        own = [answer for answer in answers if lane_of[answer.get("speaker")] == name]
+        labels = [predicted_labels(answer, multi_label)[0] for answer in own]
+        shown |= dict.fromkeys(labels)
+        heights = [(_score(answer, label), True) for answer, label in zip(own, labels, strict=True)]
+        _draw_band(axes, _spans(own), heights, [colours[label] for label in labels])
+        (lane,) = short_names(["nobody named" if name is None else name])
+        axes.set_ylabel(lane, rotation=0, ha="right", va="center")
+    _draw_time(grid[-1], duration, "Height: probability of the emotion that is recognised")
+    patches = [Patch(color=colours[label], label=label.replace("$", r"\$")) for label in label_names if label in shown]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 7), frameon=False)
+    return figure
+
+
+def _draw_time(axes: Axes, duration: float, told: str) -> None:
+    axes.set_xlim(0, duration)
+    axes.set_xticks(*_ticks(duration))
+    unit = "h:mm:ss" if duration >= 3600 else "mm:ss"
+    axes.set_xlabel(f"time ({unit}). {told}")
 
 
 def envelope(audio: str | Path, seconds: float) -> tuple[np.ndarray, np.ndarray]:
@@ -144,15 +195,15 @@ def _draw_band(
     axes: Axes,
     spans: Sequence[tuple[float, float, int]],
     heights: Sequence[tuple[float, bool]],
-    colour: str,
+    colours: Sequence[str],
 ) -> None:
-    """One row of the picture; `heights` holds a value and whether it is strong for every answer."""
+    """One row of the picture; `heights` holds a value and whether it is strong for every answer, as `colours` do."""
     from matplotlib.collections import PolyCollection
 
     corners = [
         [(start, 0), (start, heights[index][0]), (end, heights[index][0]), (end, 0)] for start, end, index in spans
     ]
-    shades = [(colour, 1.0 if heights[index][1] else PALE) for *_, index in spans]
+    shades = [(colours[index], 1.0 if heights[index][1] else PALE) for *_, index in spans]
     axes.add_collection(PolyCollection(corners, facecolors=shades, linewidths=0))
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 1], ["0", "1"], fontsize=7)

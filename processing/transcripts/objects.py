@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
-from ..windows_drkf import WORD_KEYS, WORDLESS_KEYS
+from ..segment_keys_drkf import WORD_KEYS, WORDLESS_KEYS
 from .transcript import Segment, SegmentError, Transcript, lines_of, segment
 
 STARTS = ("start", "start_time", "startTime", "begin", "offset")
@@ -59,6 +59,9 @@ def parse_json(text: str, name: str) -> Transcript:
     for one, following in zip(found, [*found[1:], None], strict=False):
         if following is not None and (one["end"] is None or _is_overtaken(one, following, items)):
             one["end"] = following["start"]
+    if not any(one.get("channel") for one in found):  # all of channel 0 is said of a mix of channels, too
+        for one in found:
+            one.pop("channel", None)
     recordings = [value.get("audio_filepath") for value in items.values if isinstance(value, dict)]
     named = [str(recording) for recording in recordings if isinstance(recording, str)]
     return Transcript(found, items.are_words, named if len(named) == len(found) else None)
