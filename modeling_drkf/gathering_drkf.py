@@ -30,18 +30,15 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def batch_offset(batch_size: int, device: torch.device) -> int:
-    """Where this process' first row lies in the gathered batch."""
-    return sum(_sizes(batch_size, device)[: dist.get_rank()])
-
-
 def gather_rows(tensor: Tensor) -> Tensor:
-    """Concatenates a tensor's rows over all processes, in rank order.
+    """Concatenates a tensor's rows over all processes: this process' own first, then those of the ranks behind it.
 
     Args:
         tensor: (batch, ...), whose batch and second dimension may differ between processes; the second is padded with
             zeros to the longest.
     """
+    if tensor.dtype == torch.bool:
+        return gather_rows(tensor.long()).bool()
     sizes = _sizes(len(tensor), tensor.device)
     padding = [0, max(sizes) - len(tensor)]
     if tensor.ndim > 1:
@@ -49,7 +46,8 @@ def gather_rows(tensor: Tensor) -> Tensor:
         padding = [0, max(lengths) - tensor.shape[1], *padding]
     padding = [0, 0] * (tensor.ndim - 2) + padding
     gathered = _GatherEqual.apply(F.pad(tensor, padding))
-    return torch.cat([rows[:size] for rows, size in zip(gathered, sizes, strict=True)])
+    rows = torch.cat([rows[:size] for rows, size in zip(gathered, sizes, strict=True)])
+    return rows.roll(-sum(sizes[: dist.get_rank()]), 0)
 
 
 def _sizes(size: int, device: torch.device) -> list[int]:

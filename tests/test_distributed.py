@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from modeling_drkf import DRKFForEmotionClassification
-from modeling_drkf.gathering_drkf import batch_offset, gather_rows
+from modeling_drkf.gathering_drkf import gather_rows
 
 WORLD_SIZE = 2
 GATHERED: dict[str, dict[str, Any]] = {
@@ -70,12 +70,7 @@ def uneven_rows(rank: int) -> dict[str, Any]:
     whole = gather_rows(rows)
     weights = torch.arange(whole.numel(), dtype=torch.float32).view_as(whole)
     (whole * weights).sum().backward()
-    return {
-        "whole": whole.detach(),
-        "weights": weights,
-        "gradient": rows.grad,
-        "offset": batch_offset(len(rows), rows.device),
-    }
+    return {"whole": whole.detach(), "weights": weights, "gradient": rows.grad}
 
 
 def process(rank: int, folder: str) -> None:
@@ -140,12 +135,12 @@ def test_ddp_trains_every_parameter_of_every_ablation(row, results):
         assert not torch.equal(parameter, start[name]), f"{name} never moved"
 
 
-def test_rows_of_uneven_batches_are_gathered_in_order_with_their_gradients(results):
+def test_rows_of_uneven_batches_are_gathered_own_first_with_their_gradients(results):
     expected = torch.zeros(3, 3, 2)  # one row of two columns, two rows of three
     expected[0, :2], expected[1:] = 1.0, 2.0
-    for rank, result in enumerate(results):
-        uneven = result["uneven"]
-        assert torch.equal(uneven["whole"], expected)
-        own = uneven["weights"][:1, :2] if rank == 0 else uneven["weights"][1:]
-        assert torch.equal(uneven["gradient"], WORLD_SIZE * own)  # one share from each process' loss
-    assert [result["uneven"]["offset"] for result in results] == [0, 1]
+    first, second = (result["uneven"] for result in results)
+    assert torch.equal(first["whole"], expected)
+    assert torch.equal(second["whole"], torch.cat([expected[1:], expected[:1]]))
+    # One share from each process' loss: the first process' row comes last in the second process.
+    assert torch.equal(first["gradient"], first["weights"][:1, :2] + second["weights"][2:, :2])
+    assert torch.equal(second["gradient"], first["weights"][1:] + second["weights"][:2])
