@@ -217,6 +217,12 @@ def test_a_client_takes_its_share_of_the_queue_and_others_are_answered(server: t
     assert answered(url)
 
 
+def test_a_question_that_is_refused_gives_its_place_back(server: tuple[str, Path]):
+    with client("127.0.0.33") as session:
+        for _ in range(3 * LIMITS["client_questions"]):
+            assert result(server[0], call(server[0], None, " ", session), session)[0] == "error"
+
+
 def test_the_words_may_be_left_out(server: tuple[str, Path], checkpoint: Path, clips: Path):
     url = server[0]
     expected = pipeline("multimodal-emotion-recognition", model=str(checkpoint))({"audio": str(clips / "good.wav")})

@@ -116,14 +116,15 @@ def build_page(
         return render_answer(found), picture, found
 
     async def ask(work: Callable[..., Steps], audio: str | None, text: str | None, request: gr.Request | None) -> Any:
-        words, seconds = read_text(text, limits), 0.0
-        if audio is not None:
-            seconds = await run_in_threadpool(check_clip, audio, limits)
-        elif words is None:
-            raise ClipError("Nothing to go by: record or upload a clip, type its words, or do both.")
         client = client_of(request.client.host) if request is not None and request.client else "unknown"
         session = request.session_hash or "" if request is not None else ""
-        return await turns.ask(client, session, work(audio, words), seconds > longest)
+        with turns.place(client):
+            words, seconds = read_text(text, limits), 0.0
+            if audio is not None:
+                seconds = await run_in_threadpool(check_clip, audio, limits)
+            elif words is None:
+                raise ClipError("Nothing to go by: record or upload a clip, type its words, or do both.")
+            return await turns.ask(client, session, work(audio, words), seconds > longest)
 
     async def answer(audio: str | None, text: str | None = None, request: gr.Request | None = None) -> dict[str, Any]:
         """The Answer for a clip, its words, or both, or the timeline of a long recording; see the documentation of

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,7 +36,7 @@ class Turns:
 
     A client's tag grows by the processor's seconds of each of its steps; the lowest tag is next, and its value is the
     clock. A client that returns after a pause starts at the clock, before all that have had more than their share,
-    however many questions they ask. All methods are for the event loop's thread; the steps run in a thread of their own.
+    however many questions they ask. All methods are for the thread of the event loop; the steps run in another.
 
     Goyal, Vin and Cheng, Start-time Fair Queueing, SIGCOMM 1996.
     """
@@ -45,20 +47,34 @@ class Turns:
         self._is_busy = False
         self._questions: list[Question] = []
         self._announced: list[tuple[str, float]] = []  # client, when
+        self._places: Counter[str] = Counter()  # questions that have arrived, by client
         self._clock = 0.0
         self._tags: dict[str, float] = {}  # of clients; those at or below the clock mean nothing
 
     def announce(self, client: str) -> tuple[int, str] | None:
-        """Keeps a place for a question that is on its way to [`ask`]; status and reason where there is none."""
+        """Keeps a place for a question that Gradio will pass on; status and reason where there is none."""
         since = time.monotonic() - ON_THE_WAY
         self._announced = [(other, when) for other, when in self._announced if when > since]
-        places = [question.client for question in self._questions] + [other for other, _ in self._announced]
-        if places.count(client) >= self.limits.client_questions:
+        others = [other for other, _ in self._announced]
+        if self._places[client] + others.count(client) >= self.limits.client_questions:
             return 429, "Too many of your questions wait for the model; fetch some of the answers first."
-        if len(places) >= self.limits.queue_length:
+        if self._places.total() + len(others) >= self.limits.queue_length:
             return 503, "Too many questions wait for the model; try again in a minute."
         self._announced.append((client, time.monotonic()))
         return None
+
+    @contextmanager
+    def place(self, client: str) -> Iterator[None]:
+        """The place of a question, from its arrival to its answer."""
+        if (found := next((one for one in self._announced if one[0] == client), None)) is not None:
+            self._announced.remove(found)
+        self._places[client] += 1
+        try:
+            yield
+        finally:
+            self._places[client] -= 1
+            if not self._places[client]:
+                del self._places[client]
 
     async def ask(self, client: str, session: str, steps: Steps, is_long: bool = False) -> Any:
         """The answer of a question.
@@ -70,8 +86,6 @@ class Turns:
         Raises:
             ClipError: there is no answer within `answer_seconds`, or nobody waits for it any more.
         """
-        if (place := next((place for place in self._announced if place[0] == client), None)) is not None:
-            self._announced.remove(place)
         answer = asyncio.get_running_loop().create_future()
         question = Question(client, session, steps, is_long, answer)
         waiting = {question.client for question in self._questions}

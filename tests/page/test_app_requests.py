@@ -92,7 +92,7 @@ def test_services_that_the_page_does_not_use_are_closed(address):
 @pytest.mark.slow
 def test_clips_are_deleted_while_the_server_runs(checkpoint, clips, tmp_path):
     port = free_port()
-    hasty = ["--limit", "kept_seconds=2", "--limit", "swept_seconds=2"]
+    hasty = ["--limit", "kept_seconds=10", "--limit", "swept_seconds=2"]
     with serving([*DRKF, "app", "--model", str(checkpoint), "--port", str(port), *hasty], port, tmp_path) as url:
         own = uploaded(url, clips / "good.wav")
         assert result(url, call(url, own))[0] == "complete"
