@@ -32,7 +32,7 @@ def run_demo(folder: Path, seed: int = 0) -> int:
     try:
         _show(folder, seed)
     except (Terminated, KeyboardInterrupt) as stop:
-        print("Stopped. The same command begins anew; a spoken corpus that is finished is kept.", file=sys.stderr)
+        print("Stopped. The same command starts again; a spoken corpus that is finished is kept.", file=sys.stderr)
         return signalled(stop)
     return 0
 
@@ -55,12 +55,12 @@ def _show(folder: Path, seed: int) -> None:
             options += ["--modality-dropout", 0]
         run = run_experiment(*parse_arguments(["demo.yaml", *map(str, options)]))
         results[modality] = cast(Run, run).scores["test"]
-    console.rule("5. Voices never heard in training")
+    console.rule("5. Voices that are in no training")
     console.print(_scores(results))
     console.rule("6. The checkpoint, reloaded as a pipeline")
     pipe = pipeline(TASK, model=str(folder / "both"))  # type: ignore[call-overload]
     consistent = _show_two_clips(console, pipe, folder / "both", manifest)
-    console.rule("7. One half alone")
+    console.rule("7. One modality alone")
     _show_halves(console, pipe, manifest.parent / consistent["audio"], consistent)
     console.print(f"{time.perf_counter() - start:.0f} s. Checkpoint, metrics, card and pictures: {folder / 'both'}")
 

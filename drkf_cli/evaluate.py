@@ -41,7 +41,7 @@ class Leaks:
     Attributes:
         known: whether the checkpoint has a `fold.json`, and it names any utterance of this corpus.
         trained_on, selected_on: how many of the utterances it was trained on, or chosen by.
-        speakers: of the evaluated utterances, those whom it has heard in training, as far as the corpus tells.
+        speakers: of the evaluated utterances, those that are in its training part, as far as the corpus names them.
     """
 
     known: bool
@@ -65,11 +65,11 @@ class Leaks:
         ]
         if self.speakers:
             found.append(
-                f"it has heard {len(self.speakers)} of the speakers in training ({', '.join(self.speakers[:5])})"
+                f"{len(self.speakers)} of the speakers are in its training part ({', '.join(self.speakers[:5])})"
             )
         if not found:
             return ""
-        return f"these are no figures for unheard speech: {'; '.join(found)}"
+        return f"these figures are not those of new speech: {'; '.join(found)}"
 
 
 def run_evaluate(
@@ -190,12 +190,12 @@ def find_leaks(fold: Mapping[str, Any] | None, everything: Dataset, rows: Datase
     if fold is None or not set(everything["utterance_id"]) & {name for part in PARTS for name in fold[part]}:
         return Leaks(known=False)
     train, validation, evaluated = set(fold["train"]), set(fold["validation"]), rows["utterance_id"][:]
-    heard = {s for name, s in zip(everything["utterance_id"], everything["speaker"], strict=True) if name in train}
+    trained = {s for name, s in zip(everything["utterance_id"], everything["speaker"], strict=True) if name in train}
     return Leaks(
         known=True,
         trained_on=sum(name in train for name in evaluated),
         selected_on=sum(name in validation for name in evaluated),
-        speakers=tuple(sorted((heard & set(rows["speaker"])) - {None})),
+        speakers=tuple(sorted((trained & set(rows["speaker"])) - {None})),
     )
 
 

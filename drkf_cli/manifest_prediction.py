@@ -231,7 +231,7 @@ def _open_shards(job: Job, rows: int) -> None:
         if changed := [name for name, value in fingerprint.items() if earlier.get(name) != value]:
             raise FileError(
                 f"{job.shards} holds the beginning of another job: {', '.join(changed)} differ. Remove that folder to "
-                "begin anew, or name another --output"
+                "start from the beginning, or name another --output"
             )
         return
     with _whole(described) as unfinished:
@@ -268,7 +268,7 @@ def _join(
     with _whole(job.output) as unfinished:
         write_table(joined(), unfinished, kinds, job.spreadsheet)
     finished = job.shards.with_name(f".{job.shards.name}.{os.getpid()}")
-    os.replace(job.shards, finished)  # half a folder of shards would be taken for a beginning
+    os.replace(job.shards, finished)  # what is left of the shards would be taken for a beginning
     shutil.rmtree(finished)
     return failed
 

@@ -207,8 +207,8 @@ def run_predict(
     whole = [result for result in results if "stopped" not in result]
     if len(whole) < len(requests):
         beginnings = [f", {result['audio']} up to {_end(result)}" for result in results if "stopped" in result]
-        told = f"Stopped. {len(whole)} of {len(requests)} files are answered{''.join(beginnings)}"
-        print(printable(told + (f": {output}." if is_written else ".")), file=sys.stderr)
+        stopped = f"Stopped. {len(whole)} of {len(requests)} files are answered{''.join(beginnings)}"
+        print(printable(stopped + (f": {output}." if is_written else ".")), file=sys.stderr)
         return INTERRUPTED
     return int(any("error" in answer for answer in [*results, *_answers(good)]))
 
@@ -226,8 +226,8 @@ def run_manifest(
 ) -> int:
     """Answers a manifest's rows, or writes their embeddings; returns the exit status."""
     check_output(output, EMBEDDING_OUTPUTS if embeddings else TABLE_OUTPUTS)
-    if strange := [name for name in columns or {} if name not in ("audio", "text")]:
-        raise OptionError(f"--columns {strange[0]}=...: only audio and text are read here")
+    if unknown := [name for name in columns or {} if name not in ("audio", "text")]:
+        raise OptionError(f"--columns {unknown[0]}=...: only audio and text are read here")
     require_file(manifest)
     require_checkpoint(model)
     from .manifest_prediction import Job, predict_manifest

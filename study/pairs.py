@@ -27,7 +27,7 @@ def runs_of(corpus: str, row: str) -> list[Path]:
 def disagreement(corpus: str) -> list[dict[str, Any]]:
     """A line a row: test clips with a text of another emotion, and what `consistency` says of all test pairs.
 
-    `on_voice` and `on_words` are unweighted accuracies by the label of either half, means over folds and seeds;
+    `on_voice` and `on_words` are unweighted accuracies by the label of either modality, means over folds and seeds;
     `voice_dominates` is the share of these pairs with more attention on the voice.
     """
     return _lines(corpus, _disagreement)
@@ -36,8 +36,8 @@ def disagreement(corpus: str) -> list[dict[str, Any]]:
 def _disagreement(folder: Path) -> dict[str, float]:
     table = pandas.read_csv(folder / "disagreement_predictions.csv")
     facts = {
-        f"on_{half}": float((table.prediction == table[column]).groupby(table[column]).mean().mean())
-        for half, column in (("voice", "label"), ("words", "text_label"))
+        f"on_{modality}": float((table.prediction == table[column]).groupby(table[column]).mean().mean())
+        for modality, column in (("voice", "label"), ("words", "text_label"))
     }
     known = table.dominant_modality.notna()
     facts["voice_dominates"] = float((table.dominant_modality[known] == "speech").mean()) if known.any() else np.nan
@@ -47,7 +47,7 @@ def _disagreement(folder: Path) -> dict[str, float]:
 
 def separation(corpus: str) -> list[dict[str, Any]]:
     """A line a row: mean silhouette of the emotions of test clips, cosine distance, means over folds and seeds; of
-    the fused vectors and of both halves (Figure 4)."""
+    the fused vectors and of both modalities (Figure 4)."""
     return _lines(corpus, _separation)
 
 

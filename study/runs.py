@@ -1,4 +1,4 @@
-"""DRKF on real voices and real words: halves, rows of Table 4, folds and seeds, as one resumable command.
+"""DRKF on real voices and real words: single modalities, rows of Table 4, folds and seeds, as one resumable command.
 
     make encoders                                     # the pretrained encoders, once
     python -m study.runs --data DATA --seeds 0  # the runs; again to go on
@@ -143,7 +143,7 @@ def write_own_answer(run: Any) -> None:
     if not run.model.config.has_probes:
         run.model.half_classifiers = None
     ids = run.parts["test"]["utterance_id"]
-    for suffix, samples in (("", run.inputs.parts["test"]), (BY_SPEAKER, run._told_speakers("test"))):
+    for suffix, samples in (("", run.inputs.parts["test"]), (BY_SPEAKER, run.with_speaker_statistics("test"))):
         evaluate_split(run.trainer, samples, ids, f"test_alone{suffix}", run.folder, run.fold.name)
 
 

@@ -22,7 +22,7 @@ from .runs import CORPORA, FOLDER, ROWS, collect
 
 RESAMPLES = 2000
 OF_PREDICTIONS = ["utterance_id", "fold", "label", "prediction"]
-YARDSTICKS = ("words", "voice", "late", "voice_by_speaker", "late_by_speaker")
+BASELINES = ("words", "voice", "late", "voice_by_speaker", "late_by_speaker")
 DIFFERENCES = (
     *((row, other) for row in ("row6", "row1", "starter") for other in ("speech", "text", "halves", "voice", "late")),
     *(
@@ -103,7 +103,7 @@ class Table:
                     self.by_seed[name] = {seed: self._right(table) for seed, table in seeds.items()}
                     found += [table[OF_PREDICTIONS].assign(row=name, seed=seed) for seed, table in seeds.items()]
                     self.runs[name], self.right[name] = len(seeds), np.mean(list(self.by_seed[name].values()), axis=0)
-        for name in YARDSTICKS:
+        for name in BASELINES:
             path = FOLDER / "baselines" / corpus / f"{name}.csv"
             if path.exists():
                 table = pandas.read_csv(path)
@@ -182,7 +182,7 @@ class Table:
 
 
 def late_fusion(voice: pandas.DataFrame, words: pandas.DataFrame) -> pandas.DataFrame:
-    """The predictions of both halves: the emotion with the greatest product of their probabilities."""
+    """The predictions of both modalities: the emotion with the greatest product of their probabilities."""
     words = words.set_index("utterance_id").loc[list(voice.utterance_id)]
     voice = voice.set_index("utterance_id")
     columns = [name for name in voice.columns if name.startswith("probability_")]

@@ -4,7 +4,7 @@ length of training, scored on the validation speakers of one fold of each corpus
     python -m study.variations --data DATA --output model_cards/study
     python -m study.variations --data DATA --seeds 1 --only "row 6" "batches of 4"
 
-Writes `variations.csv`, a line a finished run, and `learning.csv`: loss and accuracy of row 1 and of its halves on
+Writes `variations.csv`, a line a finished run, and `learning.csv`: loss and accuracy of row 1 and of its modalities on
 training and validation part as they train. Again to go on.
 """
 
@@ -155,10 +155,10 @@ def run_trial(trial: Trial, data: Path, recipe: str) -> None:
 
 def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:
     """What a line of `variations.csv` says."""
-    told = metrics.get("validation_by_speaker", {})
+    found = metrics.get("validation_by_speaker", {})
     return {
         "unweighted_accuracy": round(metrics["validation"]["unweighted_accuracy"], 4),
-        "by_speaker": round(told["unweighted_accuracy"], 4) if told else None,
+        "by_speaker": round(found["unweighted_accuracy"], 4) if found else None,
         "consistency_auc": metrics["validation"].get("consistency", {}).get("auc"),
         "train_seconds": round(metrics["train_seconds"], 1),
     }

@@ -91,7 +91,7 @@ def _private_library() -> Iterator[tuple[ctypes.CDLL, Path, int]]:
     """A freshly loaded eSpeak NG, its data folder, and its sample rate in Hz.
 
     eSpeak NG keeps its voice, its noise generator and its echo in static variables that no call resets. A copy of the
-    library file is loaded apart from every other one, so its state starts anew and stays ours. The link to its data
+    library file is loaded apart from every other one, so its state is new and stays ours. The link to its data
     keeps their path short: eSpeak NG does not find them under a path of more than about 150 characters.
     """
     try:

@@ -147,8 +147,9 @@ def embed(
     \b
     drkf embed --manifest clips.csv --output vectors.parquet
 
-    fused_embedding is what the emotion classifier reads; speech_embedding and text_embedding are its halves, empty
-    where one is missing. A run that was killed goes on with the same command; several processes each take their part.
+    fused_embedding is what the emotion classifier reads; speech_embedding and text_embedding are those of one
+    modality, empty where it is missing. A run that was killed goes on with the same command; several processes each
+    take their part.
     """
     from ..predict import run_manifest
 

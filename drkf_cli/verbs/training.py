@@ -76,13 +76,13 @@ def results(
         typer.echo(f"Written to {output_dir}")
 
 
-@app.command(short_help="Draw the pictures of a run anew.")
+@app.command(short_help="Draw the pictures of a run again.")
 def plot(
     folder: Annotated[Path, typer.Argument(help="What training wrote: a run, or a cross-validation.")],
     split: Annotated[str | None, typer.Option(help="validation or test; both, or a cross-validation's test.")] = None,
     format: Annotated[str, typer.Option(help="png, svg or pdf.")] = "png",
 ) -> None:
-    """Draw the pictures of a run anew from its records, or those of a cross-validation's runs pooled."""
+    """Draw the pictures of a run again from its records, or those of a cross-validation's runs pooled."""
     require_extra("matplotlib", "plots", "pictures need matplotlib")
     from processing.figures.run import SPLITS, draw_pooled, draw_run, run_folders
 

@@ -28,7 +28,7 @@ from .model_options import ModelArguments
 FEATURE_EXTRACTORS = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor", "whisper": "WhisperFeatureExtractor"}
 DEFAULT_VOCABULARY = 8000
 DEFAULT_POSITIONS = 512
-UNUSED_POSITIONS = 2  # RoBERTa and its kin count from there
+UNUSED_POSITIONS = 2  # models like RoBERTa count from there
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 

@@ -26,7 +26,7 @@ class OtherTexts(torch.utils.data.Dataset):
     """The samples of a dataset, each with the text of another one.
 
     Args:
-        speech, text: positions of the samples that give the halves.
+        speech, text: positions of the samples that give the voice and the words.
     """
 
     def __init__(self, samples: Any, speech: np.ndarray, text: np.ndarray):
@@ -62,7 +62,7 @@ def mismatched_pairs(labels: np.ndarray, seed: int, pairs: int | None = None) ->
 def pair_logits(trainer: Trainer, samples: Any, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """ED's logits of a part's own pairs and of mismatched ones, and which are its own: (pairs,) each."""
     own = np.arange(len(labels))
-    speech, text = (np.concatenate(halves) for halves in zip((own, own), mismatched_pairs(labels, seed), strict=True))
+    speech, text = (np.concatenate(pair) for pair in zip((own, own), mismatched_pairs(labels, seed), strict=True))
     config: Any = trainer.model.config  # type: ignore[union-attr]
     ignored = [name for name in (*config.keys_to_ignore_at_inference, "logits") if name != "consistency_logits"]
     pairs: Any = OtherTexts(samples, speech, text)

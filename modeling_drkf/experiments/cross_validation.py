@@ -34,8 +34,8 @@ def cross_validate(
     A finished run is kept and an unfinished one is resumed where `resume_from_checkpoint` is set.
 
     Args:
-        run_fold: trains one fold with the training arguments that it is given. It must build all anew: nothing is
-            carried over from fold to fold.
+        run_fold: trains one fold with the training arguments that it is given. It must build everything itself:
+            nothing is carried over from fold to fold.
         arguments: of all runs; each gets its own `seed`, `run_name` and `output_dir`, which is
             `<output_dir>/<fold>-seed<seed>`.
         options: what defines the experiment; a finished run is kept only if it was made with the same.

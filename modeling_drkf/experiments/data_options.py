@@ -51,7 +51,7 @@ class DataArguments:
     redraw_texts: bool = field(
         default=False,
         metadata={
-            "help": "Give each training clip, anew in each epoch, the text of a training clip with the same label: "
+            "help": "Give each training clip, in each epoch, the text of some training clip with the same label: "
             "for corpora whose pairs of voice and words are constructed."
         },
     )

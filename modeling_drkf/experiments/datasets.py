@@ -1,5 +1,5 @@
-"""What the trainer reads in place of plain rows: copies at other speeds, features that are extracted once, and halves
-that are blanked."""
+"""What the trainer reads in place of plain rows: copies at other speeds, features that are extracted once, and
+modalities that are blanked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -98,15 +98,15 @@ def blank_rows(processor: DRKFProcessor) -> dict[str, dict[str, Any]]:
 def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor]]:
     """[`blank_rows`] as features, for the samples of a [`CachedFeatures`]."""
     blanks = blank_rows(processor)
-    halves = {
+    features = {
         "speech": processor(audio=blanks["speech"]["audio"], return_tensors="pt"),
         "text": processor(text=blanks["text"]["text"], return_tensors="pt"),
     }
-    return {modality: {name: value[0] for name, value in half.items()} for modality, half in halves.items()}
+    return {modality: {name: value[0] for name, value in batch.items()} for modality, batch in features.items()}
 
 
-class DrawnAnew(torch.utils.data.Dataset):
-    """Samples of which something is drawn anew for each epoch.
+class DrawnEachEpoch(torch.utils.data.Dataset):
+    """Samples of which something is drawn in each epoch.
 
     It is drawn from the seed, the epoch and the sample alone: a resumed run draws the same.
 
@@ -118,7 +118,7 @@ class DrawnAnew(torch.utils.data.Dataset):
         self.rows, self.seed, self.epoch = rows, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The trainer tells at the start of each epoch."""
+        """Called at the start of each epoch."""
         self.epoch = epoch
         if hasattr(self.rows, "set_epoch"):
             self.rows.set_epoch(epoch)
@@ -127,10 +127,10 @@ class DrawnAnew(torch.utils.data.Dataset):
         return len(self.rows)
 
 
-class ModalityDropout(DrawnAnew):
+class ModalityDropout(DrawnEachEpoch):
     """Blanks one modality of a sample with a given probability, never both.
 
-    Each sample says in `speech_present` and `text_present` what is left: Eq. 19 leaves blanked halves out.
+    Each sample says in `speech_present` and `text_present` what is left: Eq. 19 leaves blanked modalities out.
 
     Args:
         rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
@@ -163,15 +163,15 @@ class ModalityDropout(DrawnAnew):
         return sample
 
 
-TEXT_HALF = ("text", "input_ids", "text_states", "attention_mask")
+TEXT_FIELDS = ("text", "input_ids", "text_states", "attention_mask")
 
 
 def with_text_of(sample: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """A sample with the text of another one."""
-    return {**sample, **{name: other[name] for name in TEXT_HALF if name in other}}
+    return {**sample, **{name: other[name] for name in TEXT_FIELDS if name in other}}
 
 
-class RedrawnTexts(DrawnAnew):
+class RedrawnTexts(DrawnEachEpoch):
     """Gives each clip the words of a sample of the same label, for corpora whose pairs are constructed.
 
     Args:

@@ -20,11 +20,11 @@ from processing.processing_drkf import DRKFProcessor
 from ..extended_encoding_drkf import ExtendedModalityEncoding, moments_of, moments_of_the_others
 from ..modeling_drkf import DRKFForEmotionClassification
 from .cross_validation import fingerprint
-from .datasets import DrawnAnew, Inputs, blank_rows, pad_features
+from .datasets import DrawnEachEpoch, Inputs, blank_rows, pad_features
 
 BATCH_SIZE = 16
 HALF_PRECISION = List(Value("float16"))
-HALVES = ("speech", "text")
+MODALITIES = ("speech", "text")
 COLUMNS = {"speech": HALF_PRECISION, "statistics": List(Value("float32")), "text": HALF_PRECISION}
 
 
@@ -106,7 +106,7 @@ class EncoderStates(torch.utils.data.Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        speech, text = (self._states(name, index, width) for name, width in zip(HALVES, self.widths, strict=True))
+        speech, text = (self._states(name, index, width) for name, width in zip(MODALITIES, self.widths, strict=True))
         sample = {
             "utterance_id": self.ids[index],
             "speech_states": speech,
@@ -153,34 +153,34 @@ def state_inputs(
     return Inputs(states, pad_features, blank_states(model, processor))
 
 
-def measure_usual(encoding: ExtendedModalityEncoding, training: EncoderStates) -> None:
-    """Sets what is usual in the training part; see `standardize_states` of the configuration."""
+def measure_training_moments(encoding: ExtendedModalityEncoding, training: EncoderStates) -> None:
+    """Sets the means and deviations of the training part; see `standardize_states` of the configuration."""
     encoding.speech_standardization.usual.copy_(moments_of(training.statistics()))  # type: ignore[union-attr, operator]
     encoding.text_standardization.usual.copy_(moments_of(training.tokens()))  # type: ignore[union-attr, operator]
 
 
-class SpeakerStatistics(DrawnAnew):
-    """Says of samples what is usual for their speaker, by the speaker's other clips in the same part; without any,
-    and for the rest of the samples, what is usual in training.
+class SpeakerStatistics(DrawnEachEpoch):
+    """Gives samples the means and deviations of their speaker's other clips in the same part; without any, and for the
+    rest of the samples, those of the training part.
 
     Args:
-        rows: of one part. usual: in the training part, (2, 3, width).
-        share: of the samples that are told their speaker's, drawn anew for each epoch from seed, epoch and sample.
+        rows: of one part. training_moments: means and deviations of the training part, (2, 3, width).
+        share: of the samples that get their speaker's, drawn in each epoch from seed, epoch and sample.
     """
 
-    def __init__(self, rows: EncoderStates, usual: Tensor, share: float = 1.0, seed: int = 0):
+    def __init__(self, rows: EncoderStates, training_moments: Tensor, share: float = 1.0, seed: int = 0):
         super().__init__(rows, seed)
-        self.usual, self.share = usual.clone(), share
+        self.training_moments, self.share = training_moments.clone(), share
         clips = rows.statistics()
-        self.known = [self.usual] * len(clips)
+        self.known = [self.training_moments] * len(clips)
         for own in _positions(rows.rows["speaker"][:]).values():
             if len(own) > 1:
-                for index, others in zip(own, moments_of_the_others(clips[own], self.usual), strict=True):
+                for index, others in zip(own, moments_of_the_others(clips[own], self.training_moments), strict=True):
                     self.known[index] = others
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         drawn = np.random.default_rng((self.seed, self.epoch, index, 1)).random() < self.share
-        return {**self.rows[index], "speaker_statistics": self.known[index] if drawn else self.usual}
+        return {**self.rows[index], "speaker_statistics": self.known[index] if drawn else self.training_moments}
 
 
 def _positions(speakers: Sequence[Any]) -> dict[Any, list[int]]:

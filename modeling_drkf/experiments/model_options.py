@@ -51,7 +51,8 @@ class ModelArguments:
         },
     )
     freeze_feature_encoder: bool = field(
-        default=False, metadata={"help": "Freeze the speech encoder's convolutions (wav2vec2 and its kin)."}
+        default=False,
+        metadata={"help": "Freeze the speech encoder's convolutions (of wav2vec2, HuBERT, WavLM and the like)."},
     )
     freeze_speech_encoder: bool = field(
         default=False,

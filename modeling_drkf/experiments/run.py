@@ -35,7 +35,7 @@ from .datasets import (
     row_inputs,
     with_copies_at,
 )
-from .encoder_states import SpeakerStatistics, measure_usual, state_inputs
+from .encoder_states import SpeakerStatistics, measure_training_moments, state_inputs
 from .model_options import ModelArguments
 from .options import choose_metric, experiment_options
 from .report import evaluate_split, package_versions, write_report
@@ -49,7 +49,7 @@ class Terminated(Exception):  # noqa: N818
 
 
 class Run:
-    """One fold, trained with one seed: a model built anew, its training, its scores and its report.
+    """One fold, trained with one seed: a new model, its training, its scores and its report.
 
     Args:
         fold_names: all folds of the protocol, for the record.
@@ -123,7 +123,7 @@ class Run:
             corpus = with_copies_at(concatenate_datasets(list(self.parts.values())), data.speeds or ())
             inputs = state_inputs(corpus, parts, self.model, self.processor)
             if standardizes:
-                measure_usual(self.model.drkf.modality_encoding, inputs.parts["train"])
+                measure_training_moments(self.model.drkf.modality_encoding, inputs.parts["train"])
         else:
             inputs = (
                 feature_inputs(parts, self.processor) if data.cache_features else row_inputs(parts, self.processor)
@@ -138,7 +138,7 @@ class Run:
         """The training part as an epoch sees it."""
         seed, dataset = self.training_arguments.seed, self.inputs.parts["train"]
         if self.model_arguments.speaker_statistics:
-            dataset = self._told_speakers("train", self.model_arguments.speaker_statistics)
+            dataset = self.with_speaker_statistics("train", self.model_arguments.speaker_statistics)
         worded = [bool(text) for text in self.training_rows["text"]]
         if self.data_arguments.redraw_texts:
             dataset = RedrawnTexts(dataset, self._labels(self.training_rows), seed, worded)
@@ -148,9 +148,10 @@ class Run:
             dataset = ModalityDropout(dataset, self.inputs.blanks, dropout, seed, share, worded)
         return dataset
 
-    def _told_speakers(self, part: str, share: float = 1.0) -> SpeakerStatistics:
-        usual: Any = self.model.drkf.modality_encoding.speech_standardization.usual  # type: ignore[union-attr]
-        return SpeakerStatistics(self.inputs.parts[part], usual, share, self.training_arguments.seed)
+    def with_speaker_statistics(self, part: str, share: float = 1.0) -> SpeakerStatistics:
+        """Samples of a part, of which a share is standardised over their speaker's other clips."""
+        moments: Any = self.model.drkf.modality_encoding.speech_standardization.usual  # type: ignore[union-attr]
+        return SpeakerStatistics(self.inputs.parts[part], moments, share, self.training_arguments.seed)
 
     @cached_property
     def trainer(self) -> DRKFTrainer:
@@ -188,9 +189,9 @@ class Run:
             if found := score_consistency(self.trainer, *self.labelled(split)):
                 self.scores[split]["consistency"] = found
             if self.model_arguments.speaker_statistics:
-                told, name = self._told_speakers(split), f"{split}{BY_SPEAKER}"
+                samples, name = self.with_speaker_statistics(split), f"{split}{BY_SPEAKER}"
                 self.scores_by_speaker[name] = evaluate_split(
-                    self.trainer, told, ids, name, self.folder, self.fold.name, selection
+                    self.trainer, samples, ids, name, self.folder, self.fold.name, selection
                 )
 
     def labelled(self, split: str) -> tuple[Any, np.ndarray, int]:

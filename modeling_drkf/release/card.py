@@ -88,8 +88,8 @@ MEANINGS = {
     "input_ids": "what the tokenizer makes of the words",
     "attention_mask": "1 where a text is, 0 where it is padded",
     "logits": "{activation} gives the probability of each class",
-    "consistency_logits": "higher where voice and words bear the same emotion; its sigmoid is not calibrated",
-    "consistency": "the calibrated probability that voice and words bear the same emotion",
+    "consistency_logits": "higher where voice and words express the same emotion; its sigmoid is not calibrated",
+    "consistency": "the calibrated probability that voice and words express the same emotion",
     "modality_shares": "share of the attention on the voice and on the words; they sum to 1",
 }
 USAGE = """```python
@@ -332,8 +332,11 @@ def _data(corpus: str, facts: Mapping[str, Any], excluded: Mapping[str, int]) ->
     lines = [f"{rule.replace('_', ' ')}: {plural(number, 'utterance')} left out" for rule, number in excluded.items()]
     if not facts:
         return _list([f"`{corpus}`, a corpus of the trainer's own; whoever publishes this card describes it", *lines])
-    told = [": ".join(filter(None, [facts["title"], facts.get("source")])), *filter(None, [facts.get("speakers")])]
-    return _list([*told, *facts.get("traps", []), *lines])
+    described = [
+        ": ".join(filter(None, [facts["title"], facts.get("source")])),
+        *filter(None, [facts.get("speakers")]),
+    ]
+    return _list([*described, *facts.get("traps", []), *lines])
 
 
 def _licences(encoders: Mapping[str, str], licences: Mapping[str, Any], corpus: str, facts: Mapping[str, Any]) -> str:

@@ -84,7 +84,7 @@ def publish(
         )  # fmt: skip
     except (OSError, HTTPError) as error:
         raise PublishError(
-            f"{folder} was not published as {repo_id} ({type(error).__name__}: {error}). Nothing is half "
+            f"{folder} was not published as {repo_id} ({type(error).__name__}: {error}). Nothing is partly "
             f"done: the repository holds its previous revision. Try again with: drkf push {folder} {repo_id}"
         ) from error
 

@@ -71,7 +71,7 @@ class EpochProgress(ProgressCallback):
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the training dataset which epoch begins, where it wants to know; also when training is resumed in it.
+    """Calls `set_epoch` of the training dataset, if it has one, when an epoch begins or is resumed.
 
     An epoch of fewer steps than `logging_steps` logs its terms at its end.
     """

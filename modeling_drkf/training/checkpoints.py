@@ -59,7 +59,7 @@ class CheckpointError(DRKFError, OSError):
 
 @contextmanager
 def sealed(folder: Path, writes: bool = True) -> Iterator[None]:
-    """What is written into `folder` meanwhile is a checkpoint once this ends; until then it is none.
+    """What is written into `folder` inside counts as a checkpoint once this ends, and not before.
 
     Args:
         writes: whether this process puts the seal, which must be the last to write.
@@ -114,7 +114,9 @@ def last_checkpoint(folder: Path) -> Path | None:
         damaged.append(f"{checkpoint} ({damage})")
         logger.warning(f"Skipped {checkpoint}, which is damaged: {damage}.")
     if damaged:
-        raise CheckpointError(f"nothing to resume from: {', '.join(damaged)}. Delete what is damaged to start anew")
+        raise CheckpointError(
+            f"nothing to resume from: {', '.join(damaged)}. Delete what is damaged to start from the beginning"
+        )
     return None
 
 

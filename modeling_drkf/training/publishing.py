@@ -17,7 +17,7 @@ class PublishingTrainer(Trainer):
     """`Trainer` that publishes its folders as [`publish`] does."""
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """As usual. Raises `PublishError`, before any training, where the Hub cannot be reached or refuses."""
+        """See `Trainer`; raises `PublishError`, before any training, where the Hub cannot be reached or refuses."""
         try:
             super().init_hf_repo(token, private)
         except (OSError, HTTPError) as error:

@@ -73,7 +73,7 @@ def test_evaluation_warns_of_what_was_trained_on(corpus, tmp_path):
     status, out, err = drkf(*arguments)
     assert status == 0
     assert "test: 4 clips" in out  # the fold's part; the corpus itself has none
-    assert "it has heard 2 of the speakers in training (ada, bob)" in err
+    assert "2 of the speakers are in its training part (ada, bob)" in err
     record = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert record["leaks"] == {"known": True, "trained_on": 0, "selected_on": 0, "speakers": ["ada", "bob"]}
     status, _, err = drkf(*arguments, "--split", "all")
