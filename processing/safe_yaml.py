@@ -12,11 +12,16 @@ DEEPEST = 12
 def read_yaml(path: Path, loader: Any = yaml.SafeLoader) -> object:
     """What the file holds, as mappings, lists and scalars.
 
+    Args:
+        loader: of PyYAML; `BaseLoader` leaves all scalars text.
+
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no YAML, is too large, is nested too deeply, or repeats something by an alias, of which a few
-            lines can make more than a memory holds.
+        ValueError: there is no such file, or it is no YAML, is too large, is nested too deeply, or repeats something
+            by an alias, of which a few lines can make more than a memory holds.
     """
+    if not path.is_file():
+        raise ValueError("a folder, not a file" if path.is_dir() else "no such file")
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:

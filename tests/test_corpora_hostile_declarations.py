@@ -52,7 +52,7 @@ LAUGHS = "a: &a [ha, ha]\nb: &b [*a, *a]\nc: [*b, *b]\n"
         (LAUGHS + CLIPS, "line 2: the alias *a; write out what it stands for"),
         (CLIPS + f"traps: {'[' * 50}{']' * 50}\n", "line 3: nested more than 12 levels deep"),
         (CLIPS + f"traps: {'[' * 99_999}\n", "cannot be read"),
-        (CLIPS + "traps: ['" + "x" * 300_000 + "']\n", "a declaration has at most 262,144 bytes"),
+        (CLIPS + "traps: ['" + "x" * 300_000 + "']\n", "it has more than 262,144 bytes"),
         (CLIPS + "".join(f"k{n}: a\n" for n in range(20_000)), "and 19,980 more"),
         ("? [a]\n: b\n", "cannot be read"),
         ("a: b\n---\nc: d\n", "cannot be read"),

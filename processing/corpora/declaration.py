@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from ..errors_drkf import OptionError
+from ..safe_yaml import read_yaml
 from ..suggestions import did_you_mean
 from .checks import AXES
 from .patterns import Pattern
@@ -24,10 +25,8 @@ from .readers.sources import Source
 from .utterance import CorpusSpec
 
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-MOST_BYTES = 1 << 18
 MOST_PATTERNS = 200
 MOST_ERRORS = 20
-DEEPEST = 12
 LONGEST_TEMPLATE = 1_000  # characters
 
 FIELDS = {
@@ -86,8 +85,8 @@ def load_declaration(path: str | Path, name: str | None = None) -> CorpusSpec:
     """
     path = Path(path).expanduser()
     try:
-        found = _read_yaml(path)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        found = read_yaml(path, LOADER)
+    except (OSError, ValueError) as error:
         raise OptionError(f"corpus {path} cannot be read: {error}") from error
     check = _Check(found)
     declaration, labels, left_out = check.declaration(), *check.labels()
@@ -109,29 +108,6 @@ def load_declaration(path: str | Path, name: str | None = None) -> CorpusSpec:
         more = f"; and {len(errors) - MOST_ERRORS:,} more" if len(errors) > MOST_ERRORS else ""
         raise OptionError(f"corpus {path}: {'; '.join(errors[:MOST_ERRORS])}{more}")
     return spec
-
-
-def _read_yaml(path: Path) -> object:
-    """What the file holds, as mappings, lists and text.
-
-    Raises:
-        ValueError: it is too large, nested too deeply, or says something twice by an alias.
-    """
-    if not path.is_file():
-        raise ValueError("a folder, not a file" if path.is_dir() else "no such file")
-    with path.open("rb") as file:
-        text = file.read(MOST_BYTES + 1)
-    if len(text) > MOST_BYTES:
-        raise ValueError(f"a declaration has at most {MOST_BYTES:,} bytes")
-    depth = 0
-    for event in yaml.parse(text.decode("utf-8-sig"), LOADER):
-        line = f"line {event.start_mark.line + 1}" if event.start_mark else "somewhere"
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"{line}: the alias *{event.anchor}; write out what it stands for")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ValueError(f"{line}: nested more than {DEEPEST} levels deep")
-    return yaml.load(text.decode("utf-8-sig"), LOADER)
 
 
 class _Check:
