@@ -49,9 +49,9 @@ sys.exit(failed)
 """
 REGISTERED = """
 from modeling_drkf import DRKFConfig, DRKFForEmotionClassification
-from transformers import AutoModelForAudioClassification
+from transformers import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
 from transformers.pipelines import PIPELINE_REGISTRY
-assert AutoModelForAudioClassification._model_mapping[DRKFConfig] is DRKFForEmotionClassification
+assert MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[DRKFConfig] is DRKFForEmotionClassification
 assert "multimodal-emotion-recognition" in PIPELINE_REGISTRY.get_supported_tasks()
 """
 
