@@ -138,9 +138,9 @@ def peak_memory(options: argparse.Namespace) -> float:
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    resident = _process_memory("VmRSS")
+    resident = process_memory("VmRSS")
     loss_of(model, batch).backward()
-    return _process_memory("VmHWM") - resident
+    return process_memory("VmHWM") - resident
 
 
 def measure_memory(options: argparse.Namespace, arguments: list[str]) -> dict[str, float]:
@@ -216,7 +216,7 @@ def _children_time() -> float:
     return times.children_user + times.children_system
 
 
-def _process_memory(field: str) -> float:
+def process_memory(field: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
