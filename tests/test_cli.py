@@ -32,11 +32,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_predict_says_what_the_model_says(checkpoint: Path):
-    status, out, err = drkf("predict", checkpoint / "clip.wav", "--text", "good day", "--model", checkpoint, "--json")
+    status, out, err = drkf("predict", checkpoint / "clip.wav", "--text", "so happy", "--model", checkpoint, "--json")
     assert status == 0, err
     answer = json.loads(out)
     model = tiny_model(max_fusion_positions=600)
-    inputs = tiny_processor()(audio=checkpoint / "clip.wav", text="good day", return_tensors="pt")
+    inputs = tiny_processor()(audio=checkpoint / "clip.wav", text="so happy", return_tensors="pt")
     with torch.no_grad():
         output = model(**inputs, output_modality_attention=True)
     scores = dict(zip(model.config.label_names, output.logits.softmax(-1)[0].tolist(), strict=True))
