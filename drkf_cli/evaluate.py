@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,9 @@ from rich.table import Table
 from tqdm import tqdm
 
 from processing.corpora.corpus import Corpus
-from processing.corpora.registry import read_corpus
+from processing.corpora.registry import find_corpus, read_corpus
 from processing.errors_drkf import FileError, OptionError
+from processing.evaluation.groups import SMALLEST, group_scores
 from processing.evaluation.metrics import FORMULAS, PROBLEM_TYPES
 from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
 from processing.evaluation.rounding import rounded
@@ -31,6 +33,8 @@ from .errors import writing
 
 PARTS = ("train", "validation", "test")
 EVERYTHING = "all"
+OWN_COLUMNS = ("speaker", "session", "duration", "label")  # that every corpus has
+NO_GROUPS = ("audio", "text", "labels", "utterance_id", "start", "end")
 BLANKS: dict[str, dict[str, None]] = {"both": {}, "speech": {"text": None}, "text": {"audio": None}}
 
 
@@ -80,16 +84,25 @@ def run_evaluate(
     output_dir: Path | None,
     modality: str = "both",
     batch_size: int = 8,
+    by: Sequence[str] = (),
     **corpus_options: Any,
 ) -> int:
-    """Scores, prints and writes; returns the exit status. `corpus_options`: see `read_corpus`."""
+    """Scores, prints and writes; returns the exit status.
+
+    `by`: see `evaluate`; `corpus_options`: see `read_corpus`.
+    """
+    corpus_options |= _extra_columns(corpus_name, by)
     corpus = read_corpus(corpus_name, data_dir, **corpus_options)
     if corpus.report.problems:
         print(printable(corpus.report.table()), file=sys.stderr)
     pipe, fold, selection = open_pipeline(model), _fold_of(model), _selection_of(model)
-    record, predictions = evaluate(pipe, corpus, fold, split, modality, batch_size)
+    record, predictions = evaluate(pipe, corpus, fold, split, modality, batch_size, by)
     record, predictions = {"model": model, "selection": selection, **record}, replace(predictions, selection=selection)
-    Console().print(_shown(record))
+    console = Console()
+    console.print(_shown(record))
+    for column, groups in record.get("groups", {}).items():
+        console.print(_shown_groups(column, groups))
+        print(printable(_told(column, groups)))
     if selection == "test" and record["split"] != "train":
         print(f"warning: {SELECTED_ON_TEST}", file=sys.stderr)
     if text := str(Leaks(**record["leaks"])):
@@ -110,6 +123,7 @@ def evaluate(
     split: str | None = None,
     modality: str = "both",
     batch_size: int = 8,
+    by: Sequence[str] = (),
 ) -> tuple[dict[str, Any], Predictions]:
     """
     Args:
@@ -117,9 +131,11 @@ def evaluate(
         split: of the checkpoint's fold if that was made from this corpus, else of the corpus itself; "all" takes every
             utterance. Without it, test, or all where there is no such part.
         modality: "speech" or "text" withholds the other one.
+        by: columns of the corpus whose groups are compared, such as speaker or sex.
 
     Returns: the record of `metrics.json` (under the split's name what a training run records of a split: metrics,
-        their 95 % bootstrap `intervals`, `calibration`), and the predictions.
+        their 95 % bootstrap `intervals`, `calibration`; under `groups` what [`group_scores`] says of each column), and
+        the predictions.
 
     Raises:
         OptionError: the corpus has a class that the checkpoint does not know, or no such split.
@@ -135,6 +151,10 @@ def evaluate(
         raise OptionError(f"the corpus is for {corpus.problem_type}, the checkpoint for {problem_type}")
     everything = concatenate_datasets(list(corpus.dataset.values()))
     split, rows = choose_rows(corpus, everything, fold, split)
+    for column in by:
+        if column not in rows.column_names or all(value is None for value in rows[column]):
+            known = [n for n in rows.column_names if n not in NO_GROUPS and any(v is not None for v in rows[n])]
+            raise OptionError(f"--by {column}: the corpus does not say it; it has {', '.join(known) or 'no column'}")
     columns = [name for name in ("audio", "text", "start", "end") if name in rows.column_names]
     inputs = ({name: row[name] for name in columns} | BLANKS[modality] for row in rows)
     answers = list(
@@ -164,7 +184,19 @@ def evaluate(
         "leaks": asdict(find_leaks(fold, everything, rows)),
         split: metrics,
     }
+    if by:
+        speakers = rows["speaker"][:]
+        record["groups"] = {
+            column: group_scores(predicted, references, labels, rows[column][:], speakers) for column in by
+        }
     return record, predictions
+
+
+def _extra_columns(corpus_name: str, by: Sequence[str]) -> dict[str, Any]:
+    """The option by which a reader of tables gives columns that only `by` asks for."""
+    more = [column for column in by if column not in OWN_COLUMNS]
+    takes_more = "extra_columns" in inspect.signature(find_corpus(corpus_name).read).parameters
+    return {"extra_columns": more} if more and takes_more else {}
 
 
 def choose_rows(
@@ -256,3 +288,35 @@ def _shown(record: Mapping[str, Any]) -> Table:
         detail = f"precision {rounded(scores['precision'])}, recall {rounded(scores['recall'])}, {counted}"
         table.add_row(escape(f"F1 of {label}"), rounded(scores["f1"]), f"{rounded(low)} to {rounded(high)}", detail)
     return table
+
+
+def _shown_groups(column: str, groups: Mapping[str, Any]) -> Table:
+    """One row a group, see `group_scores`."""
+    metric = groups["metric"].replace("_", " ")
+    table = Table(escape(printable(column)), "clips", "speakers", metric, "95 % interval", "from the others", "p")
+    for name, one in groups["groups"].items():
+        is_worst = name == groups["worst"]
+        cells = [
+            printable(name),
+            str(one["utterances"]),
+            "-" if one["speakers"] is None else str(one["speakers"]),
+            rounded(one["score"]),
+            " to ".join(map(rounded, one["interval"])),
+            "-" if one["difference"] is None else f"{one['difference']:+.3f}",
+            "-" if one["p_value"] is None else f"{one['p_value']:.3f}",
+        ]
+        table.add_row(*map(escape, cells), style="bold" if is_worst else None)
+    return table
+
+
+def _told(column: str, groups: Mapping[str, Any]) -> str:
+    """Which group is the worst, and whether the groups differ by more than chance."""
+    unknown = f" {plural(groups['unknown'], 'clip')} without {column} left out." if groups["unknown"] else ""
+    if groups["worst"] is None:
+        return f"{column}: nothing to compare; two groups of at least {SMALLEST} clips are needed.{unknown}"
+    worst = groups["groups"][groups["worst"]]
+    is_told = "differ by more than chance" if groups["p_value"] < 0.05 else "do not differ by more than chance"
+    return (
+        f"{column}: the worst group is {groups['worst']} ({rounded(worst['score'])}); the groups {is_told} "
+        f"(p = {groups['p_value']:.3f}, {groups['permuted']} permuted).{unknown}"
+    )

@@ -71,6 +71,21 @@ def test_the_real_ravdess_is_read_whole(shared_data):
     assert folds[0].speaker_disjoint
 
 
+@pytest.mark.parametrize(
+    ("name", "speakers"),
+    [
+        ("ravdess", {"Actor_01": {"sex": "male"}, "Actor_02": {"sex": "female"}, "Actor_10": {"sex": "female"}}),
+        ("emodb", {"03": {"sex": "male", "age": "31"}, "09": {"sex": "female", "age": "21"}}),
+    ],
+)
+def test_what_is_known_of_a_speaker_comes_with_the_clips(name, speakers, tmp_path):
+    clips = {"ravdess": "03-01-01-01-01-01-{}.wav", "emodb": "{}a01Fa.wav"}[name]
+    for speaker in speakers:
+        write_tone(tmp_path / clips.format(speaker[-2:]), 0.2)
+    utterances = survey_corpus(name, tmp_path, progress=False).utterances
+    assert {utterance.speaker: utterance.extra for utterance in utterances} == speakers
+
+
 def test_files_of_one_name_that_differ_are_an_error_that_names_both(tmp_path):
     name = "03-01-01-01-01-01-01.wav"
     write_tone(tmp_path / "b" / name, 0.2)

@@ -28,7 +28,9 @@ def test_the_release_is_read_exactly(release):
         "utterance_id": "Ses01F_impro01_F000",
         "session": "Session1",
         "duration": pytest.approx(0.2),
+        "sex": "female",
     }
+    assert [row["sex"] for row in rows] == [{"F": "female", "M": "male"}[row["speaker"][-1]] for row in rows]
     by_turn = {row["utterance_id"]: row for row in rows}
     assert by_turn["Ses05M_script01_1b_F002"]["speaker"] == "Ses05F"
     assert by_turn["Ses05M_script01_1b_M001"]["speaker"] == "Ses05M"

@@ -96,6 +96,8 @@ def test_nemo_is_read_exactly(tmp_path, suffix):
         "utterance_id": "EB0_neutral_10",
         "session": None,
         "duration": 0.5,
+        "sex": "female",
+        "age": "27",
     }
     assert corpus.report.counts() == {"unlike_published": 1}
 

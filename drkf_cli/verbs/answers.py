@@ -167,6 +167,10 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Which part; test if there is one, else all.")] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Write metrics.json and the predictions here.")] = None,
     modality: Annotated[Modality, typer.Option(help="Withhold words or voice.")] = Modality.BOTH,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare the groups of a column: speaker, sex, age, ...; once for each column."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,
     columns: Annotated[list[str] | None, typer.Option(help=HELP)] = None,
     label_map: Annotated[
@@ -182,6 +186,7 @@ def evaluate(
     \b
     drkf evaluate --model runs/mine --manifest clips.csv --output-dir scores
     drkf evaluate --model runs/mine --corpus meld --data-dir MELD.Raw --split validation
+    drkf evaluate --manifest clips.csv --by speaker --by sex
 
     Where the checkpoint's fold.json was made from the same corpus, its parts are used. A warning says whether
     utterances or speakers were in the training.
@@ -194,7 +199,9 @@ def evaluate(
 
     options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root}
     options |= {"skip_damaged": skip_damaged or [], "columns": parse_columns(columns), "words": modality != "speech"}
-    raise typer.Exit(run_evaluate(model, corpus, source, split, output_dir, modality.value, batch_size, **options))
+    raise typer.Exit(
+        run_evaluate(model, corpus, source, split, output_dir, modality.value, batch_size, by or (), **options)
+    )
 
 
 @app.command("explain", short_help="Draw where a checkpoint looked.")

@@ -39,6 +39,8 @@ FIELDS = {
     "split": "train, validation or test",
     "start": "seconds, where it is a part of its clip",
     "end": "seconds",
+    "sex": "of the speaker",
+    "age": "of the speaker",
 }
 PROTOCOLS = ("auto", "official", "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out")
 KEYS = {

@@ -90,6 +90,33 @@ def test_evaluation_does_not_clear_utterances_that_it_cannot_tell(corpus, tmp_pa
     assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["leaks"]["known"] is False
 
 
+def test_evaluation_compares_the_groups_of_any_column(folder, checkpoint, corpus, tmp_path):
+    table = pandas.read_csv(corpus)
+    table = pandas.concat([table.assign(utterance_id=table.utterance_id + copy) for copy in "abcd"])
+    table["accent"] = ["north", "south"] * 20
+    table.loc[table.accent == "south", "label"] = table.label.iloc[::-1].to_numpy()[:20]
+    table.to_csv(corpus, index=False)
+    arguments = ["evaluate", "--model", checkpoint, "--manifest", corpus, "--output-dir", tmp_path / "scores"]
+    status, out, err = drkf(*arguments, "--by", "speaker", "--by", "accent")
+    assert status == 0, err
+    record = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    predictions = pandas.read_csv(tmp_path / "scores" / "all_predictions.csv")
+    for column in ("speaker", "accent"):
+        found = record["groups"][column]
+        for name, rows in predictions.groupby(table[column].to_numpy()):
+            recalls = [(own.prediction == label).mean() for label, own in rows.groupby("label")]
+            assert found["groups"][name]["score"] == pytest.approx(np.mean(recalls))
+            assert found["groups"][name]["utterances"] == len(rows)
+        tested = {name: one["score"] for name, one in found["groups"].items() if one["p_value"] is not None}
+        assert found["worst"] == min(tested, key=tested.__getitem__)
+        assert f"{column}: the worst group is {found['worst']}" in out
+    status, _, err = drkf(*arguments, "--by", "dialect")
+    assert (status, "dialect" in err) == (1, True)
+    status, _, err = drkf(*arguments, "--by", "session")
+    assert status == 1
+    assert "--by session: the corpus does not say it; it has label, speaker, duration" in " ".join(err.split())
+
+
 def test_evaluation_withholds_a_modality(corpus, pipe):
     read = read_corpus("manifest", corpus)
     _, predictions = evaluate(pipe, read, modality="speech")

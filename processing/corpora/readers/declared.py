@@ -19,6 +19,7 @@ from ..utterance import ALL, Utterance
 from .sources import Fields, Row, Source, end_of, files_below, source_rows
 
 BOUNDS = ("start", "end")
+GROUPS = ("sex", "age")
 EARLY_S = 1.0  # an aligner may begin a little before the recording
 
 Candidate = tuple[tuple[int, int, str], Fields]  # rank of the format, depth and path; the path's named groups
@@ -46,9 +47,17 @@ class Declaration:
     @property
     def bounds(self) -> list[str]:
         """Those of start and end that an utterance has: it is a part of its clip."""
-        groups = self.clips.groups if self.clips else frozenset()
-        given = {*self.templates, *groups}.union(*(source.fields for source in self.tables))
-        return [bound for bound in BOUNDS if bound in given]
+        return [bound for bound in BOUNDS if bound in self._given]
+
+    @property
+    def groups(self) -> list[str]:
+        """What is stated of the speakers, by which they may be compared."""
+        return [name for name in GROUPS if name in self._given]
+
+    @property
+    def _given(self) -> set[str]:
+        names = self.clips.groups if self.clips else frozenset()
+        return {*self.templates, *names}.union(*(source.fields for source in self.tables))
 
 
 def read_utterances(declaration: Declaration, data_dir: str | Path, report: Report) -> list[Utterance]:
@@ -258,6 +267,7 @@ class _Reading:
             row=row.number,
             start=start,
             end=end,
+            extra={name: self._value(name, meanings) or None for name in self.declaration.groups},
         )
 
     def _meaning(self, name: str, written: str) -> str:

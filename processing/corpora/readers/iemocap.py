@@ -19,6 +19,8 @@ from ..utterance import CorpusSpec, Utterance
 LABELS = ("ang", "hap", "sad", "neu")
 SESSIONS = (1, 2, 3, 4, 5)
 
+SEXES = {"F": "female", "M": "male"}
+
 NUMBER = r"\d+(?:\.\d+)?"
 EVALUATION = re.compile(rf"\[({NUMBER}) - ({NUMBER})\]\t(\S+)\t(\S+)\t\[[^\]]*\]\s*")
 TRANSCRIPT = re.compile(rf"(Ses\S+) \[({NUMBER})-({NUMBER})\]:\s?(.*)")
@@ -80,6 +82,7 @@ def _read_session(session: Path, report: Report) -> Iterable[Utterance]:
                 labels=(evaluation.label,),
                 speaker=speaker,
                 session=session.name,
+                extra={"sex": SEXES[speaker[-1]]},
                 file=str(file),
                 row=row,
             )
