@@ -21,7 +21,7 @@ TO_RUN = [
 WRITTEN = {
     "README.md": ("example.png", "runs/mine/metrics.json", "scores/metrics.json"),
     "quickstart.md": ("answers.parquet", "scores/metrics.json"),
-    "long-recordings.md": ("talk.csv", "talk.png", "talk.srt"),
+    "long-recordings.md": ("talk.csv", "talk.png", "talk.srt", "talk.json", "lanes.png", "call.csv"),
     "serve.md": ("my-space/app.py", "exported/model.onnx"),
     "corpora.md": ("report/report.json", "meld16k/manifest.csv", "runs/iemocap-5/metrics.json"),
 }

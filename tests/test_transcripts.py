@@ -473,6 +473,15 @@ def test_a_format_is_known_by_what_it_says_whatever_its_name(kind):
         assert parse_segments(text, name, recording="talk") == expected
 
 
+def test_the_documentation_has_the_table_of_formats():
+    page = (Path(__file__).resolve().parents[1] / "docs/tutorials/long-recordings.md").read_text(encoding="utf-8")
+    table = page.partition("| format | endings | written by |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [
+        f"| {known.title} | {', '.join(f'`{ending}`' for ending in known.endings)} | {known.written_by} |"
+        for known in FORMATS
+    ]
+
+
 def test_every_format_has_its_file_here():
     assert {known.title for known in FORMATS} <= FILES.keys()
     assert len({ending for known in FORMATS for ending in known.endings}) == sum(len(k.endings) for k in FORMATS)

@@ -76,6 +76,14 @@ def furnish(folder: Path) -> Path:
     (folder / "talk.srt").write_text(
         "1\n00:00:00,500 --> 00:00:02,000\nso happy\n\n2\n00:00:03,000 --> 00:00:04,500\noh no\n"
     )
+    (folder / "talk.vtt").write_text(
+        "WEBVTT\n\n00:00.500 --> 00:02.000\nAnna: so happy\n\n00:03.000 --> 00:04.500\nBen: oh no\n"
+    )
+    (folder / "talk.rttm").write_text(
+        "SPEAKER talk 1 0.5 1.6 <NA> <NA> Zoe <NA> <NA>\nSPEAKER talk 1 2.9 2.0 <NA> <NA> Max <NA> <NA>\n"
+    )
+    parties = 0.2 * np.sin(2 * np.pi * np.outer(time, (200, 310))) * (np.stack([time < 14, time > 9], 1))
+    soundfile.write(folder / "call.wav", parties, RATE)
     make_iemocap(folder / "IEMOCAP_full_release")
     make_meld(folder / "MELD.Raw")
     processor = tiny_processor()
