@@ -315,8 +315,8 @@ def _told(column: str, groups: Mapping[str, Any]) -> str:
     if groups["worst"] is None:
         return f"{column}: nothing to compare; two groups of at least {SMALLEST} clips are needed.{unknown}"
     worst = groups["groups"][groups["worst"]]
-    is_told = "differ by more than chance" if groups["p_value"] < 0.05 else "do not differ by more than chance"
+    finding = "differ by more than chance" if groups["p_value"] < 0.05 else "show no difference beyond chance"
     return (
-        f"{column}: the worst group is {groups['worst']} ({rounded(worst['score'])}); the groups {is_told} "
+        f"{column}: the worst group is {groups['worst']} ({rounded(worst['score'])}); the groups {finding} "
         f"(p = {groups['p_value']:.3f}, {groups['permuted']} permuted).{unknown}"
     )

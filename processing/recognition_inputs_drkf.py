@@ -172,6 +172,8 @@ class InputReader:
         with ExitStack() as opened:
             limit = self.options.max_recording_s
             streams = open_channels(opened, audio, target_rate=self.rate, name=name, max_seconds=limit)
+            if len(streams) == 1 and self.options.speakers == BY_CHANNEL:
+                raise InputError(f'speakers="{BY_CHANNEL}": the recording has one channel; leave the option out')
             for piece in cut_channels(streams, cut):
                 yield self._piece(piece, streams[0].label, item)
             item.audio_seconds = _length(streams[0], segments)

@@ -88,6 +88,14 @@ def test_a_channel_that_is_not_there_is_an_error(pipe):
         pipe({"audio": source, "channel": 0}, speakers="by-channel")
 
 
+def test_a_recording_of_one_channel_is_not_answered_by_channel(pipe):
+    with pytest.raises(InputError, match='speakers="by-channel": the recording has one channel; leave the option out'):
+        pipe({"audio": {"array": noise(0.5), "sampling_rate": RATE}}, speakers="by-channel")
+    segments = [{"start": 0.0, "end": 0.5, "channel": 0}]
+    (found,) = pipe({"audio": {"array": noise(0.5), "sampling_rate": RATE}, "segments": segments})["timeline"]
+    assert (found["end"], found["speaker"]) == (0.5, "channel 0")
+
+
 def test_a_call_is_answered_channel_by_channel_without_what_is_silent(pipe):
     sound = call()
     source = {"array": sound, "sampling_rate": RATE}

@@ -98,4 +98,5 @@ def test_label_sets_are_scored_by_macro_f1():
 
 def test_holms_correction_is_his():
     assert _holm(np.array([0.04, 0.01, 0.03])) == pytest.approx([0.06, 0.03, 0.06])
-    assert _holm(np.array([0.9, 0.8])) == pytest.approx([1.0, 1.0])
+    assert _holm(np.array([0.9, 0.8, 0.7])) == pytest.approx([1.0, 1.0, 1.0])
+    assert _holm(np.array([0.03, 0.03])) == pytest.approx([0.03, 0.03])

@@ -422,6 +422,10 @@ FILES = {
         "talk.csv", 'start,end,speaker,text\n500,2250,0," I am ""furious"","\n2250,4000,1," and she is sad."\n',
         [segment(0.5, 2.25, 'I am "furious",', "speaker 0"), segment(2.25, 4.0, "and she is sad.", "speaker 1")],
     ),
+    "a CSV without quotes": (
+        "talk.csv", "start,end,text\n500,2250,well, no\n2250,4000,and, she, is sad.\n",
+        [segment(0.5, 2.25, "well, no"), segment(2.25, 4.0, "and, she, is sad.")],
+    ),
     "seconds": (
         "talk.tsv", "start\tend\ttext\n0.5\t2\ta\n2\t4\tb\n", [segment(0.5, 2.0, "a"), segment(2.0, 4.0, "b")],
     ),

@@ -147,7 +147,12 @@ def _permuted(counts: np.ndarray, numbers: np.ndarray, scored: Any, seed: int) -
 
 
 def _holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's correction: the smallest p-value counts as often as there are tests, the next once less, and so on."""
+    """Holm's correction: the smallest p-value counts as often as there are tests, the next once less, and so on.
+
+    Two groups are one comparison, which needs none.
+    """
+    if len(p_values) < 3:
+        return p_values
     order = np.argsort(p_values)
     corrected = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
     result = np.empty(len(p_values))

@@ -104,9 +104,9 @@ def parse_table(text: str, name: str) -> Transcript:
     Whole numbers are milliseconds, as both write them; with decimals they are seconds.
     """
     lines = re.split(r"\r\n|\r|\n", text.lstrip("\r\n"))
-    head = lines[0]
+    separator = "\t" if "\t" in lines[0] else ","
     try:
-        if "\t" in head:  # Whisper's TSV quotes nothing: a quotation mark there is a word's
+        if separator == "\t":  # Whisper's TSV quotes nothing: a quotation mark there is a word's
             rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
         else:
             rows = list(csv.reader(lines))
@@ -122,6 +122,8 @@ def parse_table(text: str, name: str) -> Transcript:
     for number, row in enumerate(rows[1:], 2):
         if not any(cell.strip() for cell in row):
             continue
+        if len(row) > len(columns):  # words that hold the separator, and are not quoted
+            row = [*row[: len(columns) - 1], separator.join(row[len(columns) - 1 :])]
         cells = dict(zip(columns, [cell.strip() for cell in row], strict=False))
         if not all(re.fullmatch(NUMBER, cells.get(column, ""), re.ASCII) for column in TABLE_ENDS):
             raise _malformed(name, number, "\t".join(row), "start, end, text: two numbers, and the words")
