@@ -102,7 +102,7 @@ def run_evaluate(
     console.print(_shown(record))
     for column, groups in record.get("groups", {}).items():
         console.print(_shown_groups(column, groups))
-        print(printable(_told(column, groups)))
+        print(printable(_finding(column, groups)))
     if selection == "test" and record["split"] != "train":
         print(f"warning: {SELECTED_ON_TEST}", file=sys.stderr)
     if text := str(Leaks(**record["leaks"])):
@@ -309,7 +309,7 @@ def _shown_groups(column: str, groups: Mapping[str, Any]) -> Table:
     return table
 
 
-def _told(column: str, groups: Mapping[str, Any]) -> str:
+def _finding(column: str, groups: Mapping[str, Any]) -> str:
     """Which group is the worst, and whether the groups differ by more than chance."""
     unknown = f" {plural(groups['unknown'], 'clip')} without {column} left out." if groups["unknown"] else ""
     if groups["worst"] is None:

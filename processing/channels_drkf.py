@@ -67,6 +67,6 @@ def cut_channels(streams: Sequence[AudioStream], cut: Callable[[AudioStream], It
             energies = [float(np.square(piece.waveform, dtype=np.float64).mean()) for piece in pieces]
             loudest = int(np.argmax(energies))
             for number, piece in enumerate(named):
-                is_heard = energies[number] >= AUDIBLE * energies[loudest] and not is_silent(piece.waveform)
-                if number == loudest or (is_heard and not piece.is_segment):
+                is_audible = energies[number] >= AUDIBLE * energies[loudest] and not is_silent(piece.waveform)
+                if number == loudest or (is_audible and not piece.is_segment):
                     yield piece

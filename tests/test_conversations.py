@@ -274,7 +274,9 @@ def test_predict_takes_speakers_by_channel_by_name_and_from_a_file(tmp_path: Pat
         (["--speakers", "talk.wav", "--speakers", "talk.wav"], "--speakers is given 2 times for 1 files"),
     ],
 )
-def test_speakers_that_cannot_be_meant_are_refused(tmp_path: Path, checkpoint: Path, monkeypatch, options, message):
+def test_options_of_speakers_that_contradict_each_other_are_refused(
+    tmp_path: Path, checkpoint: Path, monkeypatch, options, message
+):
     monkeypatch.chdir(tmp_path)
     soundfile.write("talk.wav", noise(1.0), RATE)
     status, _, err = drkf("predict", "talk.wav", *options, "--model", checkpoint)

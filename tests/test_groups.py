@@ -62,7 +62,7 @@ def test_speakers_are_permuted_where_each_is_of_one_group():
     assert shared["permuted"] == "utterances"
 
 
-def test_small_and_unknown_groups_are_told_and_not_tested():
+def test_small_and_unknown_groups_are_shown_and_not_tested():
     predictions, references, groups = drawn({"a": 0.9, "b": 0.5}, 20)
     predictions[-4:] = 1 - references[-4:]
     values = [*groups[:-8], *["c"] * 4, None, "", float("nan"), " "]

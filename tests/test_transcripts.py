@@ -580,7 +580,7 @@ def test_the_size_of_a_file_is_bounded(tmp_path: Path, monkeypatch):
 # ---- speakers -------------------------------------------------------------------------------------------------------
 
 
-def test_labels_before_the_words_are_speakers_and_names_only_where_they_are_meant():
+def test_labels_before_the_words_are_speakers_and_names_only_with_the_option():
     text = "[00:01.000 --> 00:02.000] Anna: I said: go.\n[00:02.000 --> 00:03.000] Speaker 1: Note: no.\n"
     assert parse_segments(text) == [
         segment(1.0, 2.0, "Anna: I said: go."),

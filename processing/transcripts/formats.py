@@ -100,7 +100,7 @@ FORMATS = (
     Format("TTML", (".ttml", ".dfxp", ".itt", ".xml"), "broadcasters, YouTube", _has_root("tt"), parse_ttml),
     Format(
         "JSON, JSON Lines",
-        (".json", ".jsonl", ".json3", ".srv3"),
+        (".json", ".jsonl", ".json3"),
         "openai-whisper, faster-whisper, whisperX, whisper.cpp, transformers, Deepgram, AssemblyAI, FunASR, NeMo, "
         "YouTube (json3, youtube-transcript-api)",
         lambda lines: bool(lines) and JSON.match("\n".join(lines[:2]).lstrip()) is not None,

@@ -59,7 +59,7 @@ def parse_json(text: str, name: str) -> Transcript:
     for one, following in zip(found, [*found[1:], None], strict=False):
         if following is not None and (one["end"] is None or _is_overtaken(one, following, items)):
             one["end"] = following["start"]
-    if not any(one.get("channel") for one in found):  # all of channel 0 is said of a mix of channels, too
+    if not any(one.get("channel") for one in found):  # a mix of channels is called channel 0, too
         for one in found:
             one.pop("channel", None)
     recordings = [value.get("audio_filepath") for value in items.values if isinstance(value, dict)]
