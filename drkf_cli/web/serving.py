@@ -36,6 +36,7 @@ NO_FILES = "An upload is a form (multipart/form-data) whose field `files` holds 
 GRADIO = {  # as it starts: no telemetry, no statistics of the last 10,000 events after each of them
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
 }
 SWITCHED = 0.0005  # seconds; with Python's own 0.005 the model waits as long after each of its operations
 LOOKED = 1.0  # seconds between two looks at the queue
