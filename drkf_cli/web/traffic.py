@@ -22,7 +22,7 @@ LOGGED_CHARACTERS = 500
 CLIENTS = 10_000  # whose rates are remembered
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 STATIC = ("/assets/", "/static/", "/svelte/")  # a page has a hundred of them
-REFUSED_SECONDS = 2.0  # before a client hears that it sends too many requests
+REFUSED_SECONDS = 2.0  # before a client is refused that sends too many requests
 ROUTES = ("upload", "call/", "queue/", "file=", "heartbeat/", "login", "healthz", "readyz", "metrics", "assets/")
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 

@@ -260,7 +260,7 @@ def _consistency(config: DRKFConfig, splits: Mapping[str, Any]) -> str:
     split = scored[-1]
     found = splits[split]["consistency"]
     return (
-        f"{CALIBRATED}:\nmatched are told from mismatched pairs of the {split} part with an AUC of "
+        f"{CALIBRATED}:\nmatched and mismatched pairs of the {split} part are separated with an AUC of "
         f"{rounded(found['auc'])}, and its Brier score is {rounded(found['brier'])}\n"
         f"({rounded(found['brier_of_prior'])} for always answering {found['prior']:g})."
     )

@@ -131,11 +131,11 @@ def _lanes(
     return figure
 
 
-def _draw_time(axes: Axes, duration: float, told: str) -> None:
+def _draw_time(axes: Axes, duration: float, scale: str) -> None:
     axes.set_xlim(0, duration)
     axes.set_xticks(*_ticks(duration))
     unit = "h:mm:ss" if duration >= 3600 else "mm:ss"
-    axes.set_xlabel(f"time ({unit}). {told}")
+    axes.set_xlabel(f"time ({unit}). {scale}")
 
 
 def envelope(audio: str | Path, seconds: float) -> tuple[np.ndarray, np.ndarray]:

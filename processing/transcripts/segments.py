@@ -65,7 +65,7 @@ def parse_segments(
 ) -> list[Segment]:
     """Segments in the order of the text; `formats.FORMATS` lists what is read.
 
-    Tags, cue settings and notes are left out; an empty text stays, for somebody may be heard there. Rolling captions
+    Tags, cue settings and notes are left out; an empty text stays, for somebody may speak there. Rolling captions
     and karaoke, in which words come back in the cues that follow, give each line once. Words alone become segments
     up to a pause, the end of a sentence or another speaker.
 
