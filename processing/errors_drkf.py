@@ -1,7 +1,9 @@
-"""The package's own kinds of error."""
+"""The package's own kinds of error, and the checks of options that raise them."""
 
+import numbers
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 
 class DRKFError(Exception):
@@ -49,3 +51,13 @@ def needed(package: str, purpose: str) -> ModuleType:
         return import_module(package)
     except ImportError as error:
         raise DependencyError(f"{purpose} needs {package}: pip install {package}") from error
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, and no bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a positive int."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

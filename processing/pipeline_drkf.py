@@ -7,14 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from transformers import Pipeline, PreTrainedModel
+from transformers import Pipeline, PreTrainedModel, ProcessorMixin
 from transformers.utils import ModelOutput
 
 from .audio_drkf import AudioSource
 from .errors_drkf import DependencyError, FileError, InputError
-from .processing_drkf import DRKFProcessor
 from .recognition_drkf import Answer, EmotionRecognizer
-from .recognition_options_drkf import RecognitionOptions
+from .recognition_options_drkf import Processor, RecognitionOptions
 
 TASK = "multimodal-emotion-recognition"
 EMBEDDINGS = {"fused": "pooler_output", "speech": "speech_summary", "text": "text_summary"}
@@ -52,7 +51,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         config = self.model.config
         options = {name: value for name, value in kwargs.items() if name in RecognitionOptions.names()}
         self.recognizer = EmotionRecognizer(
-            cast(DRKFProcessor, self.processor),
+            cast(Processor, self.processor),
             self._infer,
             config.label_names,
             config.is_multi_label,
@@ -150,7 +149,7 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Model, processor and code: a folder that `pipeline(model=...)` loads."""
         self.model.save_pretrained(save_directory, **kwargs)
-        self.recognizer.processor.save_pretrained(save_directory, **kwargs)
+        cast(ProcessorMixin, self.processor).save_pretrained(save_directory, **kwargs)
 
 
 def require_weights(model: PreTrainedModel) -> None:

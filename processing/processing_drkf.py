@@ -15,7 +15,7 @@ from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging
 
 from .audio_drkf import AudioSource, AudioStream
-from .errors_drkf import AudioError, InputError
+from .errors_drkf import AudioError, InputError, is_count, is_number
 
 logger = logging.get_logger(__name__)
 
@@ -359,13 +359,3 @@ def _pad(rows: list[np.ndarray], value: float, time: int = 0) -> list[np.ndarray
         behind[time, 1] = longest - row.shape[time]
         padded.append(np.pad(row, behind, constant_values=value))
     return padded
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a real number, and no bool."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def is_count(value: Any) -> bool:
-    """Whether it is a positive int."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

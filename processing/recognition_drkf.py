@@ -13,9 +13,8 @@ import numpy as np
 
 from .audio_drkf import AudioSource, AudioStream
 from .errors_drkf import FileError, InputError, OptionError
-from .processing_drkf import DRKFProcessor
 from .recognition_inputs_drkf import InputReader, Unit
-from .recognition_options_drkf import RecognitionOptions, Transcribers
+from .recognition_options_drkf import Processor, RecognitionOptions, Transcribers
 from .waveform_drkf import is_decoded
 
 Answer: TypeAlias = dict[str, Any]
@@ -43,7 +42,7 @@ class EmotionRecognizer:
 
     def __init__(
         self,
-        processor: DRKFProcessor,
+        processor: Processor,
         infer: Callable[[dict[str, np.ndarray]], Outputs],
         label_names: Sequence[str],
         is_multi_label: bool = False,

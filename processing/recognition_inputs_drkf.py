@@ -12,8 +12,7 @@ import numpy as np
 from .audio_drkf import AudioStream, Excerpt, excerpt, is_blank
 from .channels_drkf import cut_channels, name_channels, open_channels
 from .errors_drkf import AudioError, InputError, OptionError
-from .processing_drkf import DRKFProcessor
-from .recognition_options_drkf import RecognitionOptions, Transcribe
+from .recognition_options_drkf import Processor, RecognitionOptions, Transcribe
 from .segment_keys_drkf import BY_CHANNEL
 from .waveform_drkf import is_silent, raw_samples
 from .windows_drkf import Piece, cut_segments, cut_windows
@@ -103,7 +102,7 @@ class InputReader:
         OptionError: the windows are longer than what the checkpoint takes.
     """
 
-    def __init__(self, processor: DRKFProcessor, transcribe: Transcribe | None, options: RecognitionOptions):
+    def __init__(self, processor: Processor, transcribe: Transcribe | None, options: RecognitionOptions):
         self.processor, self.transcribe, self.options = processor, transcribe, options
         self.rate = processor.sampling_rate
         limit = processor.max_audio_samples

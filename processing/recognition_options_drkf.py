@@ -3,19 +3,37 @@
 import dataclasses
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from .audio_drkf import load_audio
-from .errors_drkf import FileError, InputError, OptionError
-from .processing_drkf import is_count, is_number
+from .errors_drkf import FileError, InputError, OptionError, is_count, is_number
 from .segment_keys_drkf import BY_CHANNEL
 
 Transcribe: TypeAlias = Callable[[np.ndarray, float], str]
 """From a mono waveform (samples,) and its rate in Hz to a text."""
+
+
+class Processor(Protocol):
+    """What recognition needs of a [`DRKFProcessor`], whose attributes and methods these are."""
+
+    @property
+    def sampling_rate(self) -> int: ...
+    @property
+    def max_audio_samples(self) -> int | None: ...
+    @property
+    def enough_samples(self) -> int | None: ...
+    def fitted(
+        self, waveform: np.ndarray, name: str, seconds: float | None = None
+    ) -> tuple[np.ndarray, str | None]: ...
+    def padded(self, waveform: np.ndarray) -> np.ndarray: ...
+    def readable(self, text: str) -> tuple[str | None, str | None]: ...
+    def features(
+        self, waveforms: Sequence[np.ndarray], texts: list[str], names: list[str]
+    ) -> dict[str, np.ndarray]: ...
 
 
 @dataclasses.dataclass(frozen=True)

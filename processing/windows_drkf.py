@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from .audio_drkf import AudioStream, is_index
-from .errors_drkf import InputError
-from .processing_drkf import is_number
+from .errors_drkf import InputError, is_number
 from .segment_keys_drkf import WORD_KEYS, WORDLESS_KEYS
 
 SHORTEST_REST = 0.1  # s; a recording's end that is shorter than this adds no window of its own
