@@ -127,11 +127,13 @@ def _is_graph(folder: Path) -> bool:
 
 
 def _require_files(folder: Path) -> None:
+    from processing.damage import read_object, require_safe
+
     if not (folder / CONFIG).is_file():
         inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
         hint = f"; there is one in {', '.join(map(str, inside[:3]))}" if inside else ""
         raise FileError(f"{folder} is not the folder of a checkpoint: it has no {CONFIG}{hint}")
-    kind = _json_object(folder / CONFIG).get("model_type")
+    kind = read_object(folder / CONFIG).get("model_type")
     if kind != "drkf":
         raise FileError(f"{folder} is not a DRKF checkpoint: model_type in its {CONFIG} is {json.dumps(kind)}")
     if not any((folder / name).is_file() for name in WEIGHTS):
@@ -140,14 +142,5 @@ def _require_files(folder: Path) -> None:
         raise FileError(f"{folder} has no {PROCESSOR[0]}: save the processor beside the model")
     for name in PROCESSOR:
         if (folder / name).is_file():
-            _json_object(folder / name)
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict) or not found:
-        raise FileError(f"{path} is damaged: it holds no JSON object, or an empty one")
-    return found
+            read_object(folder / name)
+    require_safe(folder)

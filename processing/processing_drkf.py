@@ -287,20 +287,29 @@ class DRKFProcessor(ProcessorMixin):
         if padding["padding"] == "max_length":
             padding["max_length"] = limit
         truncation = options.pop("truncation")
-        token_ids = self.tokenizer(texts, verbose=False, **options)["input_ids"]
+        token_ids = self._token_ids(texts, verbose=False, **options)
         if truncation not in (False, None, "do_not_truncate") and max(map(len, token_ids)) > limit:
             for ids, name in zip(token_ids, names, strict=True):
                 if len(ids) > limit:
                     logger.warning(f"{name}: a text of {len(ids)} tokens is truncated to {limit}")
-            token_ids = self.tokenizer(texts, truncation=truncation, max_length=limit, **options)["input_ids"]
+            token_ids = self._token_ids(texts, truncation=truncation, max_length=limit, **options)
         # A text without any token, not even a special one, becomes one padding token that counts as valid.
         token_ids = [ids or [self.tokenizer.pad_token_id] for ids in token_ids]
         rows = {"input_ids": token_ids, "attention_mask": [[1] * len(ids) for ids in token_ids]}
         return dict(pad_without_fast_tokenizer_warning(self.tokenizer, rows, **padding))
 
+    def _token_ids(self, texts: str | list[str], **options: Any) -> Any:
+        """The tokenizer's; a panic of its library, which is no `Exception`, is an error of the input."""
+        try:
+            return self.tokenizer(texts, **options)["input_ids"]
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":
+                raise
+            raise InputError(f"the tokenizer of this checkpoint cannot read the text ({str(error)[:200]})") from None
+
     def readable(self, text: str) -> tuple[str | None, str | None]:
         """The text, or None where the tokenizer knows less than half of it; and a warning about what is not read."""
-        token_ids = self.tokenizer(text[:LONGEST_TEXT].encode(errors="replace").decode(), verbose=False)["input_ids"]
+        token_ids = self._token_ids(text[:LONGEST_TEXT].encode(errors="replace").decode(), verbose=False)
         unknown = token_ids.count(self.tokenizer.unk_token_id)
         known = len(token_ids) - self.tokenizer.num_special_tokens_to_add() - unknown
         if unknown > known:

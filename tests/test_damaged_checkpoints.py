@@ -1,6 +1,7 @@
 """Checkpoints and graphs whose fields hold what they must not: an error that names the folder, never a traceback."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,7 @@ from modeling_drkf.experiments.building import build_model_and_processor
 from modeling_drkf.experiments.model_options import ModelArguments
 from modeling_drkf.modeling_drkf import DRKFForEmotionClassification
 from modeling_drkf.release.loading import load_checkpoint
-from processing.errors_drkf import FileError, OptionError
+from processing.errors_drkf import FileError, InputError, OptionError
 from processing.handler import EndpointHandler
 from processing.onnx_recognizer import FACTS, graph_facts
 from processing.pipeline_drkf import TASK
@@ -208,3 +209,77 @@ def test_a_graph_without_or_with_damaged_metadata_names_the_entry(name: str, dam
         FileError, match=f"exported: the entry '{name}' of the graph's metadata is {what}; .*export onnx"
     ):
         graph_facts(metadata, "exported")
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+def edit_config(**fields: Any) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        for name, value in fields.items():
+            *outer, field = name.split("__")
+            (config[outer[0]] if outer else config)[field] = value
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return edit
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": Evil()}, folder / "pytorch_model.bin")
+
+
+def nested(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "drkf", "a": ' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+def long_replacement(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    replace = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100_000}
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [replace]}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a pickle in place of weights": (pickled, "UnpicklingError"),
+    "deep nesting": (nested, "cannot be read"),
+    "quantisation": (
+        edit_config(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True}), "cannot be loaded"
+    ),
+    "somebody's kernel": (edit_config(attn_implementation="someone/kernel"), "names code of a Hub repository"),
+    "somebody's kernel, inside": (
+        edit_config(text_config___attn_implementation="someone/kernel"), "names code of a Hub repository"
+    ),
+    "ten million layers": (edit_config(audio_config__num_hidden_layers=10_000_000), "num_hidden_layers is 10,000,000"),
+    "a million blocks": (edit_config(num_augmentation_blocks=1_000_000), "num_augmentation_blocks is 1,000,000"),
+    "a replacement that grows": (long_replacement, "puts 100,000 characters in place"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_a_checkpoint_that_would_not_end_or_run_code_is_refused(
+    damage: Callable[[Path], None], message: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "hostile"
+    shutil.copytree(checkpoint, folder)
+    damage(folder)
+    with pytest.raises(FileError, match=message):
+        open_pipeline(str(folder))
+    with pytest.raises(FileError, match=message):
+        load_checkpoint(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pattern_of_the_tokenizer_that_backtracks_is_an_error_of_the_text(checkpoint: Path, tmp_path: Path):
+    folder = tmp_path / "hostile"
+    shutil.copytree(checkpoint, folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    tokenizer["pre_tokenizer"] = split
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(InputError, match="the tokenizer of this checkpoint cannot read the text"):
+        open_pipeline(str(folder))({"text": "a" * 60 + "!"})

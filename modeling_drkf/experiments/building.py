@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from processing.damage import require_safe
 from processing.errors_drkf import DRKFError, OptionError
 from processing.processing_drkf import DRKFProcessor
 
@@ -61,6 +62,7 @@ def _build(
         raise OptionError(f"the corpus has one class alone, {''.join(label_names)}: there is nothing to tell apart")
     drkf = _config_fields(arguments, training_rows, len(label_names))
     if arguments.model_name_or_path:
+        require_safe(arguments.model_name_or_path)
         stored = DRKFConfig.from_pretrained(arguments.model_name_or_path).to_dict()
         config = DRKFConfig(**(stored | drkf))
         try:

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import AutoModelForAudioClassification, AutoProcessor
 
-from processing.damage import refused
+from processing.damage import refused, require_safe
 from processing.errors_drkf import FileError
 from processing.pipeline_drkf import require_weights
 from processing.processing_drkf import DRKFProcessor
@@ -22,6 +22,7 @@ def load_checkpoint(checkpoint: str | Path, **options: Any) -> tuple[DRKFForEmot
     Raises:
         FileError: it cannot be loaded, is no DRKF checkpoint, or lacks weights, which transformers draws at random.
     """
+    require_safe(checkpoint)
     with refused(checkpoint):
         local: dict[str, Any] = {"trust_remote_code": False}  # None asks for it
         model = AutoModelForAudioClassification.from_pretrained(checkpoint, **local, **options)
