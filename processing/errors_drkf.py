@@ -1,4 +1,4 @@
-"""The package's own kinds of error, and the checks of options that raise them."""
+"""The package's own kinds of error, and the checks of values that several files share."""
 
 import numbers
 from importlib import import_module
@@ -51,6 +51,12 @@ def needed(package: str, purpose: str) -> ModuleType:
         return import_module(package)
     except ImportError as error:
         raise DependencyError(f"{purpose} needs {package}: pip install {package}") from error
+
+
+def require_characters(text: str, name: str | None = None) -> None:
+    """Raises InputError where a text holds lone surrogates, which no file and no answer can hold."""
+    if (whole := text.encode(errors="replace").decode()) != text:
+        raise InputError(f"the text holds halves of characters (lone surrogates): {whole[:80]!r}", name)
 
 
 def is_number(value: Any) -> bool:

@@ -15,7 +15,7 @@ from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging
 
 from .audio_drkf import AudioSource, AudioStream
-from .errors_drkf import AudioError, InputError, is_count, is_number
+from .errors_drkf import AudioError, InputError, is_count, is_number, require_characters
 
 logger = logging.get_logger(__name__)
 
@@ -277,8 +277,7 @@ class DRKFProcessor(ProcessorMixin):
         for text, name in zip(texts, names, strict=True):
             if not isinstance(text, str):
                 raise InputError(f'the text must be a str, not {type(text).__name__}; "" stands for no words', name)
-            if (whole := text.encode(errors="replace").decode()) != text:
-                raise InputError(f"the text holds halves of characters (lone surrogates): {whole[:80]!r}", name)
+            require_characters(text, name)
             if len(text) > LONGEST_TEXT:
                 logger.warning(f"{name}: a text of {len(text)} characters is cut to {LONGEST_TEXT}")
         texts = [text[:LONGEST_TEXT] for text in texts]

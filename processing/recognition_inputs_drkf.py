@@ -11,7 +11,7 @@ import numpy as np
 
 from .audio_drkf import AudioStream, Excerpt, excerpt, is_blank
 from .channels_drkf import cut_channels, name_channels, open_channels
-from .errors_drkf import AudioError, InputError, OptionError
+from .errors_drkf import AudioError, InputError, OptionError, require_characters
 from .recognition_options_drkf import Processor, RecognitionOptions, Transcribe
 from .segment_keys_drkf import BY_CHANNEL
 from .waveform_drkf import is_silent, raw_samples
@@ -139,7 +139,7 @@ class InputReader:
                 raise InputError("segments need the audio that they are segments of")
             if text is None:
                 raise InputError('there is nothing to judge: give "audio", "text" or both')
-            words, warnings = self._words(text)
+            words, warnings = self._words(text, name)
             yield Unit(item, name, text=text, words=words, has_audio=False, warnings=warnings)
             return
         if self.options.speakers == BY_CHANNEL or name_channels(segments):
@@ -223,13 +223,18 @@ class InputReader:
         if is_no_text(text) and self.transcribe is not None:
             text = self.transcribe(self.processor.padded(fitted), self.rate)
         text = None if is_blank(text) else text
-        words, said = self._words(text)
+        words, said = self._words(text, name)
         return Unit(item, name, fitted, text, words, warnings=warnings + said)
 
-    def _words(self, text: str | None) -> tuple[str | None, list[str]]:
-        """What the model reads of a text, and what is to be said about the rest."""
+    def _words(self, text: str | None, name: str) -> tuple[str | None, list[str]]:
+        """What the model reads of a text, and what is to be said about the rest.
+
+        Raises:
+            InputError: the text holds lone surrogates.
+        """
         if text is None:
             return None, []
+        require_characters(text, name)
         if is_no_text(text):
             return None, [f"the text {text.strip()!r} is what tables write where there are no words: it is not read"]
         if self.options.can_read is not None and not self.options.can_read(text):

@@ -47,6 +47,8 @@ def test_options_are_checked(options, message):
 
 
 BAD_INPUTS: list[tuple[Any, type[Exception], str]] = [
+    ({"text": "\ud800"}, InputError, "the text holds halves of characters"),
+    ({"audio": clip(0.1), "text": "\ud800"}, InputError, "the text holds halves of characters"),
     ({}, InputError, "nothing to judge"),
     ({"audio": {"sampling_rate": RATE}}, AudioError, "a dict needs a value"),
     ({"audio": None, "text": None}, InputError, 'give "audio", "text" or both'),
