@@ -95,7 +95,7 @@ def ask(
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    return Storage(tmp_path, 1000, 900)
+    return Storage(tmp_path, 2000, 900)
 
 
 def guarded(storage: Storage, **limits: Any) -> tuple[Traffic, Inner]:
@@ -170,14 +170,15 @@ def test_an_upload_that_breaks_off_leaves_nothing_and_no_room_taken(storage: Sto
     assert (storage.stored, inner.bodies) == (900, [b"x" * 400 + b"y" * 500])
 
 
-def test_a_client_has_a_share_of_the_store_and_all_have_the_store(storage: Storage):
+def test_a_client_has_a_share_of_the_store_and_takes_no_more_than_it_leaves_to_the_others(storage: Storage):
     traffic, _ = guarded(storage)
 
     def upload(client: str, size: int) -> int:
         return ask(traffic, "/gradio_api/upload", [b"x" * size], client=client)[0]
 
     assert [upload("10.0.0.1", size) for size in (900, 1)] == [200, 503]
-    assert [upload("10.0.0.2", size) for size in (101, 100)] == [503, 200]
+    assert [upload("10.0.0.2", size) for size in (551, 550, 1)] == [503, 200, 503]  # 550 of 2000 are left
+    assert [upload("10.0.0.3", size) for size in (276, 275)] == [503, 200]
     storage.forget(time.monotonic() + 1)
     assert [upload("10.0.0.1", size) for size in (1, 900)] == [200, 503]
 

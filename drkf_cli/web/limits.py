@@ -31,7 +31,7 @@ class Limits:
         text_characters: longest text.
         request_bytes: largest request that is no upload; of any request, largest request line with headers.
         stored_bytes: uploads that are kept at a time, all clients together.
-        client_bytes: uploads of one client that are kept at a time.
+        client_bytes: uploads of one client that are kept at a time; no more than what is left for all the others.
         kept_seconds: age at which an upload is deleted.
         swept_seconds: time between two looks for such uploads.
         answer_seconds: deadline of an answer, waiting for the model included.

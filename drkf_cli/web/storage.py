@@ -35,8 +35,13 @@ class Storage:
         return self.taken.total()
 
     def take(self, client: str, size: int) -> bool:
-        """Takes room for bytes that have arrived; False where there is none."""
-        if self.taken[client] + size > self.share or self.stored + size > self.limit:
+        """Takes room for bytes that have arrived; False where there is none.
+
+        No client takes more than it leaves to all the others together, so that many clients with large uploads leave
+        room for those who come with a small one.
+        """
+        own, left = self.taken[client] + size, self.limit - self.stored - size
+        if own > min(self.share, left):
             return False
         self.taken[client] += size
         return True
