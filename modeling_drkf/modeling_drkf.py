@@ -34,6 +34,7 @@ from .extended_objective_drkf import (
 from .extended_outputs_drkf import DRKFClassifierOutput
 from .gathering_drkf import gather_rows, is_distributed
 from .kf_emodality_shuffling import shuffle_emodalities
+from .kf_emotion_heads import EmotionClassifier, EmotionDiscriminator
 from .losses_drkf import classification_loss
 from .outputs_drkf import DRKFModelOutput, Modality
 from .paper_modeling_drkf import PaperForEmotionClassification, PaperModel, PaperPreTrainedModel
@@ -137,10 +138,15 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel, PaperForEmotionClassific
         super().__init__(config)
         self.gather_across_processes = False
         self.missing_weights: list[str] = []
+
+    def build_heads(self, config: DRKFConfig) -> None:  # type: ignore[override]
+        """EC, the probes, and ED over the fused vector or over the probes."""
+        self.emotion_classifier = EmotionClassifier(config)
         self.half_classifiers = ModalityProbes(config) if config.has_probes else None
-        if config.discriminates_by_probes:
-            self.emotion_discriminator = ProbeDiscriminator(config)
-        self.post_init()
+        self.emotion_discriminator = None
+        if config.emotion_discrimination:
+            reads_probes = config.discriminates_by_probes
+            self.emotion_discriminator = ProbeDiscriminator(config) if reads_probes else EmotionDiscriminator(config)
 
     def recognize(self, encoded: DRKFModelOutput) -> dict[str, Any]:
         """The outputs of [`DRKFClassifierOutput`] that the heads give."""

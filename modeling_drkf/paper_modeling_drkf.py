@@ -5,7 +5,7 @@ both (FE), judges whether they express the same emotion (ED) and classifies it (
 terms of the objective that train it.
 
 This is the paper's method and nothing else. `modeling_drkf.py` extends it where it says so: at the classes that a
-model is built of, and at `recognize` and `loss_terms`.
+model is built of, and at `build_heads`, `recognize` and `loss_terms`.
 """
 
 from collections.abc import Mapping
@@ -137,9 +137,13 @@ class PaperForEmotionClassification(PaperPreTrainedModel):
             self.representations = DecoupledRepresentations(config)
         elif config.representation == "cmie":
             self.mutual_information = ContrastiveMutualInformation(config)
+        self.build_heads(config)
+        self.post_init()
+
+    def build_heads(self, config: PaperConfig) -> None:
+        """EC and, where Table 4 has it, ED."""
         self.emotion_classifier = EmotionClassifier(config)
         self.emotion_discriminator: Any = EmotionDiscriminator(config) if config.emotion_discrimination else None
-        self.post_init()
 
     @can_return_tuple
     def forward(
