@@ -1,8 +1,9 @@
 """The models: the paper's, from `paper_modeling_drkf.py`, with what this project adds to them.
 
-Every option of [`DRKFConfig`] that the paper does not have comes in here, at one of four places: the modality
-encoding, what the heads answer (`recognize`), what they learn from (`loss_terms` and its parts), and the samples that
-a batch is compared with (`of_all_samples`). Without those options the models compute what the paper's compute.
+Every option of [`DRKFConfig`] that the paper does not have comes in here, at one of five places: the modality
+encoding, the heads (`build_heads`), what they answer (`recognize`), what they learn from (`loss_terms` and its
+parts), and the samples that a batch is compared with (`of_all_samples`). Without those options the models compute
+what the paper's compute.
 """
 
 import math
