@@ -81,14 +81,14 @@ def doctor(
     drkf doctor --data-dir clips.csv --columns audio=path label=emotion speaker=actor
     drkf doctor --data-dir voices.csv --modality speech
     """
-    import rich
+    from rich.console import Console
 
     from processing.corpora.doctor import examine
 
     options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root, "decode": decode}
     options |= {"columns": parse_columns(columns), "words": modality != Modality.SPEECH}
     found = examine(corpus, data_dir, skip_damaged=skip_damaged or [], **options)
-    rich.print(found)
+    Console().print(found)
     if output_dir is not None:
         with writing(output_dir):
             output_dir.mkdir(parents=True, exist_ok=True)

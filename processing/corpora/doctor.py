@@ -36,7 +36,7 @@ class Count:
 
 @dataclass
 class Examination:
-    """What the doctor found. `rich.print(examination)` shows it; `usable` decides the exit status.
+    """What the doctor found. `rich.console.Console().print(examination)` shows it; `usable` decides the exit status.
 
     `durations` are the seconds of the clips that could be read. `overlaps` tell for each part along `overlap_axis` how
     much of it other parts share.
