@@ -10,6 +10,7 @@ import torch
 from transformers import default_data_collator
 
 from .audio_drkf import AudioStream, excerpt
+from .conditions import clip_of
 from .errors_drkf import InputError
 from .processing_drkf import DRKFProcessor
 
@@ -21,11 +22,12 @@ NO_LABEL, A_CLASS, A_VECTOR = "no label", "a class", "a number per class"
 class DRKFDataCollator:
     """Process the audio and text of some rows and stack their labels.
 
-    A row has `audio` (anything that `DRKFProcessor` takes), cut by `start` and `end` (seconds) and played at `speed`
-    where it has them, `text`, and at most one of `label` and `labels`: an integer class, or in `labels` one number in
-    [0, 1] per class, multi-hot or soft. Either every row of a batch is labelled in the same way or none is; None
-    counts as absent. `utterance_id`, where present, names the row in messages; `speech_present` and `text_present`
-    say which modality modality dropout has blanked. Other columns are ignored.
+    A row has `audio` (anything that `DRKFProcessor` takes), cut by `start` and `end` (seconds), played at `speed` and
+    heard under its `condition` where it has them ([`clip_of`]), `text`, and at most one of `label` and `labels`: an
+    integer class, or in `labels` one number in [0, 1] per class, multi-hot or soft. Either every row of a batch is
+    labelled in the same way or none is; None counts as absent. `utterance_id`, where present, names the row in
+    messages; `speech_present` and `text_present` say which modality modality dropout has blanked. Other columns are
+    ignored.
 
     Args:
         processor: makes the model inputs.
@@ -80,7 +82,7 @@ class DRKFDataCollator:
                 raise InputError(f"{name}: no column {' and '.join(sorted(missing))}; it has {sorted(row)}")
         labels = self._labels(features, names)
         inputs = self.processor(
-            audio=[excerpt(row["audio"], row.get("start"), row.get("end"), row.get("speed")) for row in features],
+            audio=[clip_of(row, self.processor.feature_extractor.sampling_rate) for row in features],
             text=[row["text"] for row in features],
             sample_names=names,
             return_tensors="pt",
@@ -151,7 +153,7 @@ def _kind(label: Any) -> str:
 
 def clip_seconds(row: Mapping[str, Any]) -> float:
     """The length of a row's clip in seconds, by which batches of clips of like length are made; nothing is decoded
-    where the file says how long it is.
+    where the file says how long it is. Silence that its condition adds does not count.
 
     Raises:
         AudioError: the audio is unusable.

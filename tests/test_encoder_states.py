@@ -90,19 +90,44 @@ def test_the_saved_folder_gives_the_predictions_of_the_cached_states(corpus, run
         assert scores["calm"] == pytest.approx(row.probability_calm, abs=5e-3)  # states are kept in half precision
 
 
-def test_copies_at_other_speeds_are_encoded_once_for_all_folds(corpus, tmp_path, monkeypatch):
+def test_copies_are_encoded_once_for_all_folds_and_babble_for_each(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    copies = ["--speeds", 0.8, 1.25, "--augment", "noise:0", "babble", "--max_steps", 2]
+    folds = {}
     for fold in ("bob", "cleo"):
-        assert train(corpus, tmp_path / fold, "--fold", fold, "--speeds", 0.8, 1.25, "--max_steps", 2) == 0
-    (cache,) = (tmp_path / "cache" / "drkf-states").glob("*.arrow")
-    rows = Dataset.from_file(str(cache)).to_pandas().set_index("utterance_id")
-    assert len(rows) == 3 * len(pandas.read_csv(corpus / "clips.csv"))
+        assert train(corpus, tmp_path / fold, "--fold", fold, *copies) == 0
+        folds[fold] = json.loads((tmp_path / fold / "fold.json").read_text())["folds"][0]
+    files = (tmp_path / "cache" / "drkf-states").glob("*.arrow")
+    kept = [Dataset.from_file(str(file)).to_pandas().set_index("utterance_id") for file in files]
+    rows, clips = pandas.concat(kept), len(pandas.read_csv(corpus / "clips.csv"))
+    trained = [frozenset(fold["train"]) for fold in folds.values()]
+    assert sorted(map(len, kept)) == sorted([clips] * 4 + [len(train) for train in trained])
     name = "ada_calm_0.wav"
     lengths = [len(rows.speech[row]) for row in (f"{name} at speed 0.8", name, f"{name} at speed 1.25")]
     assert lengths[0] > lengths[1] > lengths[2]
     assert rows.speaker[f"{name} at speed 0.8"] == "ada at speed 0.8"
-    metrics = json.loads((tmp_path / "bob" / "metrics.json").read_text())
-    assert metrics["fold"]["test"] == len(pandas.read_csv(tmp_path / "bob" / "test_predictions.csv")) == 4
+    assert np.abs(rows.statistics[name] - rows.statistics[f"{name} with noise:0"]).max() > 1e-3
+    for part in (part for part in kept if "babble" in part):
+        assert frozenset(part.index.str.removesuffix(" with babble:0:20")) in trained
+        beside = {voice["audio"].rsplit("/")[-1] for voices in part.babble for voice in voices}
+        assert any(beside <= train for train in trained)  # no voice of a validation or test part
+
+
+def test_only_the_training_part_has_copies(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    made = []
+    monkeypatch.setattr("modeling_drkf.experiments.run.Run._report", lambda run: made.append(run))
+    copies = ["--augment", "noise", "telephone", "--max_steps", 2]
+    assert train(corpus, tmp_path / "out", "--fold", "bob", *copies) == 0
+    (run,) = made
+    parts = run.inputs.parts
+    assert len(parts["train"]) == 3 * len(run.fold.train)
+    for part in ("validation", "test"):
+        assert set(parts[part].ids) == set(getattr(run.fold, part))
+        assert "condition" not in parts[part].rows.column_names
+    torch.testing.assert_close(
+        run.model.drkf.modality_encoding.speech_standardization.usual[0], parts["train"].statistics().mean(0)
+    )
 
 
 def test_scores_are_given_without_and_with_the_speakers_other_clips(corpus, run):

@@ -19,9 +19,9 @@ from modeling_drkf.experiments.datasets import (
     blank_features,
     blank_rows,
     pad_features,
-    with_copies_at,
 )
 from processing import DRKFDataCollator
+from processing.copies import with_copies
 from processing.corpora.registry import read_corpus
 
 
@@ -75,12 +75,12 @@ def test_a_row_without_words_keeps_its_voice():
 
 def test_copies_at_other_speeds_are_clips_of_other_speakers():
     rows = Dataset.from_dict({"utterance_id": ["a", "b"], "speaker": ["ada", None], "label": [0, 1]})
-    copies = with_copies_at(rows, [0.9])
+    copies = with_copies(rows, [0.9])
     assert copies["utterance_id"][:] == ["a", "b", "a at speed 0.9", "b at speed 0.9"]
     assert copies["speaker"][:] == ["ada", None, "ada at speed 0.9", None]
     assert copies["label"][:] == [0, 1, 0, 1]
     assert copies["speed"][:] == [None, None, 0.9, 0.9]
-    assert with_copies_at(rows, []).to_dict() == rows.to_dict()
+    assert with_copies(rows).to_dict() == rows.to_dict()
 
 
 def test_texts_are_redrawn_among_clips_of_the_same_label():

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from processing.conditions import Condition
 from processing.corpora.column_options import HELP as COLUMNS_HELP
 from processing.corpora.column_options import parse_columns
 from processing.errors_drkf import OptionError
@@ -62,6 +63,14 @@ class DataArguments:
             "few speakers."
         },
     )
+    augment: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Train on each clip under these conditions, too, one copy each: `noise babble reverb telephone "
+            "silence gain`. Levels are drawn for each clip, or given: `noise:0:20` (signal-to-noise ratio in dB), "
+            "`reverb:0.35` (reverberation time in seconds). Babble is of training clips of other speakers."
+        },
+    )
     protocol: Literal["auto", "official", "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out"] = (
         field(
             default="auto",
@@ -117,10 +126,17 @@ class DataArguments:
             raise OptionError("name the data: --manifest FILE, or --corpus NAME --data-dir FOLDER")
         if wrong := [speed for speed in self.speeds or () if not 0.5 <= speed <= 2 or speed == 1]:
             raise OptionError(f"--speeds takes numbers from 0.5 to 2 (1 is trained on anyway), not {wrong[0]:g}")
+        if len(set(self.conditions)) < len(self.augment or ()):
+            raise OptionError("--augment names a condition twice: a clip has one copy under each")
         if wrong := [seed for seed in (self.split_seed, *(self.seeds or ())) if not 0 <= seed < SEEDS]:
             raise OptionError(f"--seeds and --split-seed take numbers in [0, 2**32), not {wrong[0]}")
         if self.fold is not None and self.folds is not None:
             raise OptionError("--fold trains one fold and --folds several: give one of the two")
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """Those under which training clips are copied."""
+        return [Condition.parse(text) for text in self.augment or ()]
 
     @property
     def cross_validates(self) -> bool:

@@ -1,5 +1,4 @@
-"""What the trainer reads in place of plain rows: copies at other speeds, features that are extracted once, and
-modalities that are blanked."""
+"""What the trainer reads in place of plain rows: features that are extracted once, and modalities that are blanked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -7,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from datasets import Dataset, Value, concatenate_datasets
+from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
 from processing.collator import DRKFDataCollator
@@ -25,20 +24,6 @@ class Inputs(NamedTuple):
     parts: dict[str, Any]
     collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
     blanks: dict[str, dict[str, Any]]
-
-
-def with_copies_at(rows: Dataset, speeds: Sequence[float]) -> Dataset:
-    """Rows, and each of them once more at each speed: a faster voice is a higher one, and counts as another speaker
-    (Ko et al., Interspeech 2015)."""
-
-    def copied(speed: float) -> Dataset:
-        copy = rows
-        for name in (name for name in ("utterance_id", "speaker") if name in rows.column_names):
-            renamed = [None if value is None else f"{value} at speed {speed:g}" for value in rows[name][:]]
-            copy = copy.remove_columns(name).add_column(name, renamed, feature=rows.features[name])
-        return copy.add_column("speed", [speed] * len(rows), feature=Value("float64"))
-
-    return concatenate_datasets([rows, *map(copied, speeds)])
 
 
 def row_inputs(parts: Mapping[str, Dataset], processor: DRKFProcessor) -> Inputs:
@@ -92,7 +77,7 @@ def blank_rows(processor: DRKFProcessor) -> dict[str, dict[str, Any]]:
     "speech", and an empty text, under "text"."""
     rate = processor.feature_extractor.sampling_rate
     silence = {"array": np.zeros(processor.min_audio_samples, dtype=np.float32), "sampling_rate": rate}
-    return {"speech": {"audio": silence, "start": None, "end": None}, "text": {"text": ""}}
+    return {"speech": {"audio": silence, "start": None, "end": None, "condition": None}, "text": {"text": ""}}
 
 
 def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor]]:

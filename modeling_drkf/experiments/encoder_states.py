@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 from torch import Tensor
 
 from processing.collator import DRKFDataCollator
@@ -25,6 +25,7 @@ from .datasets import DrawnEachEpoch, Inputs, blank_rows, pad_features
 BATCH_SIZE = 16
 HALF_PRECISION = List(Value("float16"))
 MODALITIES = ("speech", "text")
+LABELS = ("label", "labels")
 COLUMNS = {"speech": HALF_PRECISION, "statistics": List(Value("float32")), "text": HALF_PRECISION}
 
 
@@ -53,7 +54,7 @@ def _encode(
     columns: Mapping[str, Sequence[Any]], model: DRKFForEmotionClassification, collator: DRKFDataCollator
 ) -> dict[str, list[np.ndarray]]:
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    batch = collator([{name: row.get(name) for name in ("audio", "text", "start", "end", "speed")} for row in rows])
+    batch = collator([{name: value for name, value in row.items() if name not in LABELS} for row in rows])
     encoding = model.drkf.modality_encoding.eval()
     speech = encoding.encode_speech(batch["input_values"], batch["audio_attention_mask"])
     text = encoding.encode_text(batch["input_ids"], batch["attention_mask"])
@@ -80,7 +81,7 @@ def _key(rows: Dataset, model: DRKFForEmotionClassification, processor: DRKFProc
     digest.update(f"{processor.feature_extractor.to_json_string()} {vocabulary} {limits}".encode())
     digest.update(f"{config.speech_pooling} {config.speech_statistics} {config.speech_states}".encode())
     digest.update(f"{config.unpadded_speech} {processor.unpadded_speech}".encode())
-    for row in rows.select_columns([name for name in rows.column_names if name not in ("label", "labels")]):
+    for row in rows.select_columns([name for name in rows.column_names if name not in LABELS]):
         file = Path(row["audio"]).stat()
         digest.update(json.dumps([row, file.st_size, file.st_mtime_ns], default=str, sort_keys=True).encode())
     return digest.hexdigest()[:32]
@@ -99,7 +100,7 @@ class EncoderStates(torch.utils.data.Dataset):
         self.rows, self.positions, self.widths = rows, positions, widths
         self.columns = {name: encoded.data.column(name) for name in COLUMNS}
         self.ids = rows["utterance_id"][:]
-        label = next((name for name in ("label", "labels") if name in rows.column_names), None)
+        label = next((name for name in LABELS if name in rows.column_names), None)
         self.labels = None if label is None else torch.tensor(rows[label][:])
 
     def __len__(self) -> int:
@@ -135,15 +136,20 @@ class EncoderStates(torch.utils.data.Dataset):
 
 
 def state_inputs(
-    rows: Dataset, parts: Mapping[str, Dataset], model: DRKFForEmotionClassification, processor: DRKFProcessor
+    rows: Sequence[Dataset],
+    parts: Mapping[str, Dataset],
+    model: DRKFForEmotionClassification,
+    processor: DRKFProcessor,
 ) -> Inputs:
     """States of frozen encoders.
 
     Args:
-        rows: the corpus, whose folds share what is kept on disk. parts: of these rows.
+        rows: the corpus, whose folds share what is kept on disk, and copies of it; each is kept by itself.
+        parts: of these rows.
     """
-    order = np.argsort(rows["utterance_id"][:])  # the same for every fold
-    encoded = encode_corpus(rows.select(order), model, processor)
+    ordered = [each.select(np.argsort(each["utterance_id"][:])) for each in rows]  # the same for every fold
+    columns = ["utterance_id", *COLUMNS]
+    encoded = concatenate_datasets([encode_corpus(each, model, processor).select_columns(columns) for each in ordered])
     position = {utterance: index for index, utterance in enumerate(encoded["utterance_id"][:])}
     widths = model.drkf.modality_encoding.widths
     states = {

@@ -9,6 +9,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers import set_seed
 
+from processing.copies import at_speed, under_condition, with_copies
 from processing.corpora.corpus import Corpus
 from processing.corpora.facts import corpus_name
 from processing.corpora.folds import Fold, ProtocolError, save_folds
@@ -33,7 +34,6 @@ from .datasets import (
     SingleModalityCollator,
     feature_inputs,
     row_inputs,
-    with_copies_at,
 )
 from .encoder_states import SpeakerStatistics, measure_training_moments, state_inputs
 from .model_options import ModelArguments
@@ -102,8 +102,8 @@ class Run:
 
     @cached_property
     def training_rows(self) -> Any:
-        """The training part, with copies at other speeds if there are to be any."""
-        return with_copies_at(self.parts["train"], self.data_arguments.speeds or ())
+        """The training part, with the copies of its clips that are to train, too."""
+        return with_copies(self.parts["train"], self.data_arguments.speeds or (), self.data_arguments.conditions)
 
     def _prepared_inputs(self) -> Inputs:
         """What the trainer reads: rows, features that are kept, or states of frozen encoders, whose means and
@@ -120,8 +120,7 @@ class Run:
                 '--speaker-statistics needs {"standardize_states": true, "speech_statistics": true} in --drkf'
             )
         if data.cache_features and model.freezes_both:
-            corpus = with_copies_at(concatenate_datasets(list(self.parts.values())), data.speeds or ())
-            inputs = state_inputs(corpus, parts, self.model, self.processor)
+            inputs = state_inputs(self._encoded_rows(), parts, self.model, self.processor)
             if standardizes:
                 measure_training_moments(self.model.drkf.modality_encoding, inputs.parts["train"])
         else:
@@ -132,6 +131,14 @@ class Run:
             blank = inputs.blanks["text" if model.modality == "speech" else "speech"]
             inputs = inputs._replace(collator=SingleModalityCollator(inputs.collator, blank))
         return inputs
+
+    def _encoded_rows(self) -> list[Dataset]:
+        """The corpus and its copies, whichever parts a fold takes of them; babble is that of the training part."""
+        corpus, data = concatenate_datasets(list(self.parts.values())), self.data_arguments
+        return [corpus, *(at_speed(corpus, speed) for speed in data.speeds or ())] + [
+            under_condition(self.parts["train"] if condition.kind == "babble" else corpus, condition)
+            for condition in data.conditions
+        ]
 
     @cached_property
     def training_set(self) -> Any:
