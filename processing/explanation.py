@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .errors_drkf import OptionError
+from .silence_drkf import sounding_stretches
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Explanation:
 
     Attributes:
         answer: what the pipeline says.
-        waveform: what the model read, (samples,), float32. sampling_rate: Hz.
-        frame_attention: CLS attention to each speech frame, (frames,); the frames divide the clip evenly.
+        waveform: the clip, (samples,), float32. sampling_rate: Hz.
+        frame_attention: CLS attention to each speech frame, (frames,); the frames divide the clip evenly. It is 0 in
+            silence that the checkpoint skips.
         words: in the order of the text, the tokenizer's special tokens among them.
 
     Attention is the mean over layers and heads of FE_s. Together with what CLS and SEP receive themselves, frames and
@@ -68,9 +70,10 @@ class Explanation:
     def multiples(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Attention as pictures show it: of the frames, of `said` (a token), and the end of their common scale.
 
-        1 is an even spread over the frames, or over all tokens; one frame in a hundred may lie beyond the end.
+        1 is an even spread over the frames that are read, or over all tokens; one frame in a hundred may lie beyond
+        the end.
         """
-        frames = self.frame_attention / self.frame_attention.mean()
+        frames = self.frame_attention / self.frame_attention[self.frame_attention > 0].mean()
         even = sum(word.attention for word in self.words) / sum(word.tokens for word in self.words)
         words = np.array([word.attention / word.tokens / even for word in self.said])
         return frames, words, max(2.0, float(np.quantile(frames, 0.99)), *words)
@@ -112,15 +115,37 @@ def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | No
     frames = output.speech_attention[0].float().cpu().numpy()
     if getattr(model.config, "speech_statistics", False):
         frames = frames[1:]  # the token before them stands for the whole clip
+    waveform, frames = processor.load_waveform(audio), frames[: int(frames.nonzero()[0].max()) + 1]  # no padding
+    if processor.skip_silence:
+        frames = over_clip(frames, sounding_stretches(waveform, processor.sampling_rate), len(waveform))
     return Explanation(
         answer=answer,
-        waveform=processor.load_waveform(audio),
-        sampling_rate=processor.feature_extractor.sampling_rate,
-        frame_attention=frames[: int(frames.nonzero()[0].max()) + 1],  # padding receives exactly none
+        waveform=waveform,
+        sampling_rate=processor.sampling_rate,
+        frame_attention=frames,
         words=merge_words(
             processor.tokenizer, words, inputs["input_ids"][0].tolist(), output.text_attention[0].float().tolist()
         ),
     )
+
+
+def over_clip(attention: np.ndarray, stretches: np.ndarray, samples: int) -> np.ndarray:
+    """Attention to what was read of a clip as attention to the clip, in frames of about the same length.
+
+    Args:
+        attention: (frames,), which divide the stretches, one behind the other, evenly.
+        stretches: see [`sounding_stretches`]. samples: of the clip.
+
+    Returns: (frames of the clip,), with the same sum and 0 outside the stretches; `attention` where there are none.
+    """
+    if not len(stretches):
+        return attention
+    lengths = np.diff(stretches).ravel()
+    read_at = np.stack([lengths.cumsum() - lengths, lengths.cumsum()], axis=1)  # where each stretch came to lie
+    frames = max(1, round(len(attention) * samples / lengths.sum()))
+    borders = np.interp(np.linspace(0, samples, frames + 1), stretches.ravel(), read_at.ravel())
+    up_to = np.concatenate([[0.0], attention.cumsum()])
+    return np.diff(np.interp(borders, np.linspace(0, lengths.sum(), len(up_to)), up_to))
 
 
 def merge_words(tokenizer: Any, text: str, token_ids: list[int], attention: list[float]) -> list[Word]:

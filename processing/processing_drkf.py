@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from .audio_drkf import AudioSource, AudioStream
 from .errors_drkf import AudioError, InputError, is_count, is_number, require_characters
+from .silence_drkf import sounding_stretches
 
 logger = logging.get_logger(__name__)
 
@@ -46,6 +47,8 @@ class DRKFProcessor(ProcessorMixin):
             of more than 100,000 characters no more are looked at.
         unpadded_speech: leaves clips at their own length where the extractor has a fixed window (Whisper), for a model
             whose configuration has `unpadded_speech`. The window stays a limit.
+        skip_silence: leaves out what is silent before the feature extractor reads a clip: silence before and after,
+            and pauses beyond 0.3 s; see [`sounding_stretches`]. A clip in which nothing sounds is as a missing voice.
 
     Raises:
         ValueError: an argument is out of range, or feature extractor or tokenizer cannot be used for DRKF.
@@ -63,6 +66,7 @@ class DRKFProcessor(ProcessorMixin):
         min_audio_samples: int | None = None,
         max_text_tokens: int | None = None,
         unpadded_speech: bool = False,
+        skip_silence: bool = False,
     ):
         super().__init__(feature_extractor, tokenizer)
         self.max_audio_seconds = max_audio_seconds
@@ -72,6 +76,7 @@ class DRKFProcessor(ProcessorMixin):
         self.min_audio_samples = min_audio_samples
         self.max_text_tokens = max_text_tokens
         self.unpadded_speech = unpadded_speech
+        self.skip_silence = skip_silence
         self._validate()
 
     def _validate(self) -> None:
@@ -178,7 +183,7 @@ class DRKFProcessor(ProcessorMixin):
         inputs: dict[str, Any] = {}
         if clips is not None:
             rate = audio_options.get("sampling_rate")
-            waveforms = [self.load_waveform(clip, rate, name) for clip, name in zip(clips, names, strict=True)]
+            waveforms = [self._loaded(clip, rate, name) for clip, name in zip(clips, names, strict=True)]
             inputs |= self._speech_inputs(waveforms, names, audio_options)
         if texts is not None:
             inputs |= self._text_inputs(texts, names, text_options)
@@ -188,13 +193,13 @@ class DRKFProcessor(ProcessorMixin):
         """Model inputs of a batch, padded, as a call gives them.
 
         Args:
-            waveforms: (samples,) each, float32, at `sampling_rate`; short ones are padded here.
+            waveforms: (samples,) each, float32, at `sampling_rate`, neither padded nor without their silence.
             texts, names: as many; "" stands for no words.
 
         Raises:
             AudioError, InputError: as a call.
         """
-        speech = self._speech_inputs([self.padded(waveform) for waveform in waveforms], names, dict(self.audio_kwargs))
+        speech = self._speech_inputs(waveforms, names, dict(self.audio_kwargs))
         return dict(BatchFeature(speech | self._text_inputs(texts, names, self.text_kwargs), tensor_type="np"))
 
     def load_waveform(
@@ -210,11 +215,14 @@ class DRKFProcessor(ProcessorMixin):
         Raises:
             AudioError: the recording is unusable, or too long under `long_audio="error"`.
         """
+        return self.padded(self._loaded(audio, sampling_rate, name))
+
+    def _loaded(self, audio: AudioSource, sampling_rate: float | None, name: str) -> np.ndarray:
         with AudioStream(audio, self.sampling_rate, sampling_rate, name) as stream:
             waveform, rest = self.fitted(stream.read(self.enough_samples), stream.label, stream.seconds)
         if rest is not None:
             logger.warning(f"{stream.label}: {rest}; the end is cut off")
-        return self.padded(waveform)
+        return waveform
 
     @property
     def enough_samples(self) -> int | None:
@@ -243,6 +251,13 @@ class DRKFProcessor(ProcessorMixin):
         """A waveform with zeros behind it, up to `min_audio_samples`."""
         return np.pad(waveform, (0, max(0, self.min_audio_samples - len(waveform))))
 
+    def _sounding(self, waveform: np.ndarray) -> np.ndarray:
+        """What of a waveform the feature extractor reads, padded."""
+        if self.skip_silence:
+            stretches = sounding_stretches(waveform, self.sampling_rate)
+            waveform = np.concatenate([waveform[:0], *(waveform[start:end] for start, end in stretches)])
+        return self.padded(waveform)
+
     def _speech_inputs(
         self, waveforms: Sequence[np.ndarray], names: list[str], options: dict[str, Any]
     ) -> dict[str, Any]:
@@ -253,7 +268,7 @@ class DRKFProcessor(ProcessorMixin):
             options["padding"] = "max_length"
         encoded = [  # one by one: an extractor that joins frames joins a clip's last ones with its neighbours' padding
             self.feature_extractor([waveform], sampling_rate=self.sampling_rate, return_attention_mask=True, **options)
-            for waveform in waveforms
+            for waveform in map(self._sounding, waveforms)
         ]
         extractor = type(self.feature_extractor).__name__
         if "attention_mask" not in encoded[0]:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas
 import pytest
+import soundfile
 import torch
 import yaml
 from datasets import Dataset
@@ -21,7 +22,7 @@ from transformers import (
 )
 
 from modeling_drkf.experiments.building import _tokenizer
-from modeling_drkf.experiments.encoder_states import SpeakerStatistics
+from modeling_drkf.experiments.encoder_states import SpeakerStatistics, encode_corpus
 from modeling_drkf.extended_encoding_drkf import speaker_moments
 from modeling_drkf.speech_lstm_drkf import SpeechLSTMConfig, SpeechLSTMModel
 from processing.errors_drkf import InputError, OptionError
@@ -88,6 +89,20 @@ def test_the_saved_folder_gives_the_predictions_of_the_cached_states(corpus, run
     for row, answer in zip(table.itertuples(), answers, strict=True):
         scores = {item["label"]: item["score"] for item in answer["scores"]}
         assert scores["calm"] == pytest.approx(row.probability_calm, abs=5e-3)  # states are kept in half precision
+
+
+def test_states_of_clips_without_their_silence_are_kept_apart(corpus, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    pipe = pipeline(TASK, model=str(run))
+    tone, _ = soundfile.read(corpus / "ada_calm_0.wav")
+    for name, around in (("bare", 0), ("padded", 16_000)):
+        soundfile.write(tmp_path / f"{name}.wav", np.pad(tone, around), 16_000)
+    names = ["bare", "padded"]
+    files = [str(tmp_path / f"{name}.wav") for name in names]
+    rows = Dataset.from_dict({"audio": files, "text": names, "utterance_id": names})
+    for pipe.processor.skip_silence, longer in ((False, 2.0), (True, 0.3)):  # seconds; of silence the margins remain
+        bare, padded = (len(row) / 12 * 0.04 for row in encode_corpus(rows, pipe.model, pipe.processor)["speech"])
+        assert padded - bare == pytest.approx(longer, abs=0.05)
 
 
 def test_copies_are_encoded_once_for_all_folds_and_babble_for_each(corpus, tmp_path, monkeypatch):

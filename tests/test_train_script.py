@@ -81,8 +81,11 @@ def test_the_card_holds_protocol_and_results(run: Path):
 def test_going_on_from_a_checkpoint_wants_the_same_labels(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     options = ["--manifest", str(run / "clips.csv"), "--model_name_or_path", str(run / "out"), "--max_steps", "1"]
     options += ["--save_strategy", "steps", "--eval_strategy", "steps", "--output_dir", str(tmp_path / "refused")]
-    assert main([*options, "--max_audio_seconds", "0.3", "--output_dir", str(tmp_path / "cut")]) == 0
-    assert AutoProcessor.from_pretrained(tmp_path / "cut").max_audio_seconds == 0.3
+    cut = ["--max_audio_seconds", "0.3", "--skip_silence", "true", "--output_dir", str(tmp_path / "cut")]
+    assert main([*options, *cut]) == 0
+    processor = AutoProcessor.from_pretrained(tmp_path / "cut")
+    assert (processor.max_audio_seconds, processor.skip_silence) == (0.3, True)
+    assert not AutoProcessor.from_pretrained(run / "out").skip_silence
     assert main([*options, "--label_map", '{"calm": "cool"}']) == 1
     assert "['calm', 'tense']" in capsys.readouterr().err
     assert main([*options, "--drkf", '{"hidden_size": 32}']) == 1

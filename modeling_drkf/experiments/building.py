@@ -85,6 +85,7 @@ def _build(
         processor = AutoProcessor.from_pretrained(
             arguments.model_name_or_path, max_audio_seconds=arguments.max_audio_seconds
         )
+        processor.skip_silence |= arguments.skip_silence
     else:
         audio: Any = arguments.audio_encoder
         text: Any = arguments.text_encoder
@@ -93,6 +94,7 @@ def _build(
             _tokenizer(text, training_rows["text"]),
             max_audio_seconds=arguments.max_audio_seconds,
             unpadded_speech=bool(drkf.get("unpadded_speech", False)),
+            skip_silence=arguments.skip_silence,
         )
         model = DRKFForEmotionClassification.from_encoders(
             audio,

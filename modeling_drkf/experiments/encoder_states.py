@@ -80,7 +80,7 @@ def _key(rows: Dataset, model: DRKFForEmotionClassification, processor: DRKFProc
     limits = [processor.max_audio_samples, processor.min_audio_samples, processor.max_text_tokens]
     digest.update(f"{processor.feature_extractor.to_json_string()} {vocabulary} {limits}".encode())
     digest.update(f"{config.speech_pooling} {config.speech_statistics} {config.speech_states}".encode())
-    digest.update(f"{config.unpadded_speech} {processor.unpadded_speech}".encode())
+    digest.update(f"{config.unpadded_speech} {processor.unpadded_speech} {processor.skip_silence}".encode())
     for row in rows.select_columns([name for name in rows.column_names if name not in LABELS]):
         file = Path(row["audio"]).stat()
         digest.update(json.dumps([row, file.st_size, file.st_mtime_ns], default=str, sort_keys=True).encode())

@@ -105,6 +105,13 @@ class ModelArguments:
         default=25.0,
         metadata={"help": "Clips are cut at this length, with a warning; null (in a recipe) keeps them whole."},
     )
+    skip_silence: bool = field(
+        default=False,
+        metadata={
+            "help": "Leave silence before, after and within a clip out before the speech encoder reads it. The "
+            "checkpoint then does so, too; one to go on from that does keeps doing so."
+        },
+    )
     modality: Literal["both", "speech", "text"] = field(
         default="both",
         metadata={
