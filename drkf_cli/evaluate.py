@@ -31,6 +31,7 @@ from processing.quiet import BAR_DELAY_S
 from .checkpoint import open_pipeline
 from .errors import writing
 
+BY_SPEAKER = "_by_speaker"  # as in `metrics.json` of a training run
 PARTS = ("train", "validation", "test")
 EVERYTHING = "all"
 OWN_COLUMNS = ("speaker", "session", "duration", "label")  # that every corpus has
@@ -85,21 +86,24 @@ def run_evaluate(
     modality: str = "both",
     batch_size: int = 8,
     by: Sequence[str] = (),
+    by_speaker: bool = False,
     **corpus_options: Any,
 ) -> int:
     """Scores, prints and writes; returns the exit status.
 
-    `by`: see `evaluate`; `corpus_options`: see `read_corpus`.
+    `by`, `by_speaker`: see `evaluate`; `corpus_options`: see `read_corpus`.
     """
     corpus_options |= _extra_columns(corpus_name, by)
     corpus = read_corpus(corpus_name, data_dir, **corpus_options)
     if corpus.report.problems:
         print(printable(corpus.report.table()), file=sys.stderr)
     pipe, fold, selection = open_pipeline(model), _fold_of(model), _selection_of(model)
-    record, predictions = evaluate(pipe, corpus, fold, split, modality, batch_size, by)
+    record, predictions = evaluate(pipe, corpus, fold, split, modality, batch_size, by, by_speaker)
     record, predictions = {"model": model, "selection": selection, **record}, replace(predictions, selection=selection)
     console = Console()
     console.print(_shown(record))
+    if by_speaker:
+        console.print(_shown(record, BY_SPEAKER, ", each beside its speaker's other clips"))
     for column, groups in record.get("groups", {}).items():
         console.print(_shown_groups(column, groups))
         print(printable(_finding(column, groups)))
@@ -124,6 +128,7 @@ def evaluate(
     modality: str = "both",
     batch_size: int = 8,
     by: Sequence[str] = (),
+    by_speaker: bool = False,
 ) -> tuple[dict[str, Any], Predictions]:
     """
     Args:
@@ -132,13 +137,15 @@ def evaluate(
             utterance. Without it, test, or all where there is no such part.
         modality: "speech" or "text" withholds the other one.
         by: columns of the corpus whose groups are compared, such as speaker or sex.
+        by_speaker: also score each clip judged beside the other clips of its speaker in the split.
 
     Returns: the record of `metrics.json` (under the split's name what a training run records of a split: metrics,
-        their 95 % bootstrap `intervals`, `calibration`; under `groups` what [`group_scores`] says of each column), and
-        the predictions.
+        their 95 % bootstrap `intervals`, `calibration`; with `by_speaker` the same under that name and `_by_speaker`;
+        under `groups` what [`group_scores`] says of each column), and the predictions.
 
     Raises:
-        OptionError: the corpus has a class that the checkpoint does not know, or no such split.
+        OptionError: the corpus has a class that the checkpoint does not know, or no such split; `by_speaker` without
+            voices, speakers, or a checkpoint that standardises by speaker.
         AudioError: a clip is unusable.
     """
     labels, problem_type = pipe.label_names, PROBLEM_TYPES[pipe.is_multi_label]
@@ -155,14 +162,15 @@ def evaluate(
         if column not in rows.column_names or all(value is None for value in rows[column]):
             known = [n for n in rows.column_names if n not in NO_GROUPS and any(v is not None for v in rows[n])]
             raise OptionError(f"--by {column}: the corpus does not say it; it has {', '.join(known) or 'no column'}")
+    recognizer = getattr(pipe, "recognizer", pipe)
+    if by_speaker and (reason := _why_not_by_speaker(recognizer, rows, modality)):
+        raise OptionError(f"--by-speaker: {reason}")
     columns = [name for name in ("audio", "text", "start", "end") if name in rows.column_names]
-    inputs = ({name: row[name] for name in columns} | BLANKS[modality] for row in rows)
-    answers = list(
-        tqdm(pipe(inputs, batch_size=batch_size), total=len(rows), desc=split, unit="clip", delay=BAR_DELAY_S)
-    )
+    inputs = [{name: row[name] for name in columns} | BLANKS[modality] for row in rows]
+    shown = {"total": len(rows), "unit": "clip", "delay": BAR_DELAY_S}
+    answers = list(tqdm(pipe(iter(inputs), batch_size=batch_size), desc=split, **shown))
     references = _references(rows, corpus.label_names, labels, pipe.is_multi_label)
-    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
-    probabilities = np.array([[found[name] for name in labels] for found in scores])
+    probabilities = _probabilities(answers, labels)
     predicted, metrics = score(probabilities, references, labels, pipe.is_multi_label)
     shares = [answer["modality_shares"] or dict.fromkeys(MODALITIES, np.nan) for answer in answers]
     predictions = Predictions(
@@ -184,12 +192,32 @@ def evaluate(
         "leaks": asdict(find_leaks(fold, everything, rows)),
         split: metrics,
     }
+    if by_speaker:
+        units = recognizer.answered_by_speaker(inputs, rows["speaker"][:], batch_size=batch_size)
+        told = [unit.item.whole_answer() for unit in tqdm(units, desc="by speaker", **shown)]
+        record[f"{split}{BY_SPEAKER}"] = score(_probabilities(told, labels), references, labels, pipe.is_multi_label)[
+            1
+        ]
     if by:
         speakers = rows["speaker"][:]
         record["groups"] = {
             column: group_scores(predicted, references, labels, rows[column][:], speakers) for column in by
         }
     return record, predictions
+
+
+def _why_not_by_speaker(recognizer: Any, rows: Dataset, modality: str) -> str | None:
+    """Why clips cannot be judged beside the other clips of their speakers; None where they can."""
+    if recognizer.voices is None:
+        return f"{recognizer.checkpoint} does not standardise by speaker"
+    if modality == "text":
+        return "--modality text withholds the voices that are judged so"
+    return None if any(rows["speaker"]) else "the corpus does not say who speaks"
+
+
+def _probabilities(answers: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> np.ndarray:
+    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
+    return np.array([[found[name] for name in labels] for found in scores])
 
 
 def _extra_columns(corpus_name: str, by: Sequence[str]) -> dict[str, Any]:
@@ -264,14 +292,14 @@ def _references(rows: Dataset, corpus_labels: Sequence[str], labels: Sequence[st
     return weights.astype(np.int64) if multi_label else weights.argmax(axis=1)
 
 
-def _shown(record: Mapping[str, Any]) -> Table:
-    metrics = record[record["split"]]
+def _shown(record: Mapping[str, Any], suffix: str = "", remark: str = "") -> Table:
+    metrics = record[f"{record['split']}{suffix}"]
     table = Table(
         "",
         "",
         "95 % interval",
         "",
-        title=escape(f"{record['corpus']}, {record['split']}: {plural(record['utterances'], 'clip')}"),
+        title=escape(f"{record['corpus']}, {record['split']}: {plural(record['utterances'], 'clip')}{remark}"),
     )
     for name in (name for name in FORMULAS if name in metrics):
         low, high = metrics["intervals"][name]

@@ -191,6 +191,11 @@ class ExtendedModalityEncoding(ModalityEncoding):
         """Mean and deviation of a speaker, of `statistics` of some clips: (clips, 3, width) to (2, 3, width)."""
         return speaker_moments(clips, cast(Any, self.speech_standardization).usual)
 
+    def shrunk_statistics(self, mean: Tensor, deviation: Tensor, clips: int) -> Tensor:
+        """The same, (2, 3, width), of mean and deviation over so many clips, (3, width) each."""
+        usual = cast(Any, self.speech_standardization).usual.to(mean)
+        return shrunk(usual, mean, deviation.clamp(min=SMALLEST_DEVIATION), clips)
+
     @property
     def _encoders(self) -> tuple[PreTrainedModel, PreTrainedModel]:
         return self.speech_encoder, self.text_encoder

@@ -9,7 +9,8 @@ memory needed is that of the result, whatever rate and number of channels the fi
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -312,6 +313,15 @@ def audio_label(source: AudioSource, name: str) -> str:
     if not isinstance(path, (str, os.PathLike)) or os.fspath(path) == name:
         return name
     return f"{name} ({os.fspath(path)})"
+
+
+def repeatable(audio: AudioSource) -> AudioSource:
+    """The bytes of what can be read once, a file object or a pipe; anything else as it is."""
+    given = audio if isinstance(audio, Excerpt) else Excerpt(audio)
+    source = given.audio
+    if isinstance(source, (str, os.PathLike)) and (path := Path(source).expanduser()).is_fifo():
+        return replace(given, audio=path.read_bytes())
+    return replace(given, audio=_encoded(source)) if hasattr(source, "read") else audio
 
 
 def _encoded(source: Any) -> Any:

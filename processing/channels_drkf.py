@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .audio_drkf import AudioStream, Excerpt
+from .audio_drkf import AudioStream, Excerpt, repeatable
 from .errors_drkf import InputError
 from .waveform_drkf import is_silent
 from .windows_drkf import Piece
@@ -22,6 +22,13 @@ def name_channels(segments: Any) -> bool:
     )
 
 
+def name_speakers(segments: Any) -> bool:
+    """Whether one of the segments says who speaks."""
+    return isinstance(segments, Sequence) and any(
+        isinstance(segment, Mapping) and segment.get("speaker") is not None for segment in segments
+    )
+
+
 def open_channels(opened: ExitStack, audio: Any, **options: Any) -> list[AudioStream]:
     """A stream of each channel of a recording, closed with `opened`.
 
@@ -32,11 +39,10 @@ def open_channels(opened: ExitStack, audio: Any, **options: Any) -> list[AudioSt
         AudioError: as `AudioStream`.
         InputError: one channel of the recording is chosen already.
     """
+    audio = repeatable(audio)
     given = audio if isinstance(audio, Excerpt) else Excerpt(audio)
     if given.channel is not None:
         raise InputError('"channel" reads one channel: leave it out where all of them are read')
-    if hasattr(given.audio, "read"):
-        given = replace(given, audio=given.audio.read())
     streams = [opened.enter_context(AudioStream(replace(given, channel=0), **options))]
     for channel in range(1, streams[0].channels):
         streams.append(opened.enter_context(AudioStream(replace(given, channel=channel), **options)))

@@ -3,8 +3,9 @@
     {"inputs": {"audio": "<base64 of a wav, flac, ogg or mp3 file>", "text": "what is said"},
      "parameters": {"top_k": 3}}
 
-`inputs` is one request or a list of them; `audio` or `text` may be missing, `segments` ask for a timeline; raw audio
-bytes are a request without text. `parameters`: `top_k`, `chunk_length_s`, `step_s`. A request is bounded in all that
+`inputs` is one request or a list of them; `audio` or `text` may be missing, `segments` ask for a timeline, in which
+each speaker is judged beside what they said before; raw audio bytes are a request without text. `parameters`:
+`top_k`, `chunk_length_s`, `step_s`. A request is bounded in all that
 a client chooses, in size, decoded length and time, and names no file, address or model: nothing but the bytes that it
 brings is read.
 """
@@ -92,7 +93,7 @@ class EndpointHandler:
             "text": self._text(request.get("text")),
             "segments": self._segments(request.get("segments")),
         }
-        options = {**options, "max_recording_s": self.max_seconds}
+        options = {**options, "max_recording_s": self.max_seconds, "speaker_statistics": "before"}
         try:
             for unit in self.pipeline.recognizer.answered([checked], ["the input"], **options):
                 if unit.is_last:

@@ -57,7 +57,9 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
             config.is_multi_label,
             getattr(config, "modality_dropout", 0.0),
             self.model.name_or_path or "the model",
-            self.speaker if getattr(config, "standardize_states", False) and config.speech_statistics else None,
+            PipelineVoices(self)
+            if getattr(config, "standardize_states", False) and config.speech_statistics
+            else None,
             **options,
         )
 
@@ -152,6 +154,35 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
         cast(ProcessorMixin, self.processor).save_pretrained(save_directory, **kwargs)
 
 
+class PipelineVoices:
+    """The `Voices` of a pipeline whose model standardises speech by speaker."""
+
+    def __init__(self, pipe: MultimodalEmotionRecognitionPipeline):
+        self._speaker, self._device = pipe.speaker, pipe.device
+        self._encoding: Any = pipe.model.drkf.modality_encoding  # type: ignore[union-attr]
+
+    @property
+    def usual(self) -> np.ndarray:
+        return self._encoding.speech_standardization.usual.float().cpu().numpy()
+
+    def of_clips(self, clips: Sequence[AudioSource]) -> np.ndarray:
+        return self._speaker(clips)
+
+    def encode(self, features: dict[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
+        tensors = {name: tensor.to(self._device) for name, tensor in _tensors(features).items()}
+        try:
+            with torch.inference_mode():
+                speech = self._encoding.encode_speech(tensors.pop("input_values"), tensors.pop("audio_attention_mask"))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        states = {"speech_states": speech.sequence, "audio_attention_mask": speech.mask}
+        states["speech_statistics"] = speech.statistics
+        return {**tensors, **states}, speech.statistics.float().cpu().numpy()
+
+    def moments(self, mean: np.ndarray, deviation: np.ndarray, clips: int) -> np.ndarray:
+        return self._encoding.shrunk_statistics(torch.from_numpy(mean), torch.from_numpy(deviation), clips).numpy()
+
+
 def require_weights(model: PreTrainedModel) -> None:
     """Raises `FileError` for a model with weights that are not its checkpoint's but drawn at random."""
     if missing := getattr(model, "missing_weights", None):
@@ -161,8 +192,8 @@ def require_weights(model: PreTrainedModel) -> None:
         )
 
 
-def _tensors(features: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(values) for name, values in features.items()}
+def _tensors(features: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(values) for name, values in features.items()}
 
 
 def _arrays(output: ModelOutput) -> dict[str, np.ndarray | None]:

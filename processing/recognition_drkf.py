@@ -15,6 +15,7 @@ from .audio_drkf import AudioSource, AudioStream
 from .errors_drkf import FileError, InputError, OptionError
 from .recognition_inputs_drkf import InputReader, Unit
 from .recognition_options_drkf import Processor, RecognitionOptions, Transcribers
+from .speaker_sums_drkf import ENOUGH_SEGMENTS, SpeakerSums, Voices
 from .waveform_drkf import is_decoded
 
 Answer: TypeAlias = dict[str, Any]
@@ -36,7 +37,7 @@ class EmotionRecognizer:
         modality_dropout: with which share of blanked modalities the checkpoint was trained; above 0 it is prepared
             for a missing one.
         checkpoint: what messages call the model.
-        speaker: how a speaker sounds in some recordings, as an array; None where the model cannot tell.
+        voices: how speakers sound; None where the model does not standardise by speaker.
         options: defaults of the options that a call may set, see [`RecognitionOptions`].
     """
 
@@ -48,10 +49,10 @@ class EmotionRecognizer:
         is_multi_label: bool = False,
         modality_dropout: float = 0.0,
         checkpoint: str = "the checkpoint",
-        speaker: Callable[[Sequence[AudioSource]], np.ndarray] | None = None,
+        voices: Voices | None = None,
         **options: Any,
     ):
-        self.speaker = speaker
+        self.voices = voices
         self.processor, self.infer, self.checkpoint = processor, infer, checkpoint
         self.label_names, self.is_multi_label = list(label_names), is_multi_label
         self.modality_dropout = modality_dropout
@@ -76,6 +77,8 @@ class EmotionRecognizer:
             `{"audio_seconds", "timeline": [{"start", "end", "text", "scores", ...}, ...]}`, in seconds, with a
             `"speaker"` where one is known, in which a piece that cannot be answered has an `"error"`; or `{"error"}`
             with `errors="return"`.
+            In a conversation that says who speaks, pieces have `"standardised_by"`, see `speaker_statistics` of the
+            options, where the checkpoint standardises by speaker.
             Words of which the tokenizer knows less than half count as missing, and the warning says so.
 
         Raises:
@@ -98,7 +101,7 @@ class EmotionRecognizer:
         Arguments and errors are those of a call.
         """
         chosen = self._with_speaker(RecognitionOptions.checked(options, self.options))
-        reader = self._reader(chosen)
+        reader = self._reader(chosen, self._hearing(chosen))
         rows: Any = inputs
         values = rows if hasattr(rows, "__iter__") else (rows[number] for number in range(len(rows)))
         units: Iterator[Unit] = (
@@ -118,9 +121,66 @@ class EmotionRecognizer:
                     f"speaker has the shape {options.speaker.shape}; pipe.speaker(clips) gives (2, 3, width)"
                 )
             return options
-        if self.speaker is None:
+        if self.voices is None:
             raise OptionError(f"{self.checkpoint} does not standardise by speaker: leave speaker out")
-        return RecognitionOptions.checked({"speaker": self.speaker(options.speaker)}, options)
+        return RecognitionOptions.checked({"speaker": self.voices.of_clips(options.speaker)}, options)
+
+    def answered_by_speaker(
+        self, inputs: Sequence[Any], speakers: Sequence[str | None], **options: Any
+    ) -> Iterator[Unit]:
+        """Clips as in `answered`, each judged beside the other clips of its speaker.
+
+        Args:
+            speakers: of the clips; one of None, or without other clips, is judged beside the training part.
+
+        Raises:
+            OptionError: the checkpoint does not standardise by speaker.
+        """
+        if self.voices is None:
+            raise OptionError(f"{self.checkpoint} does not standardise by speaker")
+        chosen = RecognitionOptions.checked(options, self.options)
+        reader, sums = self._reader(chosen), SpeakerSums(self.voices.moments, least=1)
+
+        def units() -> Iterator[Unit]:
+            for number, (value, speaker) in enumerate(zip(inputs, speakers, strict=True), 1):
+                for unit in reader.read(value, f"input {number}"):
+                    unit.speaker, unit.item.voices = speaker, sums
+                    yield unit
+
+        self._hear(units(), sums, chosen)
+        return map(_gathered, self._answered(units(), chosen))
+
+    def _hearing(self, options: RecognitionOptions) -> Callable[[Callable[[], Iterator[Unit]]], SpeakerSums] | None:
+        """What finds out how the speakers of a conversation sound, if that is asked for."""
+        voices = self.voices
+        if voices is None or options.speaker is not None or options.speaker_statistics == "off":
+            return None
+
+        def hear(pieces: Callable[[], Iterator[Unit]]) -> SpeakerSums:
+            sums = SpeakerSums(voices.moments, ENOUGH_SEGMENTS)
+            if options.speaker_statistics == "others":
+                self._hear(pieces(), sums, options)
+            return sums
+
+        return hear
+
+    def _hear(self, units: Iterator[Unit], sums: SpeakerSums, options: RecognitionOptions) -> None:
+        """Adds what the speech encoder says of each unit whose speaker is known."""
+        known = (unit for unit in units if unit.is_waiting and unit.speaker is not None and unit.has_audio)
+        for window in _windows(known, options.batch_size * BUCKETED_BATCHES, False):
+            for batch in _batches(window, options.batch_size):
+                self._add(batch, sums)
+
+    def _add(self, units: list[Unit], sums: SpeakerSums) -> None:
+        voices: Any = self.voices
+        try:
+            _, statistics = voices.encode(self.features(units))
+        except InputError:
+            for unit in units if len(units) > 1 else ():  # all but the one, which gets its error when it is answered
+                self._add([unit], sums)
+            return
+        for unit, own in zip(units, statistics, strict=True):
+            sums.add(unit.speaker, own)  # type: ignore[arg-type]
 
     def read_audio(self, audio: AudioSource, max_seconds: float | None = None) -> dict[str, Any]:
         """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate", "cancels", "differs"}`,
@@ -138,16 +198,15 @@ class EmotionRecognizer:
         """What the model answers of one input: a clip, or the pieces of a recording."""
         return list(self._reader(RecognitionOptions.checked(options, self.options)).read(value, "the input"))
 
-    def _reader(self, options: RecognitionOptions) -> InputReader:
-        return InputReader(self.processor, self._transcribers.get(options.transcriber), options)
+    def _reader(self, options: RecognitionOptions, hear: Any = None) -> InputReader:
+        return InputReader(self.processor, self._transcribers.get(options.transcriber), options, hear)
 
     def _answered(self, units: Iterator[Unit], options: RecognitionOptions) -> Iterator[Unit]:
         ahead = 1 if options.batch_size == 1 else options.batch_size * BUCKETED_BATCHES
         for window in _windows(units, ahead, options.num_workers > 0):
-            waiting = [unit for unit in window if unit.is_waiting]
-            waiting.sort(key=lambda unit: (len(unit.waveform), len(unit.words or "")))
-            for start in range(0, len(waiting), options.batch_size):
-                self._answer_batch(waiting[start : start + options.batch_size], options)
+            in_order = options.speaker_statistics == "before"
+            for batch in _batches([unit for unit in window if unit.is_waiting], options.batch_size, in_order):
+                self._answer_batch(batch, options)
                 while window and not window[0].is_waiting:
                     yield window.pop(0)
             yield from window
@@ -157,6 +216,8 @@ class EmotionRecognizer:
             features = self.features(units)
             if options.speaker is not None:
                 features["speaker_statistics"] = np.repeat(options.speaker[None], len(units), axis=0)
+            elif any(unit.item.voices is not None for unit in units):
+                features = self._by_speaker(features, units, options.speaker_statistics == "before")
             outputs = self.infer(features)
         except InputError as error:
             if len(units) > 1:  # find the one
@@ -166,6 +227,20 @@ class EmotionRecognizer:
                 units[0].fail(error, options)
             return
         self.answer(units, outputs, options.top_k, options.return_embeddings)
+
+    def _by_speaker(self, features: dict[str, np.ndarray], units: Sequence[Unit], causal: bool) -> dict[str, Any]:
+        """The features of units with how their speakers sound."""
+        voices: Any = self.voices
+        encoded, statistics = voices.encode(features)
+        for unit, own in zip(units, statistics, strict=True):
+            sums = unit.item.voices
+            if sums is None or unit.speaker is None or not unit.has_audio or unit.is_heard:
+                continue
+            unit.voice, unit.is_heard = sums.known(unit.speaker, None if causal else own), True
+            if causal:
+                sums.add(unit.speaker, own)
+        found = [voices.usual if unit.voice is None else unit.voice for unit in units]
+        return {**encoded, "speaker_statistics": np.stack(found)}
 
     def features(self, units: Sequence[Unit]) -> dict[str, np.ndarray]:
         """One padded batch of the processor's features."""
@@ -202,6 +277,8 @@ class EmotionRecognizer:
         answer: Answer = {**unit.place, "text": unit.text}
         if not unit.item.is_timeline:
             answer["audio_seconds"] = unit.item.audio_seconds
+        if unit.item.voices is not None and unit.speaker is not None:
+            answer["standardised_by"] = "training" if unit.voice is None else "speaker"
         answer["scores"] = [{"label": self.label_names[i], "score": float(probabilities[i])} for i in order]
         answer["consistency"] = None if agreement is None else float(agreement)
         answer["dominant_modality"] = None if named is None else max(named, key=named.__getitem__)
@@ -248,6 +325,14 @@ def _windows(units: Iterator[Unit], size: int, in_thread: bool) -> Iterator[list
             yield window
     finally:
         thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _batches(units: list[Unit], size: int, in_order: bool = False) -> Iterator[list[Unit]]:
+    """Units, `size` at a time: those of like length share a batch, or those that follow each other."""
+    if not in_order:
+        units = sorted(units, key=lambda unit: (len(unit.waveform), len(unit.words or "")))
+    for start in range(0, len(units), size):
+        yield units[start : start + size]
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .audio_drkf import AudioStream, Excerpt, excerpt, is_blank
-from .channels_drkf import cut_channels, name_channels, open_channels
+from .audio_drkf import AudioStream, Excerpt, excerpt, is_blank, repeatable
+from .channels_drkf import cut_channels, name_channels, name_speakers, open_channels
 from .errors_drkf import AudioError, InputError, OptionError, require_characters
 from .recognition_options_drkf import Processor, RecognitionOptions, Transcribe
 from .segment_keys_drkf import BY_CHANNEL
+from .speaker_sums_drkf import SpeakerSums
 from .waveform_drkf import is_silent, raw_samples
 from .windows_drkf import Piece, cut_segments, cut_windows
 
@@ -33,12 +34,13 @@ DIFFERENT_CHANNELS = (
 
 @dataclass
 class Item:
-    """One input, and what has been answered of it."""
+    """One input, what has been answered of it, and how its speakers sound, where the model can tell."""
 
     is_timeline: bool = False
     audio_seconds: float | None = None
     answers: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
+    voices: SpeakerSums | None = None
 
     def fail(self, error: InputError, name: str, options: RecognitionOptions) -> None:
         """Keep what is wrong with this input, or raise it, under the input's name."""
@@ -68,6 +70,8 @@ class Unit:
         text: what is said; None where nothing is known.
         words: the part of it that the model reads; None where there is none.
         place: start and end in seconds, and who speaks, where it is a piece of a recording.
+        speaker: who speaks, where it is known.
+        voice: how they sound, (2, 3, width), if enough of them is known, once it `is_heard`; see [`SpeakerSums`].
         is_last: the last unit of its item.
     """
 
@@ -78,6 +82,9 @@ class Unit:
     words: str | None = None
     has_audio: bool = True
     place: dict[str, Any] = field(default_factory=dict)
+    speaker: str | None = None
+    voice: np.ndarray | None = None
+    is_heard: bool = False
     warnings: list[str] = field(default_factory=list)
     answer: dict[str, Any] | None = None
     is_last: bool = True
@@ -98,12 +105,21 @@ class Unit:
 class InputReader:
     """Reads inputs of any kind, see [`EmotionRecognizer.__call__`].
 
+    Args:
+        hear: from a function that reads the pieces of a conversation to how its speakers sound.
+
     Raises:
         OptionError: the windows are longer than what the checkpoint takes.
     """
 
-    def __init__(self, processor: Processor, transcribe: Transcribe | None, options: RecognitionOptions):
-        self.processor, self.transcribe, self.options = processor, transcribe, options
+    def __init__(
+        self,
+        processor: Processor,
+        transcribe: Transcribe | None,
+        options: RecognitionOptions,
+        hear: Callable[[Callable[[], Iterator[Unit]]], SpeakerSums] | None = None,
+    ):
+        self.processor, self.transcribe, self.options, self.hear = processor, transcribe, options, hear
         self.rate = processor.sampling_rate
         limit = processor.max_audio_samples
         if options.chunk_length_s is not None and limit is not None and options.chunk_length_s * self.rate > limit:
@@ -142,8 +158,20 @@ class InputReader:
             words, warnings = self._words(text, name)
             yield Unit(item, name, text=text, words=words, has_audio=False, warnings=warnings)
             return
+        by_channel = self.options.speakers == BY_CHANNEL or name_channels(segments)
+        item.is_timeline = item.is_timeline or by_channel
+        if self.hear is not None and (by_channel or name_speakers(segments)):
+            audio = repeatable(audio)
+            item.voices = self.hear(lambda: self._voices(audio, segments, name))
+        yield from self._recording(audio, text, segments, name, item)
+
+    def _voices(self, audio: Any, segments: Any, name: str) -> Iterator[Unit]:
+        """The pieces of a conversation without words that have to be recognised."""
+        reader = InputReader(self.processor, None, replace(self.options, can_read=None))
+        return reader._recording(audio, None, segments, name, Item(is_timeline=True))
+
+    def _recording(self, audio: Any, text: str | None, segments: Any, name: str, item: Item) -> Iterator[Unit]:
         if self.options.speakers == BY_CHANNEL or name_channels(segments):
-            item.is_timeline = True
             yield from self._channels(audio, text, segments, name, item)
             return
         with AudioStream(audio, self.rate, name=name, max_seconds=self.options.max_recording_s) as stream:
@@ -206,7 +234,7 @@ class InputReader:
             if piece.error is not None:
                 raise InputError(piece.error)
             unit = self._unit(item, f"{name} at {piece.start:.2f} s", piece.waveform, piece.text)
-            unit.place = place
+            unit.place, unit.speaker = place, piece.speaker
         except InputError as error:
             unit = Unit(item, name, text=piece.text, place=place)
             unit.fail(error, self.options)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .audio_drkf import load_audio
 from .errors_drkf import FileError, InputError, OptionError, is_count, is_number
-from .segment_keys_drkf import BY_CHANNEL
+from .segment_keys_drkf import BY_CHANNEL, SPEAKER_STATISTICS
 
 Transcribe: TypeAlias = Callable[[np.ndarray, float], str]
 """From a mono waveform (samples,) and its rate in Hz to a text."""
@@ -57,6 +57,11 @@ class RecognitionOptions:
         speaker: other clips of the same speaker (a list of recordings), or what `pipe.speaker(clips)` made of them:
             the voice is then judged by how that speaker sounds. For checkpoints that standardise by speaker; some ten
             clips in different moods are worth having.
+        speaker_statistics: what a voice is judged beside, in conversations that say who speaks, by checkpoints that
+            standardise by speaker: "others" takes the speaker's other segments in the whole recording, which is read
+            twice; "before" only those that begin before, in one pass; "off" the training part. So it is for speakers
+            with fewer other segments than `speaker_sums_drkf.ENOUGH_SEGMENTS`; `standardised_by` of an answer tells
+            "speaker" from "training". `speaker` takes the place of all of them.
         speakers: "by-channel" answers each channel of a recording by itself, such as the two parties of a call; the
             `speaker` of an answer is then "channel 0" and so on, or that of its segment. None averages the channels.
         return_embeddings: answers also have `"embeddings"`, float32 vectors: `"fused"`, `"speech"` and `"text"` (None
@@ -76,6 +81,7 @@ class RecognitionOptions:
     step_s: float | None = None
     max_recording_s: float | None = None
     speaker: Any = None
+    speaker_statistics: str = "others"
     speakers: str | None = None
     return_embeddings: bool = False
     errors: str = "raise"
@@ -107,6 +113,7 @@ class RecognitionOptions:
             "chunk_length_s": (_is_length, seconds),
             "step_s": (_is_length, seconds),
             "max_recording_s": (_is_length, seconds),
+            "speaker_statistics": (lambda value: value in SPEAKER_STATISTICS, '"others", "before" or "off"'),
             "speakers": (lambda value: value in (None, BY_CHANNEL), f'"{BY_CHANNEL}" or None'),
             "return_embeddings": (lambda value: isinstance(value, bool), "True or False"),
             "errors": (lambda value: value in ("raise", "return"), '"raise" or "return"'),

@@ -20,7 +20,9 @@ from transformers import (
     WhisperModel,
     pipeline,
 )
+from typer.testing import CliRunner
 
+from drkf_cli import app
 from modeling_drkf.experiments.building import _tokenizer
 from modeling_drkf.experiments.encoder_states import SpeakerStatistics, encode_corpus
 from modeling_drkf.extended_encoding_drkf import speaker_moments
@@ -152,6 +154,22 @@ def test_scores_are_given_without_and_with_the_speakers_other_clips(corpus, run)
     plain, told = (pandas.read_csv(run / f"{part}_predictions.csv") for part in ("test", "test_by_speaker"))
     assert (plain.probability_calm - told.probability_calm).abs().max() > 1e-3
     assert plain.utterance_id.equals(told.utterance_id)
+
+
+def test_evaluate_scores_clips_beside_their_speakers_other_clips_as_training_did(corpus, run, tmp_path):
+    options = ["evaluate", "--model", str(run), "--manifest", str(corpus / "clips.csv"), "--batch-size", "3"]
+    shown = CliRunner().invoke(app, [*options, "--by-speaker", "--output-dir", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    assert "each beside its speaker's other clips" in " ".join(shown.output.split())
+    trained, found = (json.loads((folder / "metrics.json").read_text()) for folder in (run, tmp_path))
+    for part in ("test", "test_by_speaker"):
+        assert found[part]["unweighted_accuracy"] == trained[part]["unweighted_accuracy"]
+        assert found[part]["calibration"]["brier_score"] == pytest.approx(
+            trained[part]["calibration"]["brier_score"], abs=5e-3
+        )
+    assert found["test"]["calibration"]["brier_score"] != found["test_by_speaker"]["calibration"]["brier_score"]
+    withheld = CliRunner().invoke(app, [*options, "--by-speaker", "--modality", "text"])
+    assert "--by-speaker: --modality text withholds the voices" in " ".join(withheld.output.split())
 
 
 def test_the_pipeline_answers_by_the_speakers_other_clips_as_training_scored_it(corpus, run):

@@ -10,6 +10,7 @@ from processing.answers import PICTURES, check_output
 from processing.corpora.column_options import HELP, parse_columns
 from processing.evaluation.rounding import rounded
 from processing.printable import printable, printable_json
+from processing.segment_keys_drkf import SPEAKER_STATISTICS
 
 from ..checkpoint import (
     EXAMPLE_CLIP,
@@ -22,6 +23,10 @@ from ..checkpoint import (
 )
 from ..command import CorpusOption, app
 from ..errors import parse_label_map, require_extra, require_file, writing
+
+
+class SpeakerStatistics(StrEnum):
+    OTHERS, BEFORE, OFF = SPEAKER_STATISTICS
 
 
 class Modality(StrEnum):
@@ -58,6 +63,13 @@ def predict(
         list[Path] | None,
         typer.Option(help="Other clips of the same speaker, by which the voice is judged; once for each clip."),
     ] = None,
+    speaker_statistics: Annotated[
+        SpeakerStatistics,
+        typer.Option(
+            help="What each speaker of a conversation is judged beside: their other segments, only those before, or "
+            "(off) the training part."
+        ),
+    ] = SpeakerStatistics.OTHERS,
     top_k: Annotated[int | None, typer.Option(min=1, help="Only the most probable classes.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips or windows at once.")] = 8,
     json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
@@ -86,6 +98,7 @@ def predict(
     drkf predict talk.mp3 --segments talk.srt --output talk.csv --picture talk.png
     drkf predict talk.mp3 --chunk-length-s 10 --step-s 5 --transcriber openai/whisper-tiny
     drkf predict call.wav --speakers by-channel --chunk-length-s 10
+    drkf predict talk.wav --segments talk.vtt --speakers by-name --speaker-statistics before
     drkf predict --manifest clips.csv --output answers.parquet
     accelerate launch -m drkf_cli predict --manifest clips.csv --output answers.parquet
 
@@ -124,7 +137,7 @@ def predict(
         raise typer.BadParameter("name a FILE, or a --manifest")
     words: dict[str, Any] = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
     words["speakers"] = speakers or []
-    options |= {"chunk_length_s": chunk_length_s, "step_s": step_s}
+    options |= {"chunk_length_s": chunk_length_s, "step_s": step_s, "speaker_statistics": speaker_statistics.value}
     raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json, spreadsheet))
 
 
@@ -171,6 +184,9 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Compare the groups of a column: speaker, sex, age, ...; once for each column."),
     ] = None,
+    by_speaker: Annotated[
+        bool, typer.Option("--by-speaker", help="Also score each clip judged beside the other clips of its speaker.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,
     columns: Annotated[list[str] | None, typer.Option(help=HELP)] = None,
     label_map: Annotated[
@@ -187,6 +203,7 @@ def evaluate(
     drkf evaluate --model runs/mine --manifest clips.csv --output-dir scores
     drkf evaluate --model runs/mine --corpus meld --data-dir MELD.Raw --split validation
     drkf evaluate --manifest clips.csv --by speaker --by sex
+    drkf evaluate --manifest clips.csv --by-speaker
 
     Where the checkpoint's fold.json was made from the same corpus, its parts are used. A warning says whether
     utterances or speakers were in the training.
@@ -200,7 +217,9 @@ def evaluate(
     options: dict[str, Any] = {"label_map": parse_label_map(label_map), "audio_root": audio_root}
     options |= {"skip_damaged": skip_damaged or [], "columns": parse_columns(columns), "words": modality != "speech"}
     raise typer.Exit(
-        run_evaluate(model, corpus, source, split, output_dir, modality.value, batch_size, by or (), **options)
+        run_evaluate(
+            model, corpus, source, split, output_dir, modality.value, batch_size, by or (), by_speaker, **options
+        )
     )
 
 
