@@ -22,6 +22,7 @@ WRITTEN = {
     "README.md": ("example.png", "runs/mine/metrics.json", "scores/metrics.json"),
     "quickstart.md": ("answers.parquet", "scores/metrics.json"),
     "long-recordings.md": ("talk.csv", "talk.png", "talk.srt", "talk.json", "lanes.png", "call.csv"),
+    "conversations.md": ("interview.srt", "interview.png", "interview.csv"),
     "serve.md": ("my-space/app.py", "exported/model.onnx"),
     "corpora.md": ("report/report.json", "meld16k/manifest.csv", "runs/iemocap-5/metrics.json"),
 }
