@@ -10,6 +10,7 @@ import soundfile
 import yaml
 from huggingface_hub import ModelCard
 
+import processing
 from modeling_drkf.modeling_drkf import ENDPOINT_PACKAGES
 from modeling_drkf.release.loading import load_checkpoint
 from processing.errors_drkf import FileError
@@ -20,6 +21,7 @@ from .errors import require_extra
 from .web.clips import Example
 
 PAGE_FOLDER = "drkf_web"
+LEFT_OUT = ("__pycache__", "corpora", "evaluation")
 REQUIREMENTS = (*ENDPOINT_PACKAGES, "prometheus_client>=0.22")
 
 APP = '''"""The page of a DRKF checkpoint. It runs code that the checkpoint carries: read that if it is not yours."""
@@ -84,7 +86,8 @@ def write_space(model: str, output_dir: Path, examples: Sequence[Example] = ()) 
     for part in parts:
         part.save_pretrained(output_dir / "model")
     page = Path(__file__).parent / "web"
-    shutil.copytree(page, output_dir / PAGE_FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
+    for source, name in ((page, PAGE_FOLDER), (Path(processing.__file__).parent, "processing")):
+        shutil.copytree(source, output_dir / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
     location = 'str(HERE / "model")' if folder else repr(model)
     (output_dir / "app.py").write_text(APP.format(model=location, title=title), encoding="utf-8")
     (output_dir / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n", encoding="utf-8")

@@ -28,7 +28,7 @@ NO_WORDS = frozenset({"nan", "none", "null", "n/a", "<na>"})
 
 
 DIFFERENT_CHANNELS = (
-    'the two channels hold different voices and were averaged: "channel" reads one of them, speakers="by-channel" each'
+    'the two channels hold different voices and were averaged; "channel" reads one of them, speakers="by-channel" each'
 )
 
 

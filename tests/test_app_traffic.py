@@ -104,7 +104,7 @@ def guarded(storage: Storage, **limits: Any) -> tuple[Traffic, Inner]:
         page.queue()
     turns = Turns(chosen)
     answers = Answers(page, chosen, turns)
-    gate = Gate(inner, chosen, storage, Names("127.0.0.1"), turns, answers, {7: 2})
+    gate = Gate(inner, chosen, storage, Names("127.0.0.1"), turns, answers, {7: ("file", "text")})
     return Traffic(gate, answers, storage, chosen), inner
 
 

@@ -66,7 +66,7 @@ def test_the_wheel_holds_the_code_and_the_cards_and_nothing_else(wheel: Path):
         str(path.relative_to(ROOT))
         for top in ("drkf_cli", "modeling_drkf", "processing", "model_cards")
         for path in (ROOT / top).rglob("*")
-        if path.suffix in (".py", ".yaml")
+        if path.suffix in (".py", ".yaml", ".js")
     }
     assert code <= names
     assert {"train_drkf.py", "model_cards/recipes/paper.yaml", "model_cards/starter/model.safetensors"} <= names

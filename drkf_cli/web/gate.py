@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import IO, Any
 from urllib.parse import parse_qs, unquote
 
@@ -19,7 +19,8 @@ UPLOAD, PROGRESS, LOGIN = f"{API}/upload", f"{API}/upload_progress", "/login"
 CALL, JOIN, DATA = f"{API}/call/answer", f"{API}/queue/join", f"{API}/queue/data"
 FORM_BYTES = 2**14  # what a multipart form adds to its file
 IN_MEMORY = 2**20
-EXPECTED = '"data" must be a list: an uploaded clip or null, then a text or null.'
+ANSWERED = ("file", "text")  # the inputs of the API
+EXPECTED = '"data" must be a list: {}; each of them may be null.'
 DISK_IS_FULL = "The disk of the server is full; try again in a few minutes."
 FORWARDED = (b"x-forwarded-host", b"x-gradio-server")  # Gradio takes them for the page's own address
 
@@ -53,7 +54,7 @@ class Gate:
     Args:
         app: the application behind it.
         storage: where uploads are kept. names: of the page. turns: where questions wait. answers: where answers wait.
-        events: how many inputs each event of the page takes, by its number.
+        events: of which kind the inputs of each event of the page are, "file" or "text", by its number.
         login: whether the page has a login form.
     """
 
@@ -65,7 +66,7 @@ class Gate:
         names: Names,
         turns: Turns,
         answers: Answers,
-        events: Mapping[int, int],
+        events: Mapping[int, Sequence[str]],
         login: bool = False,
     ):
         self.app, self.limits, self.storage, self.names, self.turns = app, limits, storage, names, turns
@@ -200,7 +201,7 @@ class Gate:
         if not isinstance(asked, dict):
             raise Refused(400, "The request must be a JSON object.")
         if path == CALL:
-            return {"data": self._inputs(asked.get("data"), 2)}
+            return {"data": self._inputs(asked.get("data"), ANSWERED)}
         session, number = asked.get("session_hash"), asked.get("fn_index")
         if not isinstance(session, str) or not 0 < len(session) <= 100:
             raise Refused(400, '"session_hash" must be a short text.')
@@ -209,18 +210,21 @@ class Gate:
         inputs = self._inputs(asked.get("data"), self.events[number])
         return {"data": inputs, "fn_index": number, "session_hash": session, "trigger_id": None}
 
-    def _inputs(self, given: Any, count: int) -> list[Any]:
-        """A clip and a text, which may be left out; an event without inputs has neither."""
-        if not isinstance(given, list) or len(given) > count or (count and not given):
-            raise Refused(400, EXPECTED)
-        clip, text = [*given, None, None][:2]
-        if not (text is None or isinstance(text, str)) or not (clip is None or isinstance(clip, dict)):
-            raise Refused(400, EXPECTED)
-        if clip is not None:
-            if not self.storage.holds(clip.get("path")):
-                raise Refused(400, "Upload the clip: paths and URLs are not read.")
-            clip = {"path": clip["path"], "meta": {"_type": "gradio.FileData"}}
-        return [clip, text][:count]
+    def _inputs(self, given: Any, kinds: Sequence[str]) -> list[Any]:
+        """Uploads and texts, those at the end may be left out; an event without inputs has none."""
+        expected = EXPECTED.format(", ".join("an uploaded file" if kind == "file" else "a text" for kind in kinds))
+        if not isinstance(given, list) or len(given) > len(kinds) or (kinds and not given):
+            raise Refused(400, expected)
+        inputs = []
+        for value, kind in zip([*given, *[None] * (len(kinds) - len(given))], kinds, strict=True):
+            if not isinstance(value, (dict if kind == "file" else str) | None):
+                raise Refused(400, expected)
+            if isinstance(value, dict):
+                if not self.storage.holds(value.get("path")):
+                    raise Refused(400, "Upload the clip: paths and URLs are not read.")
+                value = {"path": value["path"], "meta": {"_type": "gradio.FileData"}}
+            inputs.append(value)
+        return inputs
 
     async def _read(
         self, receive: Receive, body: IO[bytes], largest: int, take: Callable[[int], None] | None = None

@@ -29,6 +29,8 @@ class Limits:
         clip_channels: most channels of a clip.
         upload_bytes: largest file.
         text_characters: longest text.
+        transcript_bytes: largest transcript of a conversation.
+        transcript_segments: most segments of a conversation.
         request_bytes: largest request that is no upload; of any request, largest request line with headers.
         stored_bytes: uploads that are kept at a time, all clients together.
         client_bytes: uploads of one client that are kept at a time; no more than what is left for all the others.
@@ -51,6 +53,8 @@ class Limits:
     clip_channels: int = 16
     upload_bytes: int = 25 * 2**20
     text_characters: int = 1000
+    transcript_bytes: int = 2 * 2**20
+    transcript_segments: int = 2000
     request_bytes: int = 2**16
     stored_bytes: int = 2**30
     client_bytes: int = 2**27

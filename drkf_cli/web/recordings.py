@@ -48,15 +48,15 @@ def recognise_pieces(
         yield
         given = {"audio": audio, "segments": pieces[first : first + TOGETHER]}
         timeline += recogniser(given, batch_size=TOGETHER)["timeline"]
-    if all("error" in piece for piece in timeline):
-        raise ClipError(f"No part of the recording can be used: {timeline[0]['error']}.")
+    if not any(piece.get("scores") for piece in timeline):
+        raise ClipError(f"No part of the recording can be used: {timeline[0].get('error', 'nothing is said in it')}.")
     found: dict[str, Any] = {"audio_seconds": seconds, "timeline": timeline}
     return found if words is None else {**found, "warning": WORDS_LEFT_OUT}
 
 
 def render_timeline(found: Mapping[str, Any], waveform: np.ndarray) -> tuple[str, str]:
     """A timeline as a summary with the table of its pieces, and as a picture: the sound, and a band an emotion."""
-    seconds, pieces = found["audio_seconds"], [piece for piece in found["timeline"] if "error" not in piece]
+    seconds, pieces = found["audio_seconds"], [piece for piece in found["timeline"] if piece.get("scores")]
     best = [piece["scores"][0]["label"] for piece in pieces]
     counts = Counter(best).most_common()
     most, times = counts[0]
@@ -65,7 +65,7 @@ def render_timeline(found: Mapping[str, Any], waveform: np.ndarray) -> tuple[str
     notes = filter(None, [found.get("warning"), *(piece.get("warning") for piece in pieces)])
     summary = (
         f'<p class="lead">{lead}<strong>{escape(most)}</strong>, in {times} of {len(pieces)} parts{rest}</p>'
-        f"<p>{_clock(seconds)} minutes of voice</p>"
+        f"<p>{clock(seconds)} minutes of voice</p>"
         f"{render_notes(notes)}"
     )
     width = min(len(waveform), SLICES)
@@ -78,7 +78,7 @@ def render_timeline(found: Mapping[str, Any], waveform: np.ndarray) -> tuple[str
         '<h2>The recording over time</h2><div class="bands" aria-hidden="true">'
         f'<span>sound</span><svg class="sound" viewBox="0 -1 {width} 2" preserveAspectRatio="none">'
         f"{wave(peaks(waveform, width))}</svg>{bands}"
-        f'<span></span><div class="scale"><span>0:00</span><span>{_clock(seconds)}</span></div></div>'
+        f'<span></span><div class="scale"><span>0:00</span><span>{clock(seconds)}</span></div></div>'
         '<p class="note">Height: probability. Full colour: the emotion that is recognised.</p>'
     )
     return f'<div class="drkf">{summary}{_table(found["timeline"])}</div>', f'<div class="drkf">{picture}</div>'
@@ -99,7 +99,7 @@ def _band(label: str, pieces: Sequence[Mapping[str, Any]]) -> str:
 
 def _table(timeline: Sequence[Mapping[str, Any]]) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{_clock(piece["start"])} to {_clock(piece["end"])}</th>{_cells(piece)}</tr>'
+        f'<tr><th scope="row">{clock(piece["start"])} to {clock(piece["end"])}</th>{_cells(piece)}</tr>'
         for piece in timeline
     )
     return (
@@ -111,6 +111,8 @@ def _table(timeline: Sequence[Mapping[str, Any]]) -> str:
 def _cells(piece: Mapping[str, Any]) -> str:
     if "error" in piece:
         return f'<td class="said" colspan="3">{escape(piece["error"])}</td>'
+    if not piece.get("scores"):
+        return '<td>none</td><td></td><td class="said"></td>'
     best = piece["scores"][0]
     return (
         f'<td>{escape(best["label"])}</td><td class="number">{percent(best["score"])}</td>'
@@ -118,6 +120,7 @@ def _cells(piece: Mapping[str, Any]) -> str:
     )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds: 75 -> "1:15"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02}"

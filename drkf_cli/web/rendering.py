@@ -6,7 +6,12 @@ from typing import Any
 
 NAMES = {"speech": "The voice", "text": "The words"}
 UNCLEAR = (0.4, 0.6)  # probabilities between which voice and words are not said to agree or to contradict
-FOR_PROGRAMMERS = ("segments with their words", "chunk_length_s")  # what advice begins with, in warnings
+FOR_PROGRAMMERS = (
+    "segments with their words",
+    "chunk_length_s",
+    '"channel" reads one of them',
+)  # what advice begins with, in warnings
+NOTHING = "No emotion: nothing is said"
 WAITING = "<p>No answer yet. Add a clip, words, or both, then choose <em>Recognise</em>.</p>"
 
 LIMITS = """
@@ -31,7 +36,7 @@ CSS = """
 .drkf .bar { background: #2f6fb0; border-radius: 3px; height: 100%; }
 .drkf .both { background: #c8811c; }
 .gradio-container .html-container { padding: 0 !important; }
-#refused:not(:empty) { border-left: 4px solid #b35900; padding-left: 0.7em; }
+.refused:not(:empty) { border-left: 4px solid #b35900; padding-left: 0.7em; }
 .drkf .lead { font-size: 1.3em; margin: 0; }
 .drkf .warning { border-left: 4px solid #b35900; padding-left: 0.7em; }
 .drkf .scale { display: flex; justify-content: space-between; font-size: 0.85em; }
@@ -47,6 +52,24 @@ CSS = """
 .drkf .pieces { max-height: 22em; overflow-y: auto; }
 .drkf .pieces tr > * { padding-right: 0.8em; vertical-align: top; }
 .drkf td.said { white-space: normal; width: 100%; overflow-wrap: anywhere; }
+.drkf .lanes > span.name { max-width: 9em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.drkf .lanes svg { height: 2.6em; }
+.drkf .lanes svg.sound { height: 3.5em; }
+.drkf .lanes .wave { stroke: none; fill: #888888; }
+.drkf .lanes g { cursor: pointer; }
+.drkf rect.whole { fill: transparent; }
+.drkf g:is(:hover, .heard) rect.whole { fill: rgba(136, 136, 136, 0.35); }
+.drkf .key { display: flex; flex-wrap: wrap; gap: 0.2em 1.2em; margin: 0.4em 0; }
+.drkf .key i { display: inline-block; width: 0.9em; height: 0.9em; margin-right: 0.4em; border-radius: 3px; }
+.drkf audio { width: 100%; margin: 0.5em 0; }
+.drkf th.name, .drkf td.name { max-width: 12em; overflow: hidden; text-overflow: ellipsis; }
+.drkf thead th { font-size: 0.85em; }
+.drkf .speakers { overflow-x: auto; }
+.drkf .speakers tr > * { padding-right: 0.8em; vertical-align: top; }
+.drkf button[data-piece] { all: unset; cursor: pointer; text-decoration: underline; }
+.drkf button[data-piece]:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
+.drkf tr:has(button.heard) { background: var(--border-color-primary); }
+.drkf a { text-decoration: underline; }
 .drkf .legend { height: 0.6em; border-radius: 3px; }
 .drkf .words { line-height: 2; overflow-wrap: anywhere; }
 .drkf .words span { padding: 0.15em 0.3em; border-radius: 4px; }
@@ -56,12 +79,19 @@ CSS = """
 
 def render_answer(answer: Mapping[str, Any]) -> str:
     """An Answer (see the pipeline) as a summary, the table of all classes, agreement and modality shares."""
-    best = answer["scores"][0]
-    parts = [f'<p class="lead"><strong>{escape(best["label"])}</strong>, {percent(best["score"])}</p>']
+    best = next(
+        (f"<strong>{escape(one['label'])}</strong>, {percent(one['score'])}" for one in _scores(answer)), NOTHING
+    )
+    parts = [f'<p class="lead">{best}</p>']
     parts.append(render_notes(filter(None, [answer.get("warning")])))
     parts.append(f"<p>{_given(answer)}</p>")
-    parts += [_table(answer["scores"]), _agreement(answer["consistency"]), _shares(answer)]
+    parts += [_table(_scores(answer)), _agreement(answer["consistency"]), _shares(answer)]
     return f'<div class="drkf">{"".join(parts)}</div>'
+
+
+def _scores(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The likeliest emotion first; empty where nothing is said."""
+    return answer.get("scores") or ()
 
 
 def render_notes(warnings: Iterable[str]) -> str:
@@ -85,6 +115,8 @@ def _given(answer: Mapping[str, Any]) -> str:
 
 
 def _table(scores: Sequence[Mapping[str, Any]]) -> str:
+    if not scores:
+        return ""
     rows = "".join(
         f'<tr{" class=best" if number == 0 else ""}><th scope="row">{escape(item["label"])}</th>'
         f'<td aria-hidden="true" class="track-cell">{_bar(item["score"])}</td>'

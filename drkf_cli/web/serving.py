@@ -30,6 +30,7 @@ from .storage import Storage, upload_folder
 from .traffic import JsonLines, LogLines, Traffic
 from .turns import Turns
 
+FILES = ("audio", "file")  # components whose value is an upload
 UNREADABLE = (OSError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 NO_FILES = "An upload is a form (multipart/form-data) whose field `files` holds a file."
 
@@ -136,7 +137,8 @@ def build_application(
         pwa=False,
         **looks,
     )
-    events = {event["id"]: len(event["inputs"]) for event in page.config["dependencies"]}
+    kinds = {part["id"]: "file" if part["type"] in FILES else "text" for part in page.config["components"]}
+    events = {event["id"]: [kinds[part] for part in event["inputs"]] for event in page.config["dependencies"]}
     gate = Gate(application, limits, storage, names, turns, answers, events, login=bool(auth))
     return Traffic(gate, answers, storage, limits)
 

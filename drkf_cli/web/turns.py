@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from .addresses import client_of
 from .clips import ClipError
 from .limits import Limits
 
 ON_THE_WAY = 5.0  # seconds for which a place is kept for a question that Gradio has not passed on yet
+TO_FINISH = 5.0  # seconds in which a question that is interrupted may still give what it has
 RECORDINGS_AT_A_TIME = 4  # decoded recordings that wait for their next step: 40 MB each at the longest
 Steps = Generator[None, None, Any]
+"""Work in steps, whose last one returns the answer. Where it is interrupted, its `yield` raises a `ClipError`: it may
+return what it has by then."""
 GONE = "Nobody waits for this answer any more."
+STOPPED = "Stopped."
 
 
 @dataclass(eq=False)
@@ -29,6 +34,7 @@ class Question:
     is_long: bool
     answer: asyncio.Future[Any]
     is_started: bool = False
+    interruption: ClipError | None = None
 
 
 class Turns:
@@ -84,7 +90,7 @@ class Turns:
             is_long: whether it holds a recording between its steps.
 
         Raises:
-            ClipError: there is no answer within `answer_seconds`, or nobody waits for it any more.
+            ClipError: there is no answer within `answer_seconds`, it is stopped, or nobody waits for it any more.
         """
         answer = asyncio.get_running_loop().create_future()
         question = Question(client, session, steps, is_long, answer)
@@ -93,10 +99,14 @@ class Turns:
         self._tags.setdefault(client, self._clock)
         self._questions.append(question)
         self._step()
+        late = ClipError(f"No answer within {self.limits.answer_seconds:g} seconds. Try a shorter clip.")
         try:
-            return await asyncio.wait_for(answer, self.limits.answer_seconds)
+            done, _ = await asyncio.wait([answer], timeout=self.limits.answer_seconds)
+            if not done:
+                self._interrupt(question, late)
+            return await asyncio.wait_for(answer, TO_FINISH)
         except TimeoutError:
-            raise ClipError(f"No answer within {self.limits.answer_seconds:g} seconds. Try a shorter clip.") from None
+            raise late from None
         finally:
             self._questions.remove(question)
 
@@ -110,6 +120,17 @@ class Turns:
             if question.session == session and not question.answer.done():
                 question.answer.set_exception(ClipError(GONE))
 
+    def stop(self, session: str) -> None:
+        """Interrupts the questions of a session, whose client wants what they have found so far."""
+        for question in self._questions:
+            if question.session == session:
+                self._interrupt(question, ClipError(STOPPED))
+
+    def _interrupt(self, question: Question, why: ClipError) -> None:
+        question.interruption = question.interruption or why
+        if not question.is_started and not question.answer.done():
+            question.answer.set_exception(why)
+
     def _step(self) -> None:
         """Starts the next step, unless one runs."""
         waiting = [question for question in self._questions if not question.answer.done()]
@@ -120,7 +141,7 @@ class Turns:
         question = min(waiting, key=lambda question: self._tags[question.client])
         self._clock = max(self._clock, self._tags[question.client])
         question.is_started = self._is_busy = True
-        step = asyncio.wrap_future(self._worker.submit(_next, question.steps))
+        step = asyncio.wrap_future(self._worker.submit(_next, question.steps, question.interruption))
         step.add_done_callback(partial(self._stepped, question))
 
     def _stepped(self, question: Question, step: asyncio.Future[tuple[bool, Any, float]]) -> None:
@@ -135,11 +156,18 @@ class Turns:
         self._step()
 
 
-def _next(steps: Steps) -> tuple[bool, Any, float]:
+def asked_by(request: Any) -> tuple[str, str]:
+    """The client and the session of a Gradio request, which a program of this process does not have."""
+    if request is None:
+        return "unknown", ""
+    return client_of(request.client.host) if request.client else "unknown", request.session_hash or ""
+
+
+def _next(steps: Steps, interruption: ClipError | None = None) -> tuple[bool, Any, float]:
     """Whether the work is done, the answer or the error then, and the processor's seconds, however busy it is."""
     start = time.thread_time()
     try:
-        next(steps)
+        next(steps) if interruption is None else steps.throw(interruption)
         is_done, found = False, None
     except StopIteration as end:
         is_done, found = True, end.value
