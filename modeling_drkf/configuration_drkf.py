@@ -37,9 +37,11 @@ class DRKFConfig(PaperConfig):
             are given. For encoders that are not trained.
         discriminator (`"fused"` or `"halves"`, defaults to `"fused"`):
             What ED reads: the fused vector, as in the paper, or which classes a linear probe finds in each modality.
-        classifier (`"fused"` or `"experts"`, defaults to `"fused"`):
-            The answer: what EC finds in the fused vector, as in the paper, or the geometric mean of its
-            probabilities and of those of a linear probe of each modality. Each of the three learns by itself.
+        classifier (`"fused"`, `"experts"` or `"additive"`, defaults to `"fused"`):
+            The answer: what EC finds in the fused vector, as in the paper; or the geometric mean of its
+            probabilities and of those of a linear probe of each modality, where each of the three learns by itself;
+            or the sum of the logits of all three, which learn as one. EC's last layer then starts at zero, so that
+            training begins with late fusion and EC adds what that misses.
         discrimination_pairs (`int`, *optional*):
             Most speech-text pairs a sample takes part in for Eq. 19, as speech and as text; all M if not given.
             An ED that reads the probes takes all.
@@ -84,7 +86,7 @@ class DRKFConfig(PaperConfig):
     speech_statistics: bool = False
     standardize_states: bool = False
     discriminator: Literal["fused", "halves"] = "fused"
-    classifier: Literal["fused", "experts"] = "fused"
+    classifier: Literal["fused", "experts", "additive"] = "fused"
     discrimination_pairs: int | None = None
     consistency_calibration: list[float | int] | None = None
     consistency_prior: float | int = 0.5
@@ -152,11 +154,11 @@ class DRKFConfig(PaperConfig):
     @property
     def has_probes(self) -> bool:
         """Whether there is a probe of each modality."""
-        return self.discriminates_by_probes or self.classifier == "experts"
+        return self.discriminates_by_probes or self.classifier != "fused"
 
     @property
     def loss_weights(self) -> dict[str, float]:
         weights = super().loss_weights
-        if self.has_probes:
+        if self.has_probes and self.classifier != "additive":
             weights["halves_loss"] = self.classification_weight
         return weights

@@ -11,9 +11,9 @@ from .outputs_drkf import PaperClassifierOutput
 class DRKFClassifierOutput(PaperClassifierOutput):
     """
     Attributes:
-        logits: EC's, or the mean of EC's and of both probes', divided by `score_temperature`, (batch, classes); see
+        logits: EC's, or their mean or sum with both probes', divided by `score_temperature`, (batch, classes); see
             `DRKFConfig.classifier`.
-        fused_logits: EC's, as the loss reads them, (batch, classes).
+        fused_logits: as the loss reads them, (batch, classes): EC's, or the sum with both probes'.
         consistency: the probability that voice and words express the same emotion, (batch,), where
             `consistency_prior` of the pairs do; None where the configuration has no `consistency_calibration`.
         speech_logits, text_logits: of the voice and of the words alone, (batch, classes), where there are probes.

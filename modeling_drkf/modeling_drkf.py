@@ -65,10 +65,19 @@ class DRKFPreTrainedModel(PaperPreTrainedModel):
             num_labels = len(module.agreement)
             init.copy_(module.agreement, num_labels * torch.eye(num_labels))
             init.constant_(module.bias, -1.0 - math.log(num_labels - 1))
+        elif isinstance(module, nn.Linear) and module is self._added_to_late_fusion:
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
         elif isinstance(module, LayerSum):
             init.zeros_(module.weights)
         else:
             super()._init_weights(module)
+
+    @property
+    def _added_to_late_fusion(self) -> nn.Module | None:
+        """EC's last layer, where training begins with late fusion."""
+        heads = getattr(self, "emotion_classifier", None)
+        return None if heads is None or self.config.classifier != "additive" else heads.output
 
     @property
     def _encoding(self) -> ExtendedModalityEncoding:
@@ -151,8 +160,8 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel, PaperForEmotionClassific
 
     def recognize(self, encoded: DRKFModelOutput) -> dict[str, Any]:
         """The outputs of [`DRKFClassifierOutput`] that the heads give."""
-        fused_logits = self.emotion_classifier(encoded.pooler_output)
         probed = {} if self.half_classifiers is None else self.half_classifiers(*encoded.modalities())
+        fused_logits = self.added(self.emotion_classifier(encoded.pooler_output), probed)
         logits, consistency_logits, consistency = fused_logits, None, None
         if self.config.classifier == "experts":
             logits = (fused_logits + probed["speech_logits"] + probed["text_logits"]) / 3
@@ -170,6 +179,14 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel, PaperForEmotionClassific
             **probed,
         }
 
+    def classify(self, fused: Tensor, speech: Modality, text: Modality) -> Tensor:
+        probed = self.half_classifiers(speech, text) if self.config.classifier == "additive" else {}
+        return self.added(super().classify(fused, speech, text), probed)
+
+    def added(self, fused_logits: Tensor, probed: Mapping[str, Tensor]) -> Tensor:
+        """EC's logits, which `classifier="additive"` adds to those of both probes; (batch, classes) each."""
+        return fused_logits + sum(probed.values()) if self.config.classifier == "additive" else fused_logits
+
     def loss_terms(
         self, encoded: DRKFModelOutput, answer: Mapping[str, Any], labels: Tensor, **kwargs: Any
     ) -> dict[str, Tensor]:
@@ -185,7 +202,7 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel, PaperForEmotionClassific
 
         if config.class_weights is not None:
             terms["classification_loss"] = classification(answer["logits"])
-        if self.half_classifiers is not None:
+        if "halves_loss" in config.loss_weights:
             probed = classification(answer["speech_logits"]), classification(answer["text_logits"])
             terms["halves_loss"] = torch.stack(probed).mean()
         return terms

@@ -187,10 +187,14 @@ class PaperForEmotionClassification(PaperPreTrainedModel):
 
     def recognize(self, encoded: DRKFModelOutput) -> dict[str, Any]:
         """EC's `logits`, (batch, classes), and ED's `consistency_logits`, (batch,), of the matched pairs."""
-        answer = {"logits": self.emotion_classifier(encoded.pooler_output)}
+        answer = {"logits": self.classify(encoded.pooler_output, *encoded.modalities())}
         if self.emotion_discriminator is not None:
             answer["consistency_logits"] = self.emotion_discriminator(encoded.pooler_output)
         return answer
+
+    def classify(self, fused: Tensor, speech: Modality, text: Modality) -> Tensor:
+        """EC's logits of a pair, of its fused vector; (batch, classes)."""
+        return self.emotion_classifier(fused)
 
     def loss_terms(
         self, encoded: DRKFModelOutput, answer: Mapping[str, Any], labels: Tensor, **kwargs: Any
@@ -207,7 +211,7 @@ class PaperForEmotionClassification(PaperPreTrainedModel):
         if self.config.representation == "pcmi":
             augmented_speech, augmented_text = self.augmentation(speech, text)
             fused = self.drkf.fusion_encoder(augmented_speech, augmented_text).vector
-            augmented_logits = self.emotion_classifier(fused)
+            augmented_logits = self.classify(fused, augmented_speech, augmented_text)
             terms |= self.augmentation.terms(
                 (speech, text), (augmented_speech, augmented_text), augmented_logits, target
             )
