@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
-    parser.add_argument("--recipe", default="starter.yaml", help="names the encoders (default: starter.yaml)")
+    parser.add_argument("--recipe", default="resemblyzer.yaml", help="names the encoders (default: resemblyzer.yaml)")
     options = parser.parse_args(arguments)
     for name, column in CORPORA.items():
         manifest, fold_file = options.data / f"{name}.csv", FOLDER / "folds" / f"{name}.json"

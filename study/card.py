@@ -22,6 +22,7 @@ SHORT = {name: name.replace("row", "row ") for name in TABLE4} | {
     "voice": "support vector machine, voice",
     "late": "late fusion of the baselines",
     "starter": "row 1, ED on the halves",
+    "row6_halves": "row 6, ED on the halves",
 }
 LESS = (
     *((row, other) for row in ("row1", "row6") for other in ("speech", "halves", "late")),
@@ -60,6 +61,32 @@ def accuracies(folder: Path) -> str:
 def accuracies_alone(folder: Path) -> str:
     """The same of what EC alone answers."""
     return _accuracies(folder, ALONE, ["speech", *TABLE4])
+
+
+def of_whisper(folder: Path) -> str:
+    """Rows of the starter's recipe on the one corpus that they are run on, and what they are better by."""
+    found = pandas.read_csv(folder / "whisper" / "rows.csv").set_index("row")
+    less = pandas.read_csv(folder / "whisper" / "differences.csv").set_index(["row", "less"])
+
+    def gap(row: str, other: str) -> str:
+        if (row, other) not in less.index:
+            return ""
+        line = less.loc[(row, other)]
+        return f"{line.difference:+.3f} [{line.low:+.3f}, {line.high:+.3f}]"
+
+    def cell(row: str) -> str:
+        if row not in found.index:
+            return ""
+        line = found.loc[row]
+        return f"{line.unweighted_accuracy:.3f} [{line.low:.3f}, {line.high:.3f}]"
+
+    lines = [
+        [title, cell(row), cell(row + BY_SPEAKER), gap(row, "speech"), gap(row + BY_SPEAKER, f"speech{BY_SPEAKER}")]
+        for row, title in NAMES.items()
+        if row in found.index
+    ]
+    titles = ["", "ravdess_paired", "by speaker", "above the voice alone", "by speaker"]
+    return _markdown(titles, lines)
 
 
 def _accuracies(folder: Path, kind: str, rows: Sequence[str]) -> str:
@@ -126,7 +153,7 @@ def disagreements(folder: Path) -> str:
     """Pairs of other emotions, and `consistency`."""
     found = pandas.read_csv(folder / "disagreement.csv")
     lines = []
-    for line in found[found.row.isin([*TABLE4, "starter"])].itertuples():
+    for line in found[found.row.isin([*TABLE4, "starter", "row6_halves"])].itertuples():
         share = "no CLS" if pandas.isna(line.voice_dominates) else f"{line.voice_dominates:.0%}"
         judged = (
             ["no ED", ""]
@@ -191,6 +218,7 @@ def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "rows": accuracies,
     "alone": accuracies_alone,
+    "whisper": of_whisper,
     "folds": folds,
     "differences": differences,
     "disagreement": disagreements,

@@ -32,6 +32,7 @@ NAMES = {
     "row5": "row 5: PCMI, ED, FE_c",
     "row6": "row 6: DRKF",
     "starter": "row 1, ED on the halves",
+    "row6_halves": "row 6, ED on the halves",
 }
 ALONE, BY_SPEAKER = "_alone", "_by_speaker"
 OF_FIGURE_4 = ("row1", "row2", "row6")

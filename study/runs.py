@@ -33,6 +33,7 @@ ROWS = {
     "row5": ["table4_cross.yaml"],
     "row6": ["table4_drkf.yaml"],
     "starter": [],
+    "row6_halves": ["--drkf", '{"representation": "pcmi"}'],
 }
 CORPORA = {"ravdess_paired": "fold", "paired": "speaker"}  # the column whose values are left out in turn
 FEW_SPEAKERS = {"paired": ["--speeds", "0.9", "1.1"]}  # three voices train
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
-    parser.add_argument("--recipe", default="starter.yaml", help="options of all runs (default: starter.yaml)")
+    parser.add_argument("--recipe", default="resemblyzer.yaml", help="options of all runs (default: resemblyzer.yaml)")
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA))
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

@@ -24,14 +24,21 @@ RESAMPLES = 2000
 OF_PREDICTIONS = ["utterance_id", "fold", "label", "prediction"]
 BASELINES = ("words", "voice", "late", "voice_by_speaker", "late_by_speaker")
 DIFFERENCES = (
-    *((row, other) for row in ("row6", "row1", "starter") for other in ("speech", "text", "halves", "voice", "late")),
+    *(
+        (row, other)
+        for row in ("row6", "row1", "starter", "row6_halves")
+        for other in ("speech", "text", "halves", "voice", "late")
+    ),
     *(
         (f"{row}_by_speaker", f"{other}_by_speaker")
-        for row in ("row6", "row1", "starter")
+        for row in ("row6", "row1", "starter", "row6_halves")
         for other in ("speech", "halves", "voice", "late")
     ),
-    *((row, "row1") for row in ("row2", "row3", "row4", "row5", "row6", "starter")),
-    *((f"{row}_by_speaker", "row1_by_speaker") for row in ("row2", "row3", "row4", "row5", "row6", "starter")),
+    *((row, "row1") for row in ("row2", "row3", "row4", "row5", "row6", "starter", "row6_halves")),
+    *(
+        (f"{row}_by_speaker", "row1_by_speaker")
+        for row in ("row2", "row3", "row4", "row5", "row6", "starter", "row6_halves")
+    ),
     *(
         (f"{row}{suffix}", f"{row}_alone{suffix}")
         for row in ("speech", "row1", "row6")
@@ -54,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     collect()
     shutil.copy(FOLDER / "runs.csv", output / "runs.csv")
     rows, differences, predictions = [], [], []
-    for corpus in CORPORA:
+    corpora = [corpus for corpus in CORPORA if any((FOLDER / "runs" / corpus).glob("*/*/metrics.json"))]
+    for corpus in corpora:
         table = Table(corpus)
         predictions.append(table.predictions.assign(corpus=corpus))
         rows += [{"corpus": corpus, "row": name, **table.summary(name)} for name in table.right]
@@ -64,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pandas.concat(predictions).astype(str).astype("category").to_parquet(output / "predictions.parquet", index=False)
     tables = {
         "rows": rows,
-        "folds": [line for corpus in CORPORA for line in fold_by_fold(corpus)],
+        "folds": [line for corpus in corpora for line in fold_by_fold(corpus)],
         "differences": differences,
-        "disagreement": [line for corpus in CORPORA for line in disagreement(corpus)],
-        "separation": [line for corpus in CORPORA for line in separation(corpus)],
+        "disagreement": [line for corpus in corpora for line in disagreement(corpus)],
+        "separation": [line for corpus in corpora for line in separation(corpus)],
     }
     for name, lines in tables.items():
         table = pandas.DataFrame(lines)

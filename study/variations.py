@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
-    parser.add_argument("--recipe", default="starter.yaml", help="options of all runs (default: starter.yaml)")
+    parser.add_argument("--recipe", default="resemblyzer.yaml", help="options of all runs (default: resemblyzer.yaml)")
     parser.add_argument("--only", nargs="+", help="names of the runs (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one core each (default: 2)")
