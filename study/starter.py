@@ -31,6 +31,7 @@ from modeling_drkf.experiments.run import Run
 from processing.corpora.folds import Fold
 from processing.corpora.protocols import folds_of
 from processing.corpora.registry import read_corpus
+from processing.corpora.training_data import TrainingData
 from processing.evaluation.records import Predictions
 
 from .shrink import halve_weights, kept_tokens, prune_vocabulary
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prune_vocabulary(model, processor, kept_tokens(processor.tokenizer, texts, VOCABULARY))
     save(model, processor, options.output)
     halve_weights(options.output)
+    TrainingData.of(corpus, everybody.parts).save(options.output)
     unheard = read_texts(options.data / "meld" / "dev_sent_emo.csv")[:COMPARED_TEXTS]
     facts = compare(whole, options.output, corpus.dataset["all"]["audio"][:COMPARED_TEXTS], unheard)
     facts |= {

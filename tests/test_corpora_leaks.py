@@ -96,7 +96,10 @@ def test_training_is_warned_of_copies_in_a_fold(tmp_path, caplog):
     (tmp_path / "copy.wav").write_bytes((tmp_path / "dan_tense_1.wav").read_bytes())
     path.write_text("\n".join([header, *rows, copied]))
     corpus = read_corpus("manifest", path, progress=False)
-    assert set(corpus.sounds) == {"dan_tense_1.wav", "copy.wav"}
+    assert len(corpus.sounds) == len(rows) + 1
+    assert {name for name, sound in corpus.sounds.items() if sound == corpus.sounds["copy.wav"]} == {
+        *("dan_tense_1.wav", "copy.wav")
+    }
     with caplog.at_level(logging.WARNING):
         folds_of(corpus, "leave_one_speaker_out")
     warned = [record.getMessage() for record in caplog.records if "sound of a clip" in record.getMessage()]

@@ -30,9 +30,11 @@ from drkf_cli import app
 from drkf_cli.checkpoint import open_pipeline, starter_folder
 from modeling_drkf import DRKFForEmotionClassification
 from modeling_drkf.release.card import encoder_licence, onnx_card
+from modeling_drkf.release.loading import training_data_of
 from modeling_drkf.release.onnx_export import _check_graph, _finish, _metadata, export_onnx
 from modeling_drkf.release.onnx_graph import InferenceGraph
 from processing import DRKFProcessor
+from processing.corpora.training_data import Digests, TrainingData
 from processing.errors_drkf import OptionError
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -54,8 +56,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_labelled(tmp_path_factory.mktemp("checkpoint"), audio="wav2vec2-group-norm")
 
 
+MADE_FROM = TrainingData(Digests(frozenset({"00aa", "11bb"}), frozenset({"22cc"})))
+
+
 @pytest.fixture(scope="module")
 def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    MADE_FROM.save(checkpoint)
     return export_onnx(checkpoint, tmp_path_factory.mktemp("exported") / "new").parent
 
 
@@ -132,6 +138,7 @@ def test_the_graph_tells_what_it_needs(exported):
     assert str(exported.parent) not in card
     assert "the checkpoint names none" in card
     assert "## Limits, biases and misuse" in card
+    assert training_data_of(exported) == MADE_FROM
 
 
 def test_an_exported_graph_has_the_licence_of_its_checkpoint(exported, model):

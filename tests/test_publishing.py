@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.release.hub import PublishError, publish, published_files
+from modeling_drkf.release.loading import training_data_of
 
 REPO = "ann/tones"
 TEXT = "hurry up now"
@@ -173,7 +175,9 @@ def test_every_revision_is_complete_and_holds_nothing_else(published: Published)
     assert {"modeling_drkf.py", "processing_drkf.py"} <= code
     loads = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "tokenizer_config.json"}
     loads |= {"requirements.txt"}
-    judged = {"metrics.json"} | {picture.name for picture in (published.folder / "out").glob("*.png")}
+    judged = {"metrics.json", "training_data.json"} | {
+        picture.name for picture in (published.folder / "out").glob("*.png")
+    }
     assert {"loss_curves.png", "test_confusion_matrix.png"} <= judged
     always = {".gitattributes", "README.md"} | loads | code
     revisions = [set(published.hub.files(REPO, sha)) for sha in published.shas[:3]]
@@ -201,8 +205,10 @@ def test_the_card_loads_from_the_repository(published: Published):
 def test_no_utterance_is_named(published: Published):
     local = json.loads((published.folder / "out" / "metrics.json").read_text())
     assert local["excluded"] == {"unreadable_audio": ["dan_calm_0.wav"]}
-    uploaded = json.loads(published.hub.files(REPO, published.shas[2])["metrics.json"])
-    assert uploaded == local | {"excluded": {"unreadable_audio": 1}}
+    files = published.hub.files(REPO, published.shas[2])
+    assert json.loads(files["metrics.json"]) == local | {"excluded": {"unreadable_audio": 1}}
+    assert len(json.loads(files["training_data.json"])["train"]["utterances"]) == local["fold"]["train"]
+    assert not re.search(rb"wav|ada|bob|cleo|dan", files["training_data.json"].replace(b"validation", b""))
 
 
 def test_the_token_is_in_no_file_and_in_no_output(published: Published):
@@ -268,6 +274,7 @@ def test_predictions_are_published_on_request_and_go_with_their_weights(connecte
     publish(out / "checkpoint-2", "ann/open", token=TOKEN)
     left = connected.hub.files("ann/open").keys()
     assert left.isdisjoint({"test_predictions.csv", "validation_predictions.csv", "fold.json", "metrics.json"})
+    assert "training_data.json" not in left
     assert "model.safetensors" in left
 
 
@@ -279,6 +286,9 @@ def test_drkf_push_publishes_a_folder(connected: Published, tmp_path: Path, monk
     assert repository.private
     assert f"ann/pushed/commit/{repository.branches['main']}" in done.stdout
     assert connected.hub.files("ann/pushed").keys() == connected.hub.files(REPO, connected.shas[2]).keys()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert training_data_of("ann/pushed") == training_data_of(connected.folder / "out") is not None
+    assert training_data_of("ann/nowhere") is None
     refused = CliRunner().invoke(app, ["push", str(tmp_path), "ann/nothing"])
     assert refused.exit_code == 1
     assert "is no complete checkpoint" in refused.stderr

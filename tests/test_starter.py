@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from drkf_cli import app
 from drkf_cli.checkpoint import EXAMPLE_CLIP, EXAMPLE_TEXT, open_pipeline, packaged, starter_folder
+from modeling_drkf.release.loading import training_data_of
 from modeling_drkf.release.onnx_export import export_onnx
 from processing import DRKFProcessor
 from processing.onnx_recognizer import OnnxEmotionRecognizer
@@ -182,3 +183,11 @@ def test_in_eight_bits_it_hears_the_same_in_real_voices(starter, shared_data: Pa
     assert len({top["label"] for top in tops[0]}) > 2
     same = [ours["label"] == theirs["label"] for ours, theirs in zip(*tops, strict=True)]
     assert sum(same) >= 0.9 * len(clips) >= 18
+
+
+def test_the_starter_says_what_it_was_made_from():
+    made_from = training_data_of(starter_folder())
+    assert made_from is not None
+    assert len(made_from.train.utterances) > 3000
+    assert len(made_from.train.sounds) > 3000
+    assert len(made_from.train.speakers) >= 20

@@ -15,6 +15,7 @@ from transformers import AutoModelForAudioClassification, AutoProcessor
 
 from modeling_drkf.experiments.datasets import CachedFeatures, pad_features
 from modeling_drkf.experiments.options import parse_arguments
+from modeling_drkf.release.loading import training_data_of
 from processing import DRKFDataCollator
 from processing.corpora.protocols import folds_of, parts_of
 from processing.corpora.registry import read_corpus
@@ -86,6 +87,10 @@ def test_going_on_from_a_checkpoint_wants_the_same_labels(run: Path, tmp_path: P
     processor = AutoProcessor.from_pretrained(tmp_path / "cut")
     assert (processor.max_audio_seconds, processor.skip_silence) == (0.3, True)
     assert not AutoProcessor.from_pretrained(run / "out").skip_silence
+    folds = [json.loads((folder / "fold.json").read_text())["folds"][0] for folder in (run / "out", tmp_path / "cut")]
+    made_from = training_data_of(tmp_path / "cut")
+    for part in ("train", "validation"):  # of both trainings
+        assert len(getattr(made_from, part).utterances) == len({*folds[0][part], *folds[1][part]})
     assert main([*options, "--label_map", '{"calm": "cool"}']) == 1
     assert "['calm', 'tense']" in capsys.readouterr().err
     assert main([*options, "--drkf", '{"hidden_size": 32}']) == 1

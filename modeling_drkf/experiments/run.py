@@ -15,9 +15,11 @@ from processing.corpora.facts import corpus_name
 from processing.corpora.folds import Fold, ProtocolError, save_folds
 from processing.corpora.protocols import parts_of, resolve_protocol
 from processing.corpora.registry import is_declaration
+from processing.corpora.training_data import TrainingData
 from processing.errors_drkf import DRKFError, OptionError
 
 from ..release.hub import publish
+from ..release.loading import training_data_of
 from ..training.arguments import DRKFTrainingArguments
 from ..training.callbacks import tracked_as_one_run
 from ..training.optimization import merge_lora
@@ -213,6 +215,7 @@ class Run:
 
     def _report(self) -> None:
         save_folds([self.fold], self.folder / "fold.json")
+        self._training_data().save(self.folder)
         write_report(self.trainer, self.record(), self.scores, self.folder, self.model_arguments.encoder_names)
         training = self.training_arguments
         if training.push_to_hub:
@@ -224,6 +227,12 @@ class Run:
                 private=training.hub_private_repo is not False,
                 message=f"DRKF on {self.corpus_name}, fold {self.fold.name}, seed {training.seed}",
             ).commit_url
+
+    def _training_data(self) -> TrainingData:
+        """What made the weights, with what made those that the training began from."""
+        earlier = self.model_arguments.model_name_or_path
+        before = training_data_of(earlier) if earlier else None
+        return TrainingData.of(self.corpus, self.parts) | (before or TrainingData())
 
     @property
     def selection(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HTTPError
 
+from processing.corpora.training_data import TRAINING_DATA
 from processing.errors_drkf import DRKFError
 
 from ..configuration_drkf import DRKFConfig
@@ -20,10 +21,10 @@ WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.i
 OPTIONAL = (
     "tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json", "special_tokens_map.json",
     "*.model", "*.onnx", "*.onnx.data", "*.onnx_data", "handler.py", "requirements.txt", "LICENSE", "README.md",
-    "metrics.json",
+    "metrics.json", TRAINING_DATA,
 )  # fmt: skip
 PREDICTIONS = ("*_predictions.csv", "fold.json")
-REPLACED = (*WEIGHTS, *PREDICTIONS, "metrics.json", "README.md")
+REPLACED = (*WEIGHTS, *PREDICTIONS, "metrics.json", TRAINING_DATA, "README.md")
 """What an earlier revision may hold that says something wrong about new weights."""
 
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)/]+\.(?:png|svg|jpe?g|gif|webp))\)", re.IGNORECASE)
@@ -46,9 +47,10 @@ def publish(
     """Uploads what others need to load and to judge a checkpoint, in one commit: until the commit stands, the
     repository keeps its previous revision, whatever happens.
 
-    Weights, processor, code, card, the card's pictures, `metrics.json`, and, where they exist, `handler.py`,
-    `requirements.txt` and an ONNX export are uploaded; no other file is. `metrics.json` tells how many utterances were
-    excluded, but not which. Weights, metrics and predictions of the previous revision that have no successor are
+    Weights, processor, code, card, the card's pictures, `metrics.json`, `training_data.json`, and,
+    where they exist, `handler.py`, `requirements.txt` and an ONNX export are uploaded; no other file is.
+    `metrics.json` tells how many utterances were excluded, but not which; `training_data.json` knows names by their
+    digests alone. Weights, metrics and predictions of the previous revision that have no successor are
     deleted. A folder without a card gets one that says that nothing has scored the model.
 
     Args:

@@ -20,7 +20,7 @@ from processing.onnx_recognizer import GRAPH_FILE
 
 from ..configuration_drkf import DRKFConfig
 from .card import encoder_licence, onnx_card
-from .loading import load_checkpoint
+from .loading import load_checkpoint, training_data_of
 from .onnx_graph import InferenceGraph
 
 AXES = {
@@ -81,6 +81,8 @@ def export_onnx(
         progress("quantising the weights" if int8 else "writing the graph")
         path = _finish(float32, folder / GRAPH_FILE, _metadata(config, int8), int8)
     processor.save_pretrained(folder)
+    if made_from := training_data_of(checkpoint):
+        made_from.save(folder)
     (folder / "README.md").write_text(
         onnx_card(path, config, processor, encoder_licence(str(checkpoint))), encoding="utf-8"
     )

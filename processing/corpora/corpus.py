@@ -31,7 +31,7 @@ class Corpus:
     `text`, `label` (`ClassLabel`) or `labels` (floats in the order of `label_names`: multi-hot, or a distribution
     where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), `start` and `end`
     (seconds) where clips are parts of recordings, and the extra columns that were requested. What the source does not
-    state is None. `sounds` has, for each clip whose sound occurs more than once, what these have in common.
+    state is None. `sounds` has what identifies the sound of each clip that is not silent, see [`sound_of`].
     `protocol` is what the corpus declares "auto" to stand for, `facts` what it says about itself.
     """
 
@@ -106,11 +106,10 @@ class Survey:
         sounds = {}
         for utterance in self.usable(skip_damaged):
             by_split[utterance.split].append(utterance)
-            sounds[utterance.utterance_id] = sound_of(utterance)
-        occurrences = Counter(sounds.values())
-        repeated = {name: sound for name, sound in sounds.items() if sound and occurrences[sound] > 1}
+            if sound := sound_of(utterance):
+                sounds[utterance.utterance_id] = sound
         dataset = DatasetDict({split: self._dataset(rows) for split, rows in by_split.items()})
-        found = (self.label_names, self.problem_type, self.report, repeated, self.spec.protocol, self.spec.facts)
+        found = (self.label_names, self.problem_type, self.report, sounds, self.spec.protocol, self.spec.facts)
         return Corpus(self.spec.name, dataset, *found)
 
     def _dataset(self, rows: Sequence[Utterance]) -> Dataset:
