@@ -5,31 +5,36 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from tqdm import tqdm
 
+from modeling_drkf.release.loading import training_data_of
+from processing.conditions import clip_of
 from processing.corpora.corpus import Corpus
 from processing.corpora.registry import find_corpus, read_corpus
+from processing.corpora.training_data import Leaks, TrainingData, find_leaks
 from processing.errors_drkf import FileError, OptionError
-from processing.evaluation.groups import SMALLEST, group_scores
-from processing.evaluation.metrics import FORMULAS, PROBLEM_TYPES
+from processing.evaluation.groups import group_scores
+from processing.evaluation.metrics import PROBLEM_TYPES
 from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
-from processing.evaluation.rounding import rounded
 from processing.evaluation.scoring import score
-from processing.printable import plural, printable
+from processing.figures.robustness import plot_robustness
+from processing.printable import plural, printable, printable_json
 from processing.quiet import BAR_DELAY_S
 
 from .checkpoint import open_pipeline
+from .command import INTERRUPTED
 from .errors import writing
+from .evaluation_tables import finding, groups_table, scores_table
+from .robustness import in_words, robustness, robustness_table, write_robustness
 
 BY_SPEAKER = "_by_speaker"  # as in `metrics.json` of a training run
 PARTS = ("train", "validation", "test")
@@ -37,44 +42,6 @@ EVERYTHING = "all"
 OWN_COLUMNS = ("speaker", "session", "duration", "label")  # that every corpus has
 NO_GROUPS = ("audio", "text", "labels", "utterance_id", "start", "end")
 BLANKS: dict[str, dict[str, None]] = {"both": {}, "speech": {"text": None}, "text": {"audio": None}}
-
-
-@dataclass(frozen=True)
-class Leaks:
-    """What the evaluated utterances have in common with those that the checkpoint was made from.
-
-    Attributes:
-        known: whether the checkpoint has a `fold.json`, and it names any utterance of this corpus.
-        trained_on, selected_on: how many of the utterances it was trained on, or chosen by.
-        speakers: of the evaluated utterances, those that are in its training part, as far as the corpus names them.
-    """
-
-    known: bool
-    trained_on: int = 0
-    selected_on: int = 0
-    speakers: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        if not self.known:
-            return (
-                "the checkpoint has no fold.json that names these utterances: whether it was trained on them, by "
-                "other names, is not known"
-            )
-        found = [
-            f"{count} of the utterances were {what}"
-            for count, what in (
-                (self.trained_on, "in its training part"),
-                (self.selected_on, "in its validation part"),
-            )
-            if count
-        ]
-        if self.speakers:
-            found.append(
-                f"{len(self.speakers)} of the speakers are in its training part ({', '.join(self.speakers[:5])})"
-            )
-        if not found:
-            return ""
-        return f"these figures are not those of new speech: {'; '.join(found)}"
 
 
 def run_evaluate(
@@ -87,37 +54,66 @@ def run_evaluate(
     batch_size: int = 8,
     by: Sequence[str] = (),
     by_speaker: bool = False,
+    under_conditions: bool = False,
+    as_json: bool = False,
     **corpus_options: Any,
 ) -> int:
-    """Scores, prints and writes; returns the exit status.
+    """Scores, prints and writes; returns the exit status: 130 where Ctrl-C left conditions out.
 
-    `by`, `by_speaker`: see `evaluate`; `corpus_options`: see `read_corpus`.
+    `by`, `by_speaker`, `under_conditions`: see `evaluate`; `corpus_options`: see `read_corpus`.
     """
     corpus_options |= _extra_columns(corpus_name, by)
     corpus = read_corpus(corpus_name, data_dir, **corpus_options)
     if corpus.report.problems:
         print(printable(corpus.report.table()), file=sys.stderr)
     pipe, fold, selection = open_pipeline(model), _fold_of(model), _selection_of(model)
-    record, predictions = evaluate(pipe, corpus, fold, split, modality, batch_size, by, by_speaker)
+    made_from = training_data_of(model)
+    record, predictions = evaluate(
+        pipe, corpus, fold, split, modality, batch_size, by, by_speaker, under_conditions, made_from
+    )
     record, predictions = {"model": model, "selection": selection, **record}, replace(predictions, selection=selection)
-    console = Console()
-    console.print(_shown(record))
-    if by_speaker:
-        console.print(_shown(record, BY_SPEAKER, ", each beside its speaker's other clips"))
-    for column, groups in record.get("groups", {}).items():
-        console.print(_shown_groups(column, groups))
-        print(printable(_finding(column, groups)))
+    if as_json:
+        print(printable_json(record))
+    else:
+        _show(record)
+    for name, reason in record.get("robustness", {}).get("skipped", {}).items():
+        print(f"note: {name} is left out: {printable(reason)}", file=sys.stderr)
     if selection == "test" and record["split"] != "train":
         print(f"warning: {SELECTED_ON_TEST}", file=sys.stderr)
-    if text := str(Leaks(**record["leaks"])):
-        print(f"{'warning' if record['leaks']['known'] else 'note'}: {text}", file=sys.stderr)
+    leaks = Leaks(**record["leaks"])
+    print(f"{'warning' if leaks.any else 'note'}: {printable(leaks)}", file=sys.stderr)
     if output_dir is not None:
         with writing(output_dir):
-            output_dir.mkdir(parents=True, exist_ok=True)
-            (output_dir / "metrics.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            predictions.write(output_dir / f"{record['split']}_predictions.csv")
-        print(f"Metrics and predictions: {output_dir}")
+            _write(record, predictions, output_dir)
+        print(f"Metrics and predictions: {output_dir}", file=sys.stderr if as_json else sys.stdout)
+    if record.get("robustness", {}).get("stopped"):
+        print("Stopped: the other conditions are left out.", file=sys.stderr)
+        return INTERRUPTED
     return 0
+
+
+def _show(record: Mapping[str, Any]) -> None:
+    console = Console()
+    console.print(scores_table(record))
+    if f"{record['split']}{BY_SPEAKER}" in record:
+        console.print(scores_table(record, BY_SPEAKER, ", each beside its speaker's other clips"))
+    for column, groups in record.get("groups", {}).items():
+        console.print(groups_table(column, groups))
+        print(printable(finding(column, groups)))
+    if "robustness" in record:
+        console.print(robustness_table(record["robustness"]))
+
+
+def _write(record: Mapping[str, Any], predictions: Predictions, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    predictions.write(folder / f"{record['split']}_predictions.csv")
+    if "robustness" in record:
+        write_robustness(record["robustness"], folder / "robustness.csv")
+        if find_spec("matplotlib") is not None:
+            scores = {in_words(name): scored for name, scored in record["robustness"]["conditions"].items()}
+            title = f"{record['corpus']}, {record['split']}: {plural(record['utterances'], 'clip')}"
+            plot_robustness(scores, record["robustness"]["metric"], folder / "robustness.png", title)
 
 
 def evaluate(
@@ -129,6 +125,8 @@ def evaluate(
     batch_size: int = 8,
     by: Sequence[str] = (),
     by_speaker: bool = False,
+    under_conditions: bool = False,
+    made_from: TrainingData | None = None,
 ) -> tuple[dict[str, Any], Predictions]:
     """
     Args:
@@ -138,10 +136,12 @@ def evaluate(
         modality: "speech" or "text" withholds the other one.
         by: columns of the corpus whose groups are compared, such as speaker or sex.
         by_speaker: also score each clip judged beside the other clips of its speaker in the split.
+        under_conditions: also score what is heard in noise, babble, a room and so on, see [`robustness`].
+        made_from: what the checkpoint says it was made from.
 
     Returns: the record of `metrics.json` (under the split's name what a training run records of a split: metrics,
         their 95 % bootstrap `intervals`, `calibration`; with `by_speaker` the same under that name and `_by_speaker`;
-        under `groups` what [`group_scores`] says of each column), and the predictions.
+        under `groups` what [`group_scores`] says of each column, under `robustness` what [`robustness`] returns, under `leaks` what was in the training), and the predictions.
 
     Raises:
         OptionError: the corpus has a class that the checkpoint does not know, or no such split; `by_speaker` without
@@ -156,8 +156,7 @@ def evaluate(
         )
     if corpus.problem_type != problem_type:
         raise OptionError(f"the corpus is for {corpus.problem_type}, the checkpoint for {problem_type}")
-    everything = concatenate_datasets(list(corpus.dataset.values()))
-    split, rows = choose_rows(corpus, everything, fold, split)
+    split, rows = choose_rows(corpus, fold, split)
     for column in by:
         if column not in rows.column_names or all(value is None for value in rows[column]):
             known = [n for n in rows.column_names if n not in NO_GROUPS and any(v is not None for v in rows[n])]
@@ -165,12 +164,19 @@ def evaluate(
     recognizer = getattr(pipe, "recognizer", pipe)
     if by_speaker and (reason := _why_not_by_speaker(recognizer, rows, modality)):
         raise OptionError(f"--by-speaker: {reason}")
-    columns = [name for name in ("audio", "text", "start", "end") if name in rows.column_names]
-    inputs = [{name: row[name] for name in columns} | BLANKS[modality] for row in rows]
     shown = {"total": len(rows), "unit": "clip", "delay": BAR_DELAY_S}
-    answers = list(tqdm(pipe(iter(inputs), batch_size=batch_size), desc=split, **shown))
+
+    def answers_to(rows: Dataset, name: str) -> list[dict[str, Any]]:
+        answers = pipe(_inputs(rows, modality, pipe.processor.sampling_rate), batch_size=batch_size)
+        return list(tqdm(answers, desc=name, **shown))
+
+    def probabilities_of(answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
+        return np.array([[found[name] for name in labels] for found in scores])
+
+    answers = answers_to(rows, split)
     references = _references(rows, corpus.label_names, labels, pipe.is_multi_label)
-    probabilities = _probabilities(answers, labels)
+    probabilities = probabilities_of(answers)
     predicted, metrics = score(probabilities, references, labels, pipe.is_multi_label)
     shares = [answer["modality_shares"] or dict.fromkeys(MODALITIES, np.nan) for answer in answers]
     predictions = Predictions(
@@ -189,20 +195,24 @@ def evaluate(
         "split": split,
         "utterances": len(rows),
         "modality": modality,
-        "leaks": asdict(find_leaks(fold, everything, rows)),
+        "leaks": asdict(find_leaks(made_from, corpus, rows)),
         split: metrics,
     }
     if by_speaker:
+        columns = [name for name in ("audio", "text", "start", "end") if name in rows.column_names]
+        inputs = [{name: row[name] for name in columns} | BLANKS[modality] for row in rows]
         units = recognizer.answered_by_speaker(inputs, rows["speaker"][:], batch_size=batch_size)
         told = [unit.item.whole_answer() for unit in tqdm(units, desc="by speaker", **shown)]
-        record[f"{split}{BY_SPEAKER}"] = score(_probabilities(told, labels), references, labels, pipe.is_multi_label)[
-            1
-        ]
+        _, record[f"{split}{BY_SPEAKER}"] = score(probabilities_of(told), references, labels, pipe.is_multi_label)
     if by:
         speakers = rows["speaker"][:]
         record["groups"] = {
             column: group_scores(predicted, references, labels, rows[column][:], speakers) for column in by
         }
+    if under_conditions:
+        record["robustness"] = robustness(
+            rows, references, predicted, labels, lambda heard, name: probabilities_of(answers_to(heard, name))
+        )
     return record, predictions
 
 
@@ -215,9 +225,10 @@ def _why_not_by_speaker(recognizer: Any, rows: Dataset, modality: str) -> str | 
     return None if any(rows["speaker"]) else "the corpus does not say who speaks"
 
 
-def _probabilities(answers: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> np.ndarray:
-    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
-    return np.array([[found[name] for name in labels] for found in scores])
+def _inputs(rows: Dataset, modality: str, rate: float) -> Iterator[dict[str, Any]]:
+    """What the pipeline takes of each row, read as it is needed."""
+    for row in rows:
+        yield {"audio": clip_of(row, rate), "text": row["text"]} | BLANKS[modality]
 
 
 def _extra_columns(corpus_name: str, by: Sequence[str]) -> dict[str, Any]:
@@ -227,10 +238,9 @@ def _extra_columns(corpus_name: str, by: Sequence[str]) -> dict[str, Any]:
     return {"extra_columns": more} if more and takes_more else {}
 
 
-def choose_rows(
-    corpus: Corpus, everything: Dataset, fold: Mapping[str, Any] | None, split: str | None
-) -> tuple[str, Dataset]:
+def choose_rows(corpus: Corpus, fold: Mapping[str, Any] | None, split: str | None) -> tuple[str, Dataset]:
     """The name and the rows of the chosen split, see `evaluate`."""
+    everything = concatenate_datasets(list(corpus.dataset.values()))
     position = {name: index for index, name in enumerate(everything["utterance_id"])}
     parts = {part: fold[part] for part in PARTS if fold[part]} if fold else {}
     if all(name in position for members in parts.values() for name in members):
@@ -243,20 +253,6 @@ def choose_rows(
     if split not in found:
         raise OptionError(f"there is no split {split!r}; there are {', '.join(found)}")
     return split, found[split]
-
-
-def find_leaks(fold: Mapping[str, Any] | None, everything: Dataset, rows: Dataset) -> Leaks:
-    """Compares by utterance id, and by the speakers that the corpus gives to the ids of the training part."""
-    if fold is None or not set(everything["utterance_id"]) & {name for part in PARTS for name in fold[part]}:
-        return Leaks(known=False)
-    train, validation, evaluated = set(fold["train"]), set(fold["validation"]), rows["utterance_id"][:]
-    trained = {s for name, s in zip(everything["utterance_id"], everything["speaker"], strict=True) if name in train}
-    return Leaks(
-        known=True,
-        trained_on=sum(name in train for name in evaluated),
-        selected_on=sum(name in validation for name in evaluated),
-        speakers=tuple(sorted((trained & set(rows["speaker"])) - {None})),
-    )
 
 
 def _fold_of(model: str) -> dict[str, Any] | None:
@@ -290,61 +286,3 @@ def _references(rows: Dataset, corpus_labels: Sequence[str], labels: Sequence[st
     weights = np.zeros((len(rows), len(labels)))
     weights[:, [labels.index(name) for name in corpus_labels]] = np.asarray(rows["labels"][:])
     return weights.astype(np.int64) if multi_label else weights.argmax(axis=1)
-
-
-def _shown(record: Mapping[str, Any], suffix: str = "", remark: str = "") -> Table:
-    metrics = record[f"{record['split']}{suffix}"]
-    table = Table(
-        "",
-        "",
-        "95 % interval",
-        "",
-        title=escape(f"{record['corpus']}, {record['split']}: {plural(record['utterances'], 'clip')}{remark}"),
-    )
-    for name in (name for name in FORMULAS if name in metrics):
-        low, high = metrics["intervals"][name]
-        table.add_row(
-            name.replace("_", " "),
-            rounded(metrics[name]),
-            f"{rounded(low)} to {rounded(high)}",
-            FORMULAS[name].formula,
-        )
-    table.add_section()
-    for label, scores in metrics["per_class"].items():
-        low, high = metrics["intervals"][f"f1_{label}"]
-        counted = plural(scores["support"], "clip")
-        detail = f"precision {rounded(scores['precision'])}, recall {rounded(scores['recall'])}, {counted}"
-        table.add_row(escape(f"F1 of {label}"), rounded(scores["f1"]), f"{rounded(low)} to {rounded(high)}", detail)
-    return table
-
-
-def _shown_groups(column: str, groups: Mapping[str, Any]) -> Table:
-    """One row a group, see `group_scores`."""
-    metric = groups["metric"].replace("_", " ")
-    table = Table(escape(printable(column)), "clips", "speakers", metric, "95 % interval", "from the others", "p")
-    for name, one in groups["groups"].items():
-        is_worst = name == groups["worst"]
-        cells = [
-            printable(name),
-            str(one["utterances"]),
-            "-" if one["speakers"] is None else str(one["speakers"]),
-            rounded(one["score"]),
-            " to ".join(map(rounded, one["interval"])),
-            "-" if one["difference"] is None else f"{one['difference']:+.3f}",
-            "-" if one["p_value"] is None else f"{one['p_value']:.3f}",
-        ]
-        table.add_row(*map(escape, cells), style="bold" if is_worst else None)
-    return table
-
-
-def _finding(column: str, groups: Mapping[str, Any]) -> str:
-    """Which group is the worst, and whether the groups differ by more than chance."""
-    unknown = f" {plural(groups['unknown'], 'clip')} without {column} left out." if groups["unknown"] else ""
-    if groups["worst"] is None:
-        return f"{column}: nothing to compare; two groups of at least {SMALLEST} clips are needed.{unknown}"
-    worst = groups["groups"][groups["worst"]]
-    finding = "differ by more than chance" if groups["p_value"] < 0.05 else "show no difference beyond chance"
-    return (
-        f"{column}: the worst group is {groups['worst']} ({rounded(worst['score'])}); the groups {finding} "
-        f"(p = {groups['p_value']:.3f}, {groups['permuted']} permuted).{unknown}"
-    )

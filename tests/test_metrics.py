@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from processing.evaluation import metrics
-from processing.evaluation.bootstrap import bootstrap_interval
+from processing.evaluation.bootstrap import bootstrap_interval, difference_interval
 from processing.evaluation.decisions import compute_metrics_fn, predictions_from_logits
 from processing.evaluation.metrics import FORMULAS, EmotionMetrics, emotion_metrics, flat_metrics
 
@@ -195,6 +195,20 @@ def test_bootstrap_covers_the_true_accuracy() -> None:
         low, high = bootstrap_interval(guess, truth, NAMES, num_resamples=400, seed=trial)["weighted_accuracy"]
         covered += low <= 0.7 <= high
     assert 0.9 <= covered / 200 <= 0.99
+
+
+def test_a_difference_is_resampled_over_the_same_utterances() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 400)
+    worse = np.where(np.arange(400) % 2, truth, (truth + 1) % 3)
+    better = np.where(np.arange(400) % 10 == 0, truth, worse)  # right on a tenth more, on all others the same
+    low, high = difference_interval(better, worse, truth, NAMES)["weighted_accuracy"]
+    deviation = np.sqrt(0.1 * 0.9 / 400)
+    assert (low, high) == pytest.approx((0.1 - 1.96 * deviation, 0.1 + 1.96 * deviation), abs=0.006)
+    drawn = rng.integers(0, 400, (1000, 400))
+    gaps = ((better == truth)[drawn].mean(1) - (worse == truth)[drawn].mean(1)).tolist()
+    assert (low, high) == pytest.approx(tuple(np.quantile(gaps, (0.025, 0.975))), abs=0.006)
+    assert difference_interval(worse, worse, truth, NAMES)["macro_f1"] == (0, 0)
 
 
 def test_speaker_bootstrap_resamples_whole_speakers() -> None:

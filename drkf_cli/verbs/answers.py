@@ -187,6 +187,15 @@ def evaluate(
     by_speaker: Annotated[
         bool, typer.Option("--by-speaker", help="Also score each clip judged beside the other clips of its speaker.")
     ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Score in noise, babble, a room, over a telephone line, with silence around and at a tenth of the "
+            "loudness, too; takes ten times as long.",
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,
     columns: Annotated[list[str] | None, typer.Option(help=HELP)] = None,
     label_map: Annotated[
@@ -204,13 +213,16 @@ def evaluate(
     drkf evaluate --model runs/mine --corpus meld --data-dir MELD.Raw --split validation
     drkf evaluate --manifest clips.csv --by speaker --by sex
     drkf evaluate --manifest clips.csv --by-speaker
+    drkf evaluate --manifest clips.csv --robustness --output-dir scores
 
-    Where the checkpoint's fold.json was made from the same corpus, its parts are used. A warning says whether
-    utterances or speakers were in the training.
+    Where the checkpoint's fold.json was made from the same corpus, its parts are used. A warning says how many of the
+    clips and speakers its training_data.json knows. Ctrl-C leaves the conditions that are scored by then.
     """
     source = manifest or data_dir
     if source is None or (manifest and data_dir):
         raise typer.BadParameter("name a --manifest, or a --corpus and its --data-dir")
+    if robustness and modality == Modality.TEXT:
+        raise typer.BadParameter("--robustness is of the voice, which --modality text withholds")
     require_checkpoint(model)
     from ..evaluate import run_evaluate
 
@@ -218,7 +230,18 @@ def evaluate(
     options |= {"skip_damaged": skip_damaged or [], "columns": parse_columns(columns), "words": modality != "speech"}
     raise typer.Exit(
         run_evaluate(
-            model, corpus, source, split, output_dir, modality.value, batch_size, by or (), by_speaker, **options
+            model,
+            corpus,
+            source,
+            split,
+            output_dir,
+            modality.value,
+            batch_size,
+            by or (),
+            by_speaker,
+            robustness,
+            json,
+            **options,
         )
     )
 

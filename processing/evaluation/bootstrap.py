@@ -31,10 +31,7 @@ def bootstrap_scores(
     counts, score = utterance_counts(predictions, references, label_names)
     if speakers is not None:
         counts = _sum_by_speaker(counts, speakers)
-    # Units with equal counts are exchangeable: how often each kind is drawn is multinomial, no index arrays needed.
-    kinds, frequency = np.unique(counts, axis=0, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(counts), frequency / len(counts), size=num_resamples)
-    scalars, per_class = score(draws @ kinds, len(label_names))
+    scalars, per_class = score(_resampled(counts, num_resamples, seed), len(label_names))
     return scalars | {f"f1_{label}": per_class["f1"][:, c] for c, label in enumerate(label_names)}
 
 
@@ -50,6 +47,30 @@ def bootstrap_interval(
     return {name: percentile_interval(values, level) for name, values in scores.items()}
 
 
+def difference_interval(
+    predictions: Any,
+    others: Any,
+    references: Any,
+    label_names: Sequence[str],
+    *,
+    level: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap interval of every metric of `predictions` less that of `others`, over the same resampled
+    utterances for both.
+
+    Raises:
+        ValueError: as `emotion_metrics`; a level outside (0, 1).
+    """
+    (counts, score), (other_counts, _) = (
+        utterance_counts(each, references, label_names) for each in (predictions, others)
+    )
+    sums = np.hsplit(_resampled(np.hstack([counts, other_counts]), num_resamples, seed), 2)
+    (ours, _), (theirs, _) = (score(each, len(label_names)) for each in sums)
+    return {name: percentile_interval(ours[name] - theirs[name], level) for name in ours}
+
+
 def percentile_interval(scores: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """The central `level` of bootstrap scores, (low, high).
 
@@ -60,6 +81,14 @@ def percentile_interval(scores: np.ndarray, level: float = 0.95) -> tuple[float,
         raise ValueError(f"level must lie in (0, 1), not {level}.")
     low, high = np.quantile(scores, ((1 - level) / 2, (1 + level) / 2)).tolist()
     return low, high
+
+
+def _resampled(counts: np.ndarray, num_resamples: int, seed: int) -> np.ndarray:
+    """Sums of counts over bootstrap samples, (num_resamples, kinds of count)."""
+    # Units with equal counts are exchangeable: how often each kind is drawn is multinomial, no index arrays needed.
+    kinds, frequency = np.unique(counts, axis=0, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(counts), frequency / len(counts), size=num_resamples)
+    return draws @ kinds
 
 
 def _sum_by_speaker(counts: np.ndarray, speakers: Sequence[Any]) -> np.ndarray:

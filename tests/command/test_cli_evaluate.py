@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +11,19 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+import soundfile
 from helpers.cli import RATE, TEXTS, drkf, scores, write_checkpoint
 from helpers.tiny import MULTI_LABEL
 
 from drkf_cli.checkpoint import open_pipeline
 from drkf_cli.evaluate import evaluate
+from drkf_cli.robustness import CLEAN, CONDITIONS
+from processing.conditions import Condition, clip_of
+from processing.copies import heard_under
 from processing.corpora.folds import Fold, save_folds
+from processing.corpora.protocols import parts_of
 from processing.corpora.registry import read_corpus
+from processing.corpora.training_data import TRAINING_DATA, TrainingData
 from processing.evaluation.metrics import emotion_metrics
 from processing.explanation import explain
 
@@ -44,7 +51,7 @@ def test_evaluation_scores_what_the_pipeline_says(corpus, checkpoint, pipe, tmp_
         "evaluate", "--model", checkpoint, "--manifest", corpus, "--output-dir", tmp_path / "scores"
     )
     assert status == 0, err
-    assert "not known" in err  # no fold.json
+    assert "not known" in err  # no training_data.json
     record = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     table = pandas.read_csv(tmp_path / "scores" / "all_predictions.csv")
     names = pipe.model.config.label_names
@@ -60,34 +67,142 @@ def test_evaluation_scores_what_the_pipeline_says(corpus, checkpoint, pipe, tmp_
     assert list(table) == [*columns, "consistency", "dominant_modality", "speech_share", "text_share"]
 
 
-def evaluation_of_a_fold(corpus: Path, folder: Path, prefix: str) -> list[str | Path]:
-    """The command that evaluates a checkpoint, whose fold names the ten utterances by this prefix and a number."""
-    checkpoint = write_checkpoint(folder / "model")
-    parts = [tuple(f"{prefix}{i}" for i in part) for part in ((0, 1, 3, 4), (2, 5), (6, 7, 8, 9))]
-    save_folds([Fold("random", *parts, speaker_disjoint=False)], checkpoint / "fold.json")
-    return ["evaluate", "--model", checkpoint, "--manifest", corpus, "--output-dir", folder / "scores"]
+FOLD = Fold("random", ("u0", "u1", "u3", "u4"), ("u2", "u5"), ("u6", "u7", "u8", "u9"), speaker_disjoint=False)
 
 
-def test_evaluation_warns_of_what_was_trained_on(corpus, tmp_path):
-    arguments = evaluation_of_a_fold(corpus, tmp_path, "u")
-    status, out, err = drkf(*arguments)
-    assert status == 0
-    assert "test: 4 clips" in out  # the fold's part; the corpus itself has none
-    assert "2 of the speakers are in its training part (ada, bob)" in err
-    record = json.loads((tmp_path / "scores" / "metrics.json").read_text())
-    assert record["leaks"] == {"known": True, "trained_on": 0, "selected_on": 0, "speakers": ["ada", "bob"]}
-    status, _, err = drkf(*arguments, "--split", "all")
-    assert "4 of the utterances were in its training part; 2 of the utterances were in its validation part" in err
-    status, _, err = drkf(*arguments, "--split", "dev")
+@pytest.fixture
+def trained(corpus: Path, tmp_path: Path) -> Path:
+    """A checkpoint that says that it was made from a fold of the corpus."""
+    checkpoint, read = write_checkpoint(tmp_path / "model"), read_corpus("manifest", corpus)
+    save_folds([FOLD], checkpoint / "fold.json")
+    TrainingData.of(read, parts_of(read, FOLD)).save(checkpoint)
+    return checkpoint
+
+
+def leaks_of(model: Path, manifest: Path, *options: str) -> tuple[dict[str, Any], str]:
+    """What the evaluation records, and what it says on stderr."""
+    status, out, err = drkf("evaluate", "--model", model, "--manifest", manifest, "--json", *options)
+    assert status == 0, err
+    return json.loads(out)["leaks"], " ".join(err.split())
+
+
+def test_evaluation_warns_of_what_was_trained_on(corpus, trained):
+    leaks, err = leaks_of(trained, corpus)  # the fold's test part; the corpus itself has none
+    assert leaks == {
+        "known": True, "utterances": 4, "trained_on": 0, "selected_on": 0, "speakers": ["ada", "bob"], "of_speakers": 3
+    }  # fmt: skip
+    assert "warning: these figures are too good for new speech: 2 of the 3 speakers have the name" in err
+    leaks, err = leaks_of(trained, corpus, "--split", "all")
+    assert (leaks["trained_on"], leaks["selected_on"]) == (4, 2)
+    assert "4 of the 10 clips trained the checkpoint; 2 of the 10 clips chose its weights" in err
+    status, _, err = drkf("evaluate", "--model", trained, "--manifest", corpus, "--split", "dev")
     assert (status, "there is no split 'dev'" in err) == (1, True)
 
 
-def test_evaluation_does_not_clear_utterances_that_it_cannot_tell(corpus, tmp_path):
-    """The clips of the training under other names: no warning would read as no leak."""
-    arguments = evaluation_of_a_fold(corpus, tmp_path, "clip-")
-    status, _, err = drkf(*arguments)
-    assert (status, "names these utterances" in err) == (0, True)
-    assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["leaks"]["known"] is False
+def test_clips_are_known_by_their_sound_under_any_name(corpus, folder, trained, tmp_path):
+    table = pandas.read_csv(corpus)
+    table.utterance_id = [f"clip-{index}" for index in range(10)]
+    table.speaker = [f"somebody {index % 3}" for index in range(10)]
+    for index, path in enumerate(table.audio):
+        wave, rate = soundfile.read(path, dtype="int16")
+        soundfile.write(tmp_path / f"other-{index}.flac", wave, rate)
+        table.loc[index, "audio"] = str(tmp_path / f"other-{index}.flac")
+    table.to_csv(corpus, index=False)
+    leaks, err = leaks_of(trained, corpus)
+    assert (leaks["utterances"], leaks["trained_on"], leaks["selected_on"], leaks["speakers"]) == (10, 4, 2, [])
+    table.iloc[6:].to_csv(corpus, index=False)
+    leaks, err = leaks_of(trained, corpus)
+    assert (leaks["trained_on"], leaks["selected_on"], leaks["speakers"]) == (0, 0, [])
+    assert "note: none of the 4 clips" in err
+
+
+def test_names_are_not_to_be_read_from_what_a_checkpoint_says(trained):
+    kept = json.loads((trained / TRAINING_DATA).read_text())
+    assert [len(kept["train"][kind]) for kind in ("utterances", "speakers", "sounds")] == [4, 2, 4]
+    assert all(
+        re.fullmatch("[0-9a-f]{12}", one) for kinds in kept.values() for found in kinds.values() for one in found
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"train": 3}', '{"train": {"names": []}}', '{"tran": {}}', b"\xff\xfe"])
+def test_a_damaged_record_of_the_training_is_named(corpus, trained, text):
+    (trained / TRAINING_DATA).write_bytes(text if isinstance(text, bytes) else text.encode())
+    status, _, err = drkf("evaluate", "--model", trained, "--manifest", corpus)
+    assert (status, f"{TRAINING_DATA} is damaged" in " ".join(err.split())) == (1, True)
+
+
+@pytest.fixture
+def voices(folder: Path, corpus: Path, tmp_path: Path) -> Path:
+    """The corpus with clips that are long enough for a room to ring in."""
+    table, rng = pandas.read_csv(corpus), np.random.default_rng(0)
+    for index in range(10):
+        wave = 0.2 * np.sin(np.arange(5000) * (0.05 + 0.1 * index)) * rng.uniform(0.3, 1)
+        soundfile.write(tmp_path / f"voice-{index}.wav", wave, RATE)
+        table.loc[index, "audio"] = str(tmp_path / f"voice-{index}.wav")
+    table.to_csv(corpus, index=False)
+    return corpus
+
+
+def test_robustness_scores_what_the_pipeline_says_of_clips_in_noise(checkpoint, voices, pipe, tmp_path):
+    arguments = ["evaluate", "--model", checkpoint, "--manifest", voices]
+    status, out, err = drkf(*arguments, "--robustness", "--output-dir", tmp_path / "s")
+    assert status == 0, err
+    assert "babble, 10 dB" in out
+    found = json.loads((tmp_path / "s" / "metrics.json").read_text())["robustness"]
+    assert list(found["conditions"]) == [CLEAN, *(name for name in CONDITIONS if name != "silence:1.5")]
+    assert "silence:1.5 is left out: input 2: a fused sequence has 2656 positions" in " ".join(err.split())
+    names, rows = pipe.label_names, read_corpus("manifest", voices).dataset["all"]
+    corpus_names = rows.features["label"].names
+    clean = found["conditions"][CLEAN]["score"]
+    for name in ("noise:0", "babble:10", "reverb:0.35"):
+        inputs = [
+            {"audio": clip_of(row, RATE), "text": row["text"]} for row in heard_under(rows, Condition.parse(name))
+        ]
+        said = [names.index(answer["scores"][0]["label"]) for answer in pipe(inputs)]
+        labels = [names.index(corpus_names[label]) for label in rows["label"]]
+        expected = emotion_metrics(said, labels, names)["unweighted_accuracy"]
+        scored = found["conditions"][name]
+        assert scored["score"] == pytest.approx(expected)
+        assert scored["difference"] == pytest.approx(expected - clean)
+        low, high = scored["difference_interval"]
+        assert low <= scored["difference"] <= high
+    table = pandas.read_csv(tmp_path / "s" / "robustness.csv").set_index("condition")
+    assert table.score["noise:0"] == pytest.approx(found["conditions"]["noise:0"]["score"])
+    assert (tmp_path / "s" / "robustness.png").stat().st_size > 10_000
+
+
+def test_robustness_leaves_out_babble_where_nobody_else_speaks(checkpoint, voices):
+    table = pandas.read_csv(voices)
+    table.assign(speaker="ada").iloc[:2].to_csv(voices, index=False)
+    status, out, err = drkf("evaluate", "--model", checkpoint, "--manifest", voices, "--robustness", "--json")
+    assert status == 0, err
+    found = json.loads(out)["robustness"]
+    assert set(CONDITIONS) - set(found["conditions"]) == {"babble:20", "babble:10", "babble:0", "silence:1.5"}
+    assert "babble:0 is left out: babble needs clips of other speakers, and ada is alone" in " ".join(err.split())
+
+
+def test_ctrl_c_leaves_the_conditions_that_are_scored(checkpoint, voices, pipe):
+    read, calls = read_corpus("manifest", voices), []
+
+    class Interrupted(type(pipe)):
+        def __call__(self, *arguments, **options):
+            calls.append(None)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return super().__call__(*arguments, **options)
+
+    stopped = open_pipeline(str(checkpoint))
+    stopped.__class__ = Interrupted
+    record, _ = evaluate(stopped, read, under_conditions=True)
+    assert list(record["robustness"]["conditions"]) == [CLEAN, *CONDITIONS[:2]]
+    assert record["robustness"]["stopped"]
+
+
+def test_robustness_is_of_the_voice(checkpoint, voices):
+    status, _, err = drkf(
+        "evaluate", "--model", checkpoint, "--manifest", voices, "--robustness", "--modality", "text"
+    )
+    assert (status, "is of the voice" in " ".join(err.split())) == (2, True)
 
 
 def test_evaluation_compares_the_groups_of_any_column(folder, checkpoint, corpus, tmp_path):
