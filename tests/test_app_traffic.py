@@ -104,7 +104,9 @@ def guarded(storage: Storage, **limits: Any) -> tuple[Traffic, Inner]:
         page.queue()
     turns = Turns(chosen)
     answers = Answers(page, chosen, turns)
-    gate = Gate(inner, chosen, storage, Names("127.0.0.1"), turns, answers, {7: ("file", "text")})
+    gate = Gate(
+        inner, chosen, storage, Names("127.0.0.1"), turns, answers, {7: ("file", "text"), 8: ("file", "file", "text")}
+    )
     return Traffic(gate, answers, storage, chosen), inner
 
 
@@ -274,6 +276,18 @@ def test_gradio_sees_what_was_checked_of_a_question_and_nothing_else(storage: St
     first, second = map(json.loads, inner.bodies)
     assert first == {"data": checked}
     assert second == {"data": checked, "fn_index": 7, "session_hash": "mine", "trigger_id": None}
+
+
+def test_every_file_of_an_event_must_be_an_upload(storage: Storage):
+    traffic, inner = guarded(storage)
+    own, other = {"path": f"{storage.folder}/a/b.wav"}, {"path": "/etc/passwd"}
+    taken = [own, {"path": f"{storage.folder}/c/d.srt"}, "by-channel"]
+    for data, status in ((taken, 200), ([own, other, "x"], 400), ([own, "x", None], 400), ([None, None, own], 400)):
+        joined = json.dumps({"data": data, "fn_index": 8, "session_hash": "mine"}).encode()
+        assert ask(traffic, "/gradio_api/queue/join", [joined])[0] == status, data
+    (passed,) = map(json.loads, inner.bodies)
+    assert [value["path"] for value in passed["data"][:2]] == [value["path"] for value in taken[:2]]
+    assert passed["data"][2] == "by-channel"
 
 
 @pytest.mark.parametrize("session", ["", None, 5, "x" * 101])

@@ -108,7 +108,10 @@ def _answered(recognizer: Any, given: Mapping[str, Any], options: Mapping[str, A
                 break
     except ValueError as error:
         what = getattr(error, "reason", str(error)).partition(";")[0]  # what follows is for programmers
-        raise ClipError(f"The conversation cannot be answered: {what}.") from error
+        late, is_late, _ = what.partition("after the end of the recording")
+        if is_late:
+            what = f"{late}{is_late}. Is it the transcript of another one?"
+        raise ClipError(f"The conversation cannot be answered: {what}") from error
     if item is None or not any(piece.get("scores") for piece in item.answers):
         first = next((piece["error"] for piece in item.answers if "error" in piece), None) if item else None
         raise stopped or ClipError(f"No segment can be answered: {first or 'nothing is said in them'}.")

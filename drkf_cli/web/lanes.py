@@ -63,7 +63,7 @@ def _speakers(summary: Mapping[str, Mapping[str, Any]]) -> str:
         points = f"{escape(label)} {100 * change:+.1f} points" if label else ""
         rows.append(
             f'<tr><th scope="row" class="name">{escape(speaker)}</th><td class="number">{percent(one["share"])}</td>'
-            f'<td class="said">{emotions}</td><td class="said">{points}</td></tr>'
+            f'<td class="said">{emotions}</td><td>{points}</td></tr>'
         )
     heads = _heads("Speaker", "Share of speech", "Likeliest emotions", "From first to second half")
     return _box("The speakers", "speakers", f"{heads}<tbody>{''.join(rows)}</tbody>")
@@ -170,4 +170,4 @@ def _files(found: Mapping[str, Any], name: str, labels: Sequence[str], multi_lab
                 f'<a download="{escape(Path(name).stem)}{ending}" href="data:{kind};charset=utf-8;base64,{content}">'
                 f"{title}</a>"
             )
-    return f"<p>Keep the answers: {', '.join(links)}</p>"
+    return f"<p>Keep the answers: {' '.join(links)}</p>"

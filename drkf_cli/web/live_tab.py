@@ -11,8 +11,8 @@ PARTS = """<div class="drkf">
 <p id="live-state" role="status">Not listening yet.</p>
 <p class="lead"><strong id="live-now" role="status" aria-label="Emotion"></strong><span id="live-share"></span></p>
 <div id="live-picture" hidden>
-<div class="bands" aria-hidden="true" id="live-bands"></div>
-<div class="scale" aria-hidden="true"><span>0:00</span><span id="live-end"></span></div>
+<div class="bands" aria-hidden="true"><div id="live-bands"></div>
+<span></span><div class="scale"><span>0:00</span><span id="live-end"></span></div></div>
 <p class="note">Height: probability. Full colour: the emotion that is recognised.</p>
 <div class="pieces" role="region" aria-label="What was recognised" tabindex="0">
 <table><caption>What was recognised, the latest first</caption>

@@ -57,11 +57,15 @@ CSS = """
 .drkf .lanes svg.sound { height: 3.5em; }
 .drkf .lanes .wave { stroke: none; fill: #888888; }
 .drkf .lanes g { cursor: pointer; }
-.drkf rect.whole { fill: transparent; }
+.drkf .lanes g rect { stroke: var(--body-background-fill); vector-effect: non-scaling-stroke; }
+.drkf .lanes g rect.whole { fill: transparent; stroke: none; }
 .drkf g:is(:hover, .heard) rect.whole { fill: rgba(136, 136, 136, 0.35); }
+.drkf #live-bands { display: contents; }
 .drkf .key { display: flex; flex-wrap: wrap; gap: 0.2em 1.2em; margin: 0.4em 0; }
 .drkf .key i { display: inline-block; width: 0.9em; height: 0.9em; margin-right: 0.4em; border-radius: 3px; }
 .drkf audio { width: 100%; margin: 0.5em 0; }
+.dark .drkf audio { color-scheme: dark; }
+.drkf :is(.pieces, .speakers) td.said { min-width: 13em; }
 .drkf th.name, .drkf td.name { max-width: 12em; overflow: hidden; text-overflow: ellipsis; }
 .drkf thead th { font-size: 0.85em; }
 .drkf .speakers { overflow-x: auto; }

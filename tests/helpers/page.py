@@ -100,3 +100,10 @@ def write_clips(folder: Path) -> Path:
     soundfile.write(folder / "talk.wav", np.random.default_rng(1).normal(size=24_000) * 0.1, 16_000)
     (folder / "voice.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
     return folder
+
+
+def upload(page: Any, file: Path, part: str = "clip") -> None:
+    """Gives a file to a part of the page in the browser, and waits until it is there."""
+    with page.expect_response(lambda response: "/upload?" in response.url):
+        page.locator(f"#{part} input[type=file]").set_input_files(file)
+    page.locator(f"#{part}").get_by_role("button", name="Clear").wait_for()

@@ -1,13 +1,10 @@
 """The page of `drkf app` as its visitors meet it: a real process, a real browser."""
 
 import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.page import DRKF, WORDS, call, close, free_port, result, serving, uploaded
+from helpers.page import DRKF, WORDS, call, close, free_port, result, serving, upload, uploaded
 from helpers.recognisers import write_ctc_recogniser
 from transformers import pipeline
 
@@ -30,41 +27,6 @@ EXTENT = """() => {
     return [boxes.length, Math.min(...boxes.map(box => box.left)), Math.max(...boxes.map(box => box.right))];
 }"""
 """How many elements are on the page, without those in boxes that scroll, and their left and right end in pixels."""
-
-
-@pytest.fixture(scope="module")
-def browser(clips: Path) -> Iterator[Any]:
-    """Its microphone hears the good clip, over and over."""
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="the browser is driven by playwright, of the extra `dev`"
-    )
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no `chromium` on this machine")
-    with sync_api.sync_playwright() as playwright:
-        microphone = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-        microphone += [f"--use-file-for-fake-audio-capture={clips / 'good.wav'}"]
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *microphone])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    page = browser.new_page()
-    page.set_default_timeout(120_000)
-    page.requested = []
-    page.on("request", lambda request: page.requested.append(request.url))
-    page.goto(address)
-    page.get_by_role("button", name="Recognise").wait_for()
-    yield page
-    page.close()
-
-
-def upload(page: Any, clip: Path) -> None:
-    with page.expect_response(lambda response: "/upload?" in response.url):
-        page.locator("#clip input[type=file]").set_input_files(clip)
-    page.get_by_role("button", name="Clear").wait_for()
 
 
 def scores_shown(page: Any) -> dict[str, str]:
