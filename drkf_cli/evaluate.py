@@ -141,7 +141,8 @@ def evaluate(
 
     Returns: the record of `metrics.json` (under the split's name what a training run records of a split: metrics,
         their 95 % bootstrap `intervals`, `calibration`; with `by_speaker` the same under that name and `_by_speaker`;
-        under `groups` what [`group_scores`] says of each column, under `robustness` what [`robustness`] returns, under `leaks` what was in the training), and the predictions.
+        under `groups` what [`group_scores`] says of each column, under `robustness` what [`robustness`] returns, under
+        `leaks` what was in the training), and the predictions.
 
     Raises:
         OptionError: the corpus has a class that the checkpoint does not know, or no such split; `by_speaker` without

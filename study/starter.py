@@ -5,9 +5,9 @@
 
 Two trainings with the same options: the first holds a tenth of the clips out, by speaker, which calibrate scores and
 `consistency`; the second trains on everybody and takes the calibration of the first. Each clip also trains in noise,
-babble and rooms and over telephone lines. Then rare word pieces are left out, weights are stored in half precision, and
-what that changes is measured on texts that are in no training. `held_out.csv` lists the clips of the speakers held out,
-for `drkf evaluate --model WORK/held_out --manifest WORK/held_out.csv`.
+babble and rooms and over telephone lines. Then rare word pieces are left out, weights are stored in half precision,
+and what that changes is measured on texts that are in no training. `held_out.csv` lists the clips of the speakers held
+out, for `drkf evaluate --model WORK/held_out --manifest WORK/held_out.csv --robustness`.
 """
 
 import argparse
