@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from drkf_cli import app
 from modeling_drkf.experiments.building import _tokenizer
-from modeling_drkf.experiments.encoder_states import SpeakerStatistics, encode_corpus
+from modeling_drkf.experiments.encoder_states import SpeakerStatistics, _key, encode_corpus
 from modeling_drkf.extended_encoding_drkf import speaker_moments
 from modeling_drkf.speech_lstm_drkf import SpeechLSTMConfig, SpeechLSTMModel
 from processing.errors_drkf import InputError, OptionError
@@ -105,6 +105,16 @@ def test_states_of_clips_without_their_silence_are_kept_apart(corpus, run, tmp_p
     for pipe.processor.skip_silence, longer in ((False, 2.0), (True, 0.3)):  # seconds; of silence the margins remain
         bare, padded = (len(row) / 12 * 0.04 for row in encode_corpus(rows, pipe.model, pipe.processor)["speech"])
         assert padded - bare == pytest.approx(longer, abs=0.05)
+
+
+def test_states_are_found_again_whatever_was_tokenised_before(run):
+    pipe = pipeline(TASK, model=str(run))
+    rows = Dataset.from_dict({"audio": [str(run / "config.json")], "text": ["a"], "utterance_id": ["a"]})
+    fresh = _key(rows, pipe.model, pipe.processor)
+    pipe.processor.tokenizer(["a", "a b c"], padding=True, truncation=True, max_length=2)
+    assert _key(rows, pipe.model, pipe.processor) == fresh
+    pipe.processor.tokenizer.add_tokens("unheard")
+    assert _key(rows, pipe.model, pipe.processor) != fresh
 
 
 def test_copies_are_encoded_once_for_all_folds_and_babble_for_each(corpus, tmp_path, monkeypatch):

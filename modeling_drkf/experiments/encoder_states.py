@@ -76,7 +76,7 @@ def _key(rows: Dataset, model: DRKFForEmotionClassification, processor: DRKFProc
     for encoder in (encoding.speech_encoder, encoding.text_encoder):
         digest.update(f"{encoder.config.to_json_string()} {fingerprint(encoder)}".encode())
     tokenizer = processor.tokenizer
-    vocabulary = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab()))
+    vocabulary = _fast_vocabulary(tokenizer) if tokenizer.is_fast else str(sorted(tokenizer.get_vocab()))
     limits = [processor.max_audio_samples, processor.min_audio_samples, processor.max_text_tokens]
     digest.update(f"{processor.feature_extractor.to_json_string()} {vocabulary} {limits}".encode())
     digest.update(f"{config.speech_pooling} {config.speech_statistics} {config.speech_states}".encode())
@@ -85,6 +85,12 @@ def _key(rows: Dataset, model: DRKFForEmotionClassification, processor: DRKFProc
         file = Path(row["audio"]).stat()
         digest.update(json.dumps([row, file.st_size, file.st_mtime_ns], default=str, sort_keys=True).encode())
     return digest.hexdigest()[:32]
+
+
+def _fast_vocabulary(tokenizer: Any) -> str:
+    """All that makes tokens of a text; how the last batch was padded and cut does not."""
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps({name: value for name, value in described.items() if name not in ("padding", "truncation")})
 
 
 class EncoderStates(torch.utils.data.Dataset):
