@@ -17,7 +17,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from modeling_drkf.release.loading import training_data_of
-from processing.conditions import clip_of
+from processing.conditions import clip_of, cut_of
 from processing.corpora.corpus import Corpus
 from processing.corpora.registry import find_corpus, read_corpus
 from processing.corpora.training_data import Leaks, TrainingData, find_leaks
@@ -39,7 +39,7 @@ from .robustness import in_words, robustness, robustness_table, write_robustness
 BY_SPEAKER = "_by_speaker"  # as in `metrics.json` of a training run
 PARTS = ("train", "validation", "test")
 EVERYTHING = "all"
-OWN_COLUMNS = ("speaker", "session", "duration", "label")  # that every corpus has
+OWN_COLUMNS = ("speaker", "session", "duration", "label", "channel")  # that no reader has to be asked for
 NO_GROUPS = ("audio", "text", "labels", "utterance_id", "start", "end")
 BLANKS: dict[str, dict[str, None]] = {"both": {}, "speech": {"text": None}, "text": {"audio": None}}
 
@@ -200,8 +200,7 @@ def evaluate(
         split: metrics,
     }
     if by_speaker:
-        columns = [name for name in ("audio", "text", "start", "end") if name in rows.column_names]
-        inputs = [{name: row[name] for name in columns} | BLANKS[modality] for row in rows]
+        inputs = [{"audio": cut_of(row), "text": row["text"]} | BLANKS[modality] for row in rows]
         units = recognizer.answered_by_speaker(inputs, rows["speaker"][:], batch_size=batch_size)
         told = [unit.item.whole_answer() for unit in tqdm(units, desc="by speaker", **shown)]
         _, record[f"{split}{BY_SPEAKER}"] = score(probabilities_of(told), references, labels, pipe.is_multi_label)

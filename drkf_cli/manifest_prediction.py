@@ -24,7 +24,9 @@ from tqdm import tqdm
 
 from processing.answers import answer_columns, answer_row, write_table
 from processing.atomic import replacing
+from processing.corpora.readers.cells import channel_cell
 from processing.corpora.readers.columns import unread_cuts
+from processing.corpora.readers.manifest import CHANNEL, has_channels
 from processing.corpora.report import ProblemKind, Report
 from processing.corpora.tables import read_rows
 from processing.errors_drkf import FileError
@@ -55,7 +57,7 @@ class Job:
 
     Attributes:
         manifest: a CSV, TSV, JSON Lines or Parquet file with the columns `audio` (paths relative to it), `text` or
-            both; `start` and `end` (seconds) cut the audio.
+            both; `start` and `end` (seconds) cut the audio, `channel` (from 0) reads one of its channels.
         output: .parquet, .csv or .jsonl: the manifest's columns and `answer_columns`, a row for every row of the
             manifest, in its order.
         options: of the pipeline's call (`batch_size`, `top_k`).
@@ -103,11 +105,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the manifest and where it stands; `error` says why it could not be read."""
+    """A row of the manifest and where it stands; `error` says why it could not be read, `channel` which one is."""
 
     line: int
     cells: Mapping[str, Any]
     error: str | None = None
+    channel: int | None = None
 
 
 def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
@@ -134,8 +137,11 @@ def predict_manifest(job: Job, open_pipeline: Callable[[Any], Any]) -> None:
         )
     with ExitStack() as held:
         if state.is_main_process:
-            if cuts := unread_cuts(columns):
-                print(f"note: {', '.join(cuts)}: not read; start and end (seconds) cut the audio", file=sys.stderr)
+            if cuts := unread_cuts(name for name in columns if name != CHANNEL):
+                print(
+                    f"note: {', '.join(cuts)}: not read; start and end (seconds) and channel (from 0) cut the audio",
+                    file=sys.stderr,
+                )
             _refuse_finished(job)  # another run may have ended while the model was loaded
             _open_shards(job, len(entries))
             held.enter_context(_alone(job))
@@ -189,14 +195,14 @@ def read_entries(manifest: Path, names: Mapping[str, str] | None = None) -> tupl
         raise FileError(f"{manifest}: no column {', '.join(sorted(missing))}; it has {', '.join(columns)}")
     if not names and not {"audio", "text"} & set(columns):
         raise FileError(f"{manifest}: no column audio or text; it has {', '.join(columns)}. Which is it? --columns")
-    entries = [Entry(line, cells) for line, cells in rows]
+    entries = [_entry(line, cells, has_channels(columns)) for line, cells in rows]
     entries += [Entry(line, {}, f"line {line}: {detail}") for line, detail in broken.items()]
     return columns, sorted(entries, key=lambda entry: entry.line)
 
 
 def _answers(pipe: Any, entries: Sequence[Entry], job: Job, bar: tqdm) -> list[dict[str, Any]]:
     good = [entry for entry in entries if entry.error is None]
-    inputs = [_input(entry.cells, job) for entry in good]
+    inputs = [_input(entry, job) for entry in good]
     names = [f"line {entry.line}" for entry in good]
     answers = pipe(iter(inputs), names, errors="return", num_workers=1, **job.options)
     answered = {}
@@ -207,16 +213,25 @@ def _answers(pipe: Any, entries: Sequence[Entry], job: Job, bar: tqdm) -> list[d
     return [answered.get(entry.line, {"error": entry.error}) for entry in entries]
 
 
-def _input(cells: Mapping[str, Any], job: Job) -> dict[str, Any]:
+def _entry(line: int, cells: Mapping[str, Any], channels: bool) -> Entry:
+    try:
+        return Entry(line, cells, channel=channel_cell(cells.get(CHANNEL)) if channels else None)
+    except ValueError as error:
+        return Entry(line, cells, f"line {line}: {error}")
+
+
+def _input(entry: Entry, job: Job) -> dict[str, Any]:
     def placed(path: str) -> str | None:
         return os.path.join(job.manifest.parent, os.path.expanduser(path.strip())) if path.strip() else None
 
+    cells = entry.cells
     audio, text = (cells.get(job.columns.get(name, name)) for name in ("audio", "text"))
     if isinstance(audio, str):
         audio = placed(audio)
     elif isinstance(audio, dict) and audio.get("bytes") is None and isinstance(audio.get("path"), str):
         audio = placed(audio["path"])
-    return {"audio": audio, "text": text or None, "start": cells.get("start"), "end": cells.get("end")}
+    cut = {"start": cells.get("start"), "end": cells.get("end"), "channel": entry.channel}
+    return {"audio": audio, "text": text or None, **cut}
 
 
 def _shard(job: Job, number: int) -> Path:

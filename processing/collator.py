@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from transformers import default_data_collator
 
-from .audio_drkf import AudioStream, excerpt
-from .conditions import clip_of
+from .audio_drkf import AudioStream
+from .conditions import clip_of, cut_of
 from .errors_drkf import InputError
 from .processing_drkf import DRKFProcessor
 
@@ -22,8 +22,8 @@ NO_LABEL, A_CLASS, A_VECTOR = "no label", "a class", "a number per class"
 class DRKFDataCollator:
     """Process the audio and text of some rows and stack their labels.
 
-    A row has `audio` (anything that `DRKFProcessor` takes), cut by `start` and `end` (seconds), played at `speed` and
-    heard under its `condition` where it has them ([`clip_of`]), `text`, and at most one of `label` and `labels`: an
+    A row has `audio` (anything that `DRKFProcessor` takes), cut by `start` and `end` (seconds), played at `speed`, read
+    from one `channel` (from 0) and heard under its `condition` where it has them ([`clip_of`]), `text`, and at most one of `label` and `labels`: an
     integer class, or in `labels` one number in [0, 1] per class, multi-hot or soft. Either every row of a batch is
     labelled in the same way or none is; None counts as absent. `utterance_id`, where present, names the row in
     messages; `speech_present` and `text_present` say which modality modality dropout has blanked. Other columns are
@@ -158,8 +158,7 @@ def clip_seconds(row: Mapping[str, Any]) -> float:
     Raises:
         AudioError: the audio is unusable.
     """
-    clip = excerpt(row["audio"], row.get("start"), row.get("end"), row.get("speed"))
-    with AudioStream(clip, None) as stream:
+    with AudioStream(cut_of(row), None) as stream:
         return len(stream.read()) / stream.target_rate if stream.seconds is None else stream.seconds
 
 

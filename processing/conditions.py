@@ -11,6 +11,8 @@ from .audio_drkf import AudioSource, excerpt, is_blank, load_audio
 from .errors_drkf import OptionError
 from .suggestions import did_you_mean
 
+CLIP_COLUMNS = ("start", "end", "speed", "channel")  # in the order of `excerpt`
+
 
 class Kind(NamedTuple):
     """What the level of a condition is, where it may lie, and where it lies unless an option says."""
@@ -115,9 +117,13 @@ def drawn_by(*names: Any) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
+def cut_of(row: Mapping[str, Any]) -> Any:
+    """A row's recording, cut and played as its `CLIP_COLUMNS` say."""
+    return excerpt(row["audio"], *(row.get(name) for name in CLIP_COLUMNS))
+
+
 def clip_of(row: Mapping[str, Any], rate: float) -> AudioSource:
-    """What a model hears of a row: its recording, cut by `start` and `end` (seconds), played at `speed`, under its
-    `condition`, with the clips that its `babble` names, as far as the row has them. What is drawn depends on condition
+    """What a model hears of a row: its recording, cut and played as [`cut_of`] does, under its `condition`, with the clips that its `babble` names, as far as the row has them. What is drawn depends on condition
     and `utterance_id` alone.
 
     Args:
@@ -126,7 +132,7 @@ def clip_of(row: Mapping[str, Any], rate: float) -> AudioSource:
     Raises:
         AudioError: a recording is unusable. OptionError: the condition is none.
     """
-    clip = excerpt(row["audio"], row.get("start"), row.get("end"), row.get("speed"))
+    clip = cut_of(row)
     if is_blank(row.get("condition")):
         return clip
     condition, name = Condition.parse(row["condition"]), row["utterance_id"]

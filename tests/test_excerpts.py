@@ -200,7 +200,7 @@ def test_the_doctor_hears_silence_in_a_part_of_a_recording(tmp_path):
     ("columns", "named"),
     [
         (["offset", "duration"], ["offset", "duration"]),
-        (["Begin", "channel"], ["Begin", "channel"]),
+        (["Begin", "channels"], ["Begin", "channels"]),
         (["start", "duration"], ["duration"]),
         (["start", "end", "duration"], []),
         (["duration"], []),

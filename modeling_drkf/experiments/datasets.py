@@ -10,6 +10,7 @@ from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
 from processing.collator import DRKFDataCollator
+from processing.conditions import CLIP_COLUMNS
 from processing.processing_drkf import DRKFProcessor
 
 
@@ -77,7 +78,8 @@ def blank_rows(processor: DRKFProcessor) -> dict[str, dict[str, Any]]:
     "speech", and an empty text, under "text"."""
     rate = processor.feature_extractor.sampling_rate
     silence = {"array": np.zeros(processor.min_audio_samples, dtype=np.float32), "sampling_rate": rate}
-    return {"speech": {"audio": silence, "start": None, "end": None, "condition": None}, "text": {"text": ""}}
+    nowhere = dict.fromkeys((*CLIP_COLUMNS, "condition"))
+    return {"speech": {"audio": silence, **nowhere}, "text": {"text": ""}}
 
 
 def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor]]:

@@ -15,7 +15,7 @@ from ..errors_drkf import AudioError
 from ..printable import plural
 from .paths import whereabouts
 from .report import ProblemKind, Report
-from .scan import CLIPPED_SHARE, VIDEO_SUFFIXES, AudioFacts, classify, scan_audio
+from .scan import CLIPPED_SHARE, VIDEO_SUFFIXES, AudioFacts, Sound, classify, path_of, scan_audio
 from .utterance import CorpusSpec, Utterance, is_absent
 
 AXES = ("split", "session", "speaker", "class", "total")
@@ -102,21 +102,21 @@ def check_audio(
 
     Files that missing paths may mean are looked for in `folder`.
     """
-    paths = [utterance.audio for utterance in utterances if utterance.audio]
-    facts = scan_audio(paths, progress=progress, decode=decode) if scan else {p: _existence(p) for p in paths}
+    sounds = [_sound(utterance) for utterance in utterances if utterance.audio]
+    facts = scan_audio(sounds, progress=progress, decode=decode) if scan else {s: _existence(s) for s in sounds}
     undecoded = [found for found in facts.values() if not found.digest and not (found.kind and found.kind.is_error)]
     if scan and undecoded:
         count = plural(len(undecoded), "clip")
         detail = f"{count} judged by the header alone: damage inside, silence and copies unseen"
         report.add(ProblemKind.NOT_DECODED, detail)
-    missing = [path for path, found in facts.items() if found.kind is ProblemKind.MISSING_AUDIO]
+    missing = [path_of(sound) for sound, found in facts.items() if found.kind is ProblemKind.MISSING_AUDIO]
     there, audio_root = whereabouts(missing, folder) if missing else ({}, None)
     there |= {utterance.audio: utterance.nearby for utterance in utterances if utterance.nearby}
     for utterance in utterances:
         if not utterance.audio:
             add_problem(report, utterance, ProblemKind.MISSING_AUDIO, "the row names no audio file")
             continue
-        found = _cut(facts[utterance.audio], utterance)
+        found = _cut(facts[_sound(utterance)], utterance)
         utterance.duration, utterance.digest = found.duration, found.digest
         is_video = os.path.splitext(utterance.audio)[1].lower() in VIDEO_SUFFIXES
         if is_video and not videos and not (found.kind and found.kind.is_error):
@@ -151,7 +151,12 @@ def _cut(found: AudioFacts, utterance: Utterance) -> AudioFacts:
     return replace(classify(end - start, digest), clipped=found.clipped)
 
 
-def _existence(path: str) -> AudioFacts:
+def _sound(utterance: Utterance) -> Sound:
+    return utterance.audio if utterance.channel is None else (utterance.audio, utterance.channel)
+
+
+def _existence(sound: Sound) -> AudioFacts:
+    path = path_of(sound)
     if os.path.isfile(path):
         return AudioFacts()
     return AudioFacts(kind=ProblemKind.MISSING_AUDIO, detail=f"no such file: {path}")

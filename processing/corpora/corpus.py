@@ -30,9 +30,10 @@ class Corpus:
     `dataset` has the splits that the corpus defines, or the single split "all". Columns: `audio` (absolute path),
     `text`, `label` (`ClassLabel`) or `labels` (floats in the order of `label_names`: multi-hot, or a distribution
     where the corpus is single-label), `speaker`, `utterance_id`, `session`, `duration` (seconds), `start` and `end`
-    (seconds) where clips are parts of recordings, and the extra columns that were requested. What the source does not
-    state is None. `sounds` has what identifies the sound of each clip that is not silent, see [`sound_of`].
-    `protocol` is what the corpus declares "auto" to stand for, `facts` what it says about itself.
+    (seconds) where clips are parts of recordings, `channel` (from 0) where they are channels of them, and the extra
+    columns that were requested. What the source does not state is None. `sounds` has what identifies the sound of each
+    clip that is not silent, see [`sound_of`]. `protocol` is what the corpus declares "auto" to stand for, `facts` what
+    it says about itself.
     """
 
     name: str
@@ -134,6 +135,9 @@ class Survey:
             for name in ("start", "end"):
                 columns[name] = [getattr(row, name) for row in rows]
                 features[name] = Value("float64")
+        if any(row.channel is not None for row in rows):
+            columns["channel"] = [row.channel for row in rows]
+            features["channel"] = Value("int64")
         for name in rows[0].extra:
             columns[name] = [row.extra[name] for row in rows]
             features[name] = Value("string")

@@ -57,7 +57,10 @@ def sound_of(utterance: Utterance) -> str | None:
     """What identifies the clip: a digest of its sound, else its file; None for silence and rows with errors."""
     if utterance.is_broken or ProblemKind.SILENT_AUDIO in utterance.kinds:
         return None
-    return utterance.digest or f"{os.path.realpath(utterance.audio)} {utterance.start} {utterance.end}"
+    return (
+        utterance.digest
+        or f"{os.path.realpath(utterance.audio)} {utterance.channel} {utterance.start} {utterance.end}"
+    )
 
 
 def check_speakers(utterances: Iterable[Utterance], report: Report) -> None:

@@ -107,7 +107,9 @@ def _convert(utterance: Utterance, target: Path) -> Failure | None:
 
 def _convert_sound(utterance: Utterance, partial: Path) -> Failure | None:
     try:
-        waveform = load_audio(excerpt(utterance.audio, utterance.start, utterance.end), SAMPLING_RATE)
+        waveform = load_audio(
+            excerpt(utterance.audio, utterance.start, utterance.end, channel=utterance.channel), SAMPLING_RATE
+        )
     except AudioError as error:
         return ProblemKind.UNREADABLE_AUDIO, f"{os.path.basename(utterance.audio)}: {error.reason}"
     soundfile.write(partial, waveform, SAMPLING_RATE, subtype="PCM_16")
@@ -118,7 +120,8 @@ def _convert_video(utterance: Utterance, partial: Path) -> Failure | None:
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         return ProblemKind.MISSING_TOOL, f"ffmpeg is needed to read {os.path.basename(utterance.audio)}"
-    arguments = ["-vn", "-ac", "1", "-ar", str(SAMPLING_RATE), "-sample_fmt", "s16", "-y", str(partial)]
+    channel = ["-ac", "1"] if utterance.channel is None else ["-af", f"pan=mono|c0=c{utterance.channel}"]
+    arguments = ["-vn", *channel, "-ar", str(SAMPLING_RATE), "-sample_fmt", "s16", "-y", str(partial)]
     bounds = {"-ss": utterance.start, "-to": utterance.end}
     cut = [part for option, at in bounds.items() if at is not None for part in (option, str(at))]
     command = [ffmpeg, "-v", "error", "-nostdin", "-xerror", *cut, "-i", utterance.audio, *arguments]
@@ -174,9 +177,10 @@ def _file_name(utterance: Utterance) -> str:
     """The id where it can name a file; otherwise, and for a part of a recording, its harmless part and a digest."""
     name = utterance.utterance_id
     harmless = re.sub(r"[^\w.-]+", "_", name).lstrip(".")[:100]
-    if harmless == name and utterance.start is None and utterance.end is None:
+    channel = "" if utterance.channel is None else f" channel {utterance.channel}"
+    if harmless == name and utterance.start is None and utterance.end is None and not channel:
         return harmless
-    identity = name if harmless != name else f"{name} {utterance.start} {utterance.end}"
+    identity = name if harmless != name else f"{name} {utterance.start} {utterance.end}{channel}"
     return f"{harmless}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from tqdm.auto import tqdm
 
-from ..audio_drkf import AudioStream
+from ..audio_drkf import AudioStream, excerpt
 from ..errors_drkf import AudioError
 from ..quiet import BAR_DELAY_S
 from ..waveform_drkf import SILENT_PEAK
@@ -34,6 +34,7 @@ DECODED_BYTES = 4 << 30  # files are decoded by default as long as they are no l
 CHUNK = 64  # files per task: the cost of a task is large beside that of one header
 
 Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
+Sound = str | tuple[str, int]  # a file, or a file and the channel that is read, from 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +57,47 @@ def cache_folder() -> Path:
 
 
 def scan_audio(
-    paths: Iterable[str], *, progress: bool = True, cache: Path | None = None, decode: bool | None = None
-) -> dict[str, AudioFacts]:
-    """Facts of every path, in parallel. A file is opened again only if its size or modification time has changed.
+    sounds: Iterable[Sound], *, progress: bool = True, cache: Path | None = None, decode: bool | None = None
+) -> dict[Sound, AudioFacts]:
+    """Facts of every sound, in parallel. A file is opened again only if its size or modification time has changed.
 
     Args:
-        paths: audio files that the processor reads, or videos (examined with ffprobe).
+        sounds: audio files that the processor reads, or videos (examined with ffprobe), whole or one channel of them.
         progress: show a progress bar.
         cache: the JSON file that remembers; by default `clips.json` in `cache_folder()`.
         decode: read every file to its end, or only headers. By default files are decoded if those that have not been
             so far are no larger than `DECODED_BYTES` together.
     """
     cache = cache or cache_folder() / "clips.json"
-    facts: dict[str, AudioFacts] = {}
-    stamps: dict[str, Stamp] = {}
-    for path in dict.fromkeys(paths):
-        stamp = _stamp(path)
+    facts: dict[Sound, AudioFacts] = {}
+    stamps: dict[Sound, Stamp] = {}
+    for sound in dict.fromkeys(sounds):
+        stamp = _stamp(path_of(sound))
         if isinstance(stamp, AudioFacts):
-            facts[path] = stamp
+            facts[sound] = stamp
         else:
-            stamps[path] = stamp
+            stamps[sound] = stamp
     known = _load_cache(cache)
-    remembered = {path: known[path][1] for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
-    undecoded = [path for path in stamps if not _final(remembered.get(path))]
+    found = {sound: known.get(_cache_key(sound)) for sound in stamps}
+    remembered = {sound: entry[1] for sound, entry in found.items() if entry and entry[0] == stamps[sound]}
+    undecoded = [sound for sound in stamps if not _final(remembered.get(sound))]
     if decode is None:
-        decode = sum(stamps[path][0] for path in undecoded) <= DECODED_BYTES
-    fresh = _examine_all([path for path in undecoded if decode or path not in remembered], decode, progress)
-    kept = {path: found for path, found in fresh.items() if found.kind is not ProblemKind.MISSING_TOOL}
+        decode = sum(stamps[sound][0] for sound in undecoded) <= DECODED_BYTES
+    fresh = _examine_all([sound for sound in undecoded if decode or sound not in remembered], decode, progress)
+    kept = {sound: facts for sound, facts in fresh.items() if facts.kind is not ProblemKind.MISSING_TOOL}
     if kept:
-        _save_cache(cache, known | {path: (stamps[path], found) for path, found in kept.items()})
+        new = {_cache_key(sound): (stamps[sound], facts) for sound, facts in kept.items()}
+        _save_cache(cache, known | new)
     return facts | remembered | fresh
+
+
+def path_of(sound: Sound) -> str:
+    """The file in which it is."""
+    return sound if isinstance(sound, str) else sound[0]
+
+
+def _cache_key(sound: Sound) -> str:
+    return sound if isinstance(sound, str) else f"{sound[0]} channel {sound[1]}"
 
 
 def _final(found: AudioFacts | None) -> bool:
@@ -105,15 +117,15 @@ def _stamp(path: str) -> Stamp | AudioFacts:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _examine_all(paths: Sequence[str], decode: bool, progress: bool) -> dict[str, AudioFacts]:
-    if not paths:
+def _examine_all(sounds: Sequence[Sound], decode: bool, progress: bool) -> dict[Sound, AudioFacts]:
+    if not sounds:
         return {}
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    chunks = [sounds[start : start + CHUNK] for start in range(0, len(sounds), CHUNK)]
     examine = partial(_examine, decode=decode)
-    facts: dict[str, AudioFacts] = {}
+    facts: dict[Sound, AudioFacts] = {}
     with (
         ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 1)) as pool,
-        tqdm(total=len(paths), desc="scanning audio", unit="clip", disable=not progress, delay=BAR_DELAY_S) as bar,
+        tqdm(total=len(sounds), desc="scanning audio", unit="clip", disable=not progress, delay=BAR_DELAY_S) as bar,
     ):
         for chunk, found in zip(chunks, pool.map(lambda chunk: list(map(examine, chunk)), chunks), strict=True):
             facts.update(zip(chunk, found, strict=True))
@@ -121,11 +133,12 @@ def _examine_all(paths: Sequence[str], decode: bool, progress: bool) -> dict[str
     return facts
 
 
-def _examine(path: str, decode: bool) -> AudioFacts:
+def _examine(sound: Sound, decode: bool) -> AudioFacts:
+    path, channel = (sound, None) if isinstance(sound, str) else sound
     if os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES:
         return _probe_video(path, decode)
     try:
-        with AudioStream(path, None) as stream:
+        with AudioStream(excerpt(path, None, None, channel=channel), None) as stream:
             if not decode and _lacks_last_sample(path):
                 raise AudioError("truncated: the file ends before its sound")
             return _decoded(stream) if decode or stream.seconds is None else classify(stream.seconds)

@@ -25,9 +25,9 @@ class Utterance:
 
     `labels` are the source's names, one unless `multi_label`; `file` and `row` say where the row stands; `kinds` are
     the problems found with it; `duration` is in seconds and `digest` identifies the clip's sound, both None while
-    unknown. The clip is `audio` from `start` to `end` (seconds), where they are given; `nearby` is a file that may be
-    meant where there is no `audio`, `rivals` are files that may be meant as well. A soft label has `weights`, a share
-    of 1 for each of `labels`, which begin with the likeliest.
+    unknown. The clip is `audio` from `start` to `end` (seconds) and one `channel` of it (from 0), where they are
+    given; `nearby` is a file that may be meant where there is no `audio`, `rivals` are files that may be meant as
+    well. A soft label has `weights`, a share of 1 for each of `labels`, which begin with the likeliest.
     """
 
     utterance_id: str
@@ -43,6 +43,7 @@ class Utterance:
     row: int | None = None
     start: float | None = None
     end: float | None = None
+    channel: int | None = None
     nearby: str | None = None
     rivals: tuple[str, ...] = ()
     duration: float | None = None

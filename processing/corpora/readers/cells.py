@@ -19,6 +19,20 @@ def text_cell(value: object) -> str | None:
     return SURROGATES.sub("\ufffd", str(value)).strip() or None
 
 
+def channel_cell(value: object) -> int | None:
+    """The channel that a cell names, from 0; None for an empty cell.
+
+    Raises:
+        ValueError: it is no whole number from 0.
+    """
+    text = text_cell(value)
+    if text is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,4}(\.0)?", text) is None:
+        raise ValueError(f"channel must be a whole number from 0, not {text[:40]!r}")
+    return int(float(text))
+
+
 def soft_label(value: object) -> dict[str, float]:
     """The shares of the labels in a cell: a mapping label -> weight or its JSON, such as {"happy": 2, "sad": 1}.
 

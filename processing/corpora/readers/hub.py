@@ -17,7 +17,7 @@ from ..utterance import ALL, CorpusSpec, Utterance
 from .cells import audio_cell, label_cell, text_cell
 from .columns import check_unread_columns
 from .embedded import embedded_audio, write_once
-from .manifest import BOUNDS, check_whole, read_bounds
+from .manifest import BOUNDS, Cut, check_whole, read_cuts
 
 
 def read_utterances(
@@ -53,14 +53,14 @@ def read_utterances(
         optional = [text_column, speaker_column, id_column, *BOUNDS]
         check_unread_columns(optional, required, label_column, rows.column_names, place, report)
         cuts = rows.select_columns([name for name in BOUNDS if name in rows.column_names])
-        bounds = read_bounds(enumerate(cuts, start=1), place, report) if cuts.column_names else None
+        bounds = read_cuts(enumerate(cuts, start=1), place, report) if cuts.column_names else None
         if isinstance(rows.features[audio_column], Audio):
             rows = rows.cast_column(audio_column, Audio(decode=False))
         names = _class_names(rows.features[label_column])
         for number, row in enumerate(rows, start=1):
             if bounds is not None and number not in bounds:
                 continue
-            start, end = bounds[number] if bounds else (None, None)
+            cut = bounds[number] if bounds else Cut()
             labels, multi_label = label_cell(_named(row[label_column], names))
             utterances.append(
                 Utterance(
@@ -73,8 +73,7 @@ def read_utterances(
                     split=split,
                     file=f"{data_dir}/{split}",
                     row=number,
-                    start=start,
-                    end=end,
+                    **cut._asdict(),
                     extra={name: text_cell(row[name]) for name in extra_columns},
                 )
             )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ...audio_drkf import Excerpt
 from ...errors_drkf import AudioError
@@ -14,12 +15,22 @@ from ..folders import absolute
 from ..report import ProblemKind, Report
 from ..tables import NAMED_SUFFIXES, has_columns, read_rows, tables_in
 from ..utterance import ALL, CorpusSpec, Utterance
-from .cells import audio_cell, counts, label_cell, soft_label, text_cell, votes
+from .cells import audio_cell, channel_cell, counts, label_cell, soft_label, text_cell, votes
 from .columns import SOFT_LABEL_COLUMN, check_unread_columns
 from .embedded import embedded_audio, write_once
 
 BOUNDS = ("start", "end")
+CHANNEL = "channel"
+OF_EMOBOX = {"key", "wav", "emo"}
 EMOBOX = ("length", "channel", "sample_rate", "dataset", "task", "type")
+
+
+class Cut(NamedTuple):
+    """The part of a recording that a row is: seconds, and a channel from 0, as far as they are given."""
+
+    start: float | None = None
+    end: float | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ class Columns:
         return replace(self, audio="wav", label="emo", utterance_id="key", words=False)
 
     def is_emobox(self, columns: Sequence[str]) -> bool:
-        return {"key", "wav", "emo"} <= set(columns) and self.audio == "audio" and "audio" not in columns
+        return OF_EMOBOX.issubset(columns) and self.audio == "audio" and "audio" not in columns
 
     @property
     def roles(self) -> dict[str, str]:
@@ -81,14 +92,14 @@ def read_utterances(
 ) -> list[Utterance]:
     """The rows of a manifest, of the one manifest in a folder, or of a table for each split, whose names say which.
 
-    `start` and `end`, seconds, make a row a part of its recording. Audio may stand in the table itself, as bytes or as
-    the `{"bytes", "path"}` of `datasets`. Relative audio paths start at `audio_dir`, by
-    default the manifest's own folder; `~` is expanded. The label column is multi-label as soon as one cell is a list
-    or holds a `|`; then every cell is a set of labels. Soft labels come from `annotator_columns`, a label in each;
-    from `count_columns`, which have the labels' names and hold numbers; or from a column `labels` in a file without
-    `label`, a mapping label -> weight in each cell, see `soft_label`. Without an id column an utterance is called by
-    its audio path as written, and where it begins and ends if that is given. EmoBox' files have `wav`, `emo` and
-    `key`, and no words.
+    `start` and `end`, seconds, make a row a part of its recording, and `channel`, from 0, one of its channels. Audio
+    may stand in the table itself, as bytes or as the `{"bytes", "path"}` of `datasets`. Relative audio paths start at
+    `audio_dir`, by default the manifest's own folder; `~` is expanded. The label column is multi-label as soon as one
+    cell is a list or holds a `|`; then every cell is a set of labels. Soft labels come from `annotator_columns`, a
+    label in each; from `count_columns`, which have the labels' names and hold numbers; or from a column `labels` in a
+    file without `label`, a mapping label -> weight in each cell, see `soft_label`. Without an id column an utterance
+    is called by its audio path as written, and where it begins and ends if that is given. EmoBox' files have `wav`,
+    `emo` and `key`, and no words.
 
     Args:
         words: whether there must be a text column.
@@ -107,7 +118,7 @@ def _read_table(
     manifest: Path, split: str | None, chosen: Columns, audio_dir: str | Path | None, report: Report
 ) -> list[Utterance]:
     columns, rows = read_rows(manifest, report)
-    emobox, chosen = chosen.is_emobox(columns), chosen.of(columns)
+    emobox, channels, chosen = chosen.is_emobox(columns), has_channels(columns), chosen.of(columns)
     is_mapping = chosen.label == "label" and SOFT_LABEL_COLUMN in columns and "label" not in columns
     if is_mapping:
         chosen = replace(chosen, label=SOFT_LABEL_COLUMN)
@@ -120,6 +131,7 @@ def _read_table(
         chosen.session,
         chosen.utterance_id,
         *BOUNDS,
+        *([CHANNEL] if channels else []),
         *(EMOBOX if emobox else ()),
     ]
     check_unread_columns(optional, required, chosen.label, columns, manifest, report)
@@ -132,17 +144,17 @@ def _read_table(
         detail = f"column {SOFT_LABEL_COLUMN!r} is not read beside 'label'"
         remedy = "leave out the column 'label' to train on soft labels"
         report.add(ProblemKind.SUSPICIOUS_COLUMN, detail, file=manifest, remedy=remedy)
-    bounds = read_bounds(rows, manifest, report)
-    rows = [(line, row) for line, row in rows if line in bounds]
+    cuts = read_cuts(rows, manifest, report, channels)
+    rows = [(line, row) for line, row in rows if line in cuts]
     cells = [(line, row, label_cell(None if soft else row.get(chosen.label))) for line, row in rows]
     multi_label = any(is_set for _, _, (_, is_set) in cells)
     utterances = []
     for line, row, (labels, _) in cells:
-        (audio, path), (start, end) = _audio(row.get(chosen.audio), root, f"{manifest} {line}"), bounds[line]
+        (audio, path), cut = _audio(row.get(chosen.audio), root, f"{manifest} {line}"), cuts[line]
         own_split = (text_cell(row.get(chosen.split)) or "") if chosen.split in columns else None
         utterances.append(
             Utterance(
-                utterance_id=text_cell(row.get(chosen.utterance_id)) or _name(audio, start, end) or f"row {line}",
+                utterance_id=text_cell(row.get(chosen.utterance_id)) or _name(audio, cut) or f"row {line}",
                 audio=path,
                 text=text_cell(row.get(chosen.text)) or "",
                 labels=tuple(weights[line]) if line in weights else labels,
@@ -153,8 +165,7 @@ def _read_table(
                 split=split or ALL if own_split is None else own_split,
                 file=str(manifest),
                 row=line,
-                start=start,
-                end=end,
+                **cut._asdict(),
                 extra={name: text_cell(row.get(name)) for name in chosen.extra},
             )
         )
@@ -187,10 +198,13 @@ CORPUS = CorpusSpec(
 )
 
 
-def _name(audio: str | None, start: float | None, end: float | None) -> str | None:
-    if audio is None or (start is None and end is None):
-        return audio
-    return f"{audio} {start or 0:g}-{'' if end is None else format(end, 'g')}"
+def _name(audio: str | None, cut: Cut) -> str | None:
+    if audio is None:
+        return None
+    name = audio if cut.channel is None else f"{audio} channel {cut.channel}"
+    if cut.start is None and cut.end is None:
+        return name
+    return f"{name} {cut.start or 0:g}-{'' if cut.end is None else format(cut.end, 'g')}"
 
 
 def _soft_labels(
@@ -208,17 +222,28 @@ def _soft_labels(
     return found
 
 
-def read_bounds(
-    rows: Iterable[tuple[int, Mapping[str, object]]], path: Path, report: Report
-) -> dict[int, tuple[float | None, float | None]]:
-    """Row number -> start and end in seconds, as far as they are given; rows where they are none are recorded."""
-    found: dict[int, tuple[float | None, float | None]] = {}
+def has_channels(columns: Iterable[str]) -> bool:
+    """Whether a column says which channel is read: EmoBox counts channels there."""
+    return CHANNEL in columns and not OF_EMOBOX.issubset(columns)
+
+
+def read_cuts(
+    rows: Iterable[tuple[int, Mapping[str, object]]], path: Path, report: Report, channels: bool = False
+) -> dict[int, Cut]:
+    """Row number -> what it is of its recording; rows whose cells say nothing sensible are recorded.
+
+    Args:
+        channels: whether the column `channel` says which one is read.
+    """
+    found = {}
     for line, row in rows:
         cells = [text_cell(row.get(name)) for name in BOUNDS]
         try:
             start, end = Excerpt(None, start=cells[0], end=cells[1]).bounds()
-        except AudioError as error:
-            report.add(ProblemKind.MALFORMED_ROW, error.reason, file=path, row=line, remedy="correct the cell")
+            channel = channel_cell(row.get(CHANNEL)) if channels else None
+        except (AudioError, ValueError) as error:
+            detail = error.reason if isinstance(error, AudioError) else str(error)
+            report.add(ProblemKind.MALFORMED_ROW, detail, file=path, row=line, remedy="correct the cell")
             continue
-        found[line] = (None if cells[0] is None else start, end)
+        found[line] = Cut(None if cells[0] is None else start, end, channel)
     return found
