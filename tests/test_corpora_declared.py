@@ -74,11 +74,20 @@ def test_the_real_ravdess_is_read_whole(shared_data):
 @pytest.mark.parametrize(
     ("name", "speakers"),
     [
-        ("ravdess", {"Actor_01": {"sex": "male"}, "Actor_02": {"sex": "female"}, "Actor_10": {"sex": "female"}}),
-        ("emodb", {"03": {"sex": "male", "age": "31"}, "09": {"sex": "female", "age": "21"}}),
+        (
+            "ravdess",
+            {f"Actor_{actor}": {"sex": sex, "language": "en"} for actor, sex in (("01", "male"), ("02", "female"))},
+        ),
+        (
+            "emodb",
+            {
+                "03": {"sex": "male", "age": "31", "language": "de"},
+                "09": {"sex": "female", "age": "21", "language": "de"},
+            },
+        ),
     ],
 )
-def test_what_is_known_of_a_speaker_comes_with_the_clips(name, speakers, tmp_path):
+def test_what_is_known_of_speaker_and_speech_comes_with_the_clips(name, speakers, tmp_path):
     clips = {"ravdess": "03-01-01-01-01-01-{}.wav", "emodb": "{}a01Fa.wav"}[name]
     for speaker in speakers:
         write_tone(tmp_path / clips.format(speaker[-2:]), 0.2)
@@ -231,6 +240,20 @@ def test_a_corpus_of_ones_own_from_the_yaml_file_to_folds(tmp_path):
     assert (corpus.dataset["all"][0]["text"], corpus.label_names) == ("Take 01.", ["joy"])
     assert [fold.name for fold in folds_of(corpus)] == ["ada", "bob", "eve"]
     assert resolve_protocol(corpus, "speaker_disjoint") == "speaker_disjoint"
+
+
+@pytest.mark.parametrize(("key", "fact", "spoken"), [("language: nl\n", "nl", ["nl", "nl"]), ("", None, ["en", "pl"])])
+def test_a_corpus_says_its_language_or_that_of_each_utterance(tmp_path, key, fact, spoken):
+    """The language of all stands on the card, too."""
+    write_tone(tmp_path / "clips" / "en_joy.wav", 0.2)
+    write_tone(tmp_path / "clips" / "pl_joy.wav", 0.3)
+    path = tmp_path / "mine.yaml"
+    path.write_text("title: Mine\nclips: '(?P<language>..)_(?P<label>.+)'\n" + key)
+    corpus = read_corpus(str(path), tmp_path / "clips", progress=False)
+    assert (corpus.facts.get("language"), corpus.dataset["all"]["language"][:]) == (fact, spoken)
+    path.write_text("title: Mine\nclips: '(?P<tongue>..)_(?P<label>.+)'\nlanguage: '{tongue}-x'\n")
+    corpus = read_corpus(str(path), tmp_path / "clips", progress=False)
+    assert (corpus.facts.get("language"), corpus.dataset["all"]["language"][:]) == (None, ["en-x", "pl-x"])
 
 
 def test_the_command_lists_corpora_and_examines_one_of_ones_own(tmp_path):

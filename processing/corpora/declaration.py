@@ -41,11 +41,11 @@ FIELDS = {
     "end": "seconds",
     "sex": "of the speaker",
     "age": "of the speaker",
+    "language": "of the speech, as the Hub spells it; for all utterances a key such as language: en",
 }
 PROTOCOLS = ("auto", "official", "speaker_disjoint", "leave_one_speaker_out", "leave_one_session_out")
 KEYS = {
     "title": "the name to print",
-    "language": "of the speech, as the Hub spells it",
     "licence": "in words",
     "license": "as the Hub spells it",
     "download": "what to download, and where",
@@ -141,6 +141,8 @@ class _Check:
         for key in (key for key in FACTS if key in self.found):
             value = self._list(self.found[key], key) if key == "traps" else self.text(key)
             facts["source" if key == "citation" else key] = value
+        if "{" in facts.get("language", ""):  # each utterance has its own
+            del facts["language"]
         return facts
 
     def declaration(self) -> Declaration:

@@ -19,7 +19,7 @@ from ..utterance import ALL, Utterance
 from .sources import Fields, Row, Source, end_of, files_below, source_rows
 
 BOUNDS = ("start", "end")
-GROUPS = ("sex", "age")
+GROUPS = ("sex", "age", "language")
 EARLY_S = 1.0  # an aligner may begin a little before the recording
 
 Candidate = tuple[tuple[int, int, str], Fields]  # rank of the format, depth and path; the path's named groups
@@ -51,7 +51,7 @@ class Declaration:
 
     @property
     def groups(self) -> list[str]:
-        """What is stated of the speakers, by which they may be compared."""
+        """What is stated of speakers and speech, by which utterances may be compared."""
         return [name for name in GROUPS if name in self._given]
 
     @property
