@@ -218,7 +218,7 @@ def evaluate(
 
 def _why_not_by_speaker(recognizer: Any, rows: Dataset, modality: str) -> str | None:
     """Why clips cannot be judged beside the other clips of their speakers; None where they can."""
-    if recognizer.voices is None:
+    if recognizer.listener is None:
         return f"{recognizer.checkpoint} does not standardise by speaker"
     if modality == "text":
         return "--modality text withholds the voices that are judged so"

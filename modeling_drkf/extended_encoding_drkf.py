@@ -193,7 +193,7 @@ class ExtendedModalityEncoding(ModalityEncoding):
 
     def shrunk_statistics(self, mean: Tensor, deviation: Tensor, clips: int) -> Tensor:
         """The same, (2, 3, width), of mean and deviation over so many clips, (3, width) each."""
-        usual = cast(Any, self.speech_standardization).usual.to(mean)
+        usual = cast(Any, self.speech_standardization).usual.cpu().to(mean)
         return shrunk(usual, mean, deviation.clamp(min=SMALLEST_DEVIATION), clips)
 
     @property

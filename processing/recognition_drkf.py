@@ -15,13 +15,12 @@ from .audio_drkf import AudioSource, AudioStream
 from .errors_drkf import FileError, InputError, OptionError
 from .recognition_inputs_drkf import InputReader, Unit
 from .recognition_options_drkf import Processor, RecognitionOptions, Transcribers
-from .speaker_sums_drkf import ENOUGH_SEGMENTS, SpeakerSums, Voices
+from .recognition_speakers_drkf import BUCKETED_BATCHES, Listener, batches_of
+from .speaker_sums_drkf import SpeakerSums, Voices
 from .waveform_drkf import is_decoded
 
 Answer: TypeAlias = dict[str, Any]
 Outputs: TypeAlias = Mapping[str, np.ndarray | None]
-
-BUCKETED_BATCHES = 16  # how many batches of clips are read ahead, so that clips of like length share one
 
 
 class EmotionRecognizer:
@@ -52,7 +51,7 @@ class EmotionRecognizer:
         voices: Voices | None = None,
         **options: Any,
     ):
-        self.voices = voices
+        self.listener = None if voices is None else Listener(voices, self.features)
         self.processor, self.infer, self.checkpoint = processor, infer, checkpoint
         self.label_names, self.is_multi_label = list(label_names), is_multi_label
         self.modality_dropout = modality_dropout
@@ -101,7 +100,7 @@ class EmotionRecognizer:
         Arguments and errors are those of a call.
         """
         chosen = self._with_speaker(RecognitionOptions.checked(options, self.options))
-        reader = self._reader(chosen, self._hearing(chosen))
+        reader = self._reader(chosen, None if self.listener is None else self.listener.listening(chosen))
         rows: Any = inputs
         values = rows if hasattr(rows, "__iter__") else (rows[number] for number in range(len(rows)))
         units: Iterator[Unit] = (
@@ -121,9 +120,9 @@ class EmotionRecognizer:
                     f"speaker has the shape {options.speaker.shape}; pipe.speaker(clips) gives (2, 3, width)"
                 )
             return options
-        if self.voices is None:
+        if self.listener is None:
             raise OptionError(f"{self.checkpoint} does not standardise by speaker: leave speaker out")
-        return RecognitionOptions.checked({"speaker": self.voices.of_clips(options.speaker)}, options)
+        return RecognitionOptions.checked({"speaker": self.listener.voices.of_clips(options.speaker)}, options)
 
     def answered_by_speaker(
         self, inputs: Sequence[Any], speakers: Sequence[str | None], **options: Any
@@ -136,10 +135,10 @@ class EmotionRecognizer:
         Raises:
             OptionError: the checkpoint does not standardise by speaker.
         """
-        if self.voices is None:
+        if self.listener is None:
             raise OptionError(f"{self.checkpoint} does not standardise by speaker")
-        chosen = RecognitionOptions.checked(options, self.options)
-        reader, sums = self._reader(chosen), SpeakerSums(self.voices.moments, least=1)
+        chosen = RecognitionOptions.checked({**options, "speaker": None, "speaker_statistics": "others"}, self.options)
+        reader, sums = self._reader(chosen), SpeakerSums(self.listener.voices.moments, least=1)
 
         def units() -> Iterator[Unit]:
             for number, (value, speaker) in enumerate(zip(inputs, speakers, strict=True), 1):
@@ -147,40 +146,8 @@ class EmotionRecognizer:
                     unit.speaker, unit.item.voices = speaker, sums
                     yield unit
 
-        self._hear(units(), sums, chosen)
+        self.listener.hear(units(), sums, chosen.batch_size)
         return map(_gathered, self._answered(units(), chosen))
-
-    def _hearing(self, options: RecognitionOptions) -> Callable[[Callable[[], Iterator[Unit]]], SpeakerSums] | None:
-        """What finds out how the speakers of a conversation sound, if that is asked for."""
-        voices = self.voices
-        if voices is None or options.speaker is not None or options.speaker_statistics == "off":
-            return None
-
-        def hear(pieces: Callable[[], Iterator[Unit]]) -> SpeakerSums:
-            sums = SpeakerSums(voices.moments, ENOUGH_SEGMENTS)
-            if options.speaker_statistics == "others":
-                self._hear(pieces(), sums, options)
-            return sums
-
-        return hear
-
-    def _hear(self, units: Iterator[Unit], sums: SpeakerSums, options: RecognitionOptions) -> None:
-        """Adds what the speech encoder says of each unit whose speaker is known."""
-        known = (unit for unit in units if unit.is_waiting and unit.speaker is not None and unit.has_audio)
-        for window in _windows(known, options.batch_size * BUCKETED_BATCHES, False):
-            for batch in _batches(window, options.batch_size):
-                self._add(batch, sums)
-
-    def _add(self, units: list[Unit], sums: SpeakerSums) -> None:
-        voices: Any = self.voices
-        try:
-            _, statistics = voices.encode(self.features(units))
-        except InputError:
-            for unit in units if len(units) > 1 else ():  # all but the one, which gets its error when it is answered
-                self._add([unit], sums)
-            return
-        for unit, own in zip(units, statistics, strict=True):
-            sums.add(unit.speaker, own)  # type: ignore[arg-type]
 
     def read_audio(self, audio: AudioSource, max_seconds: float | None = None) -> dict[str, Any]:
         """One recording decoded once, as `"audio"` of an input: `{"array", "sampling_rate", "cancels", "differs"}`,
@@ -198,14 +165,14 @@ class EmotionRecognizer:
         """What the model answers of one input: a clip, or the pieces of a recording."""
         return list(self._reader(RecognitionOptions.checked(options, self.options)).read(value, "the input"))
 
-    def _reader(self, options: RecognitionOptions, hear: Any = None) -> InputReader:
-        return InputReader(self.processor, self._transcribers.get(options.transcriber), options, hear)
+    def _reader(self, options: RecognitionOptions, listen: Any = None) -> InputReader:
+        return InputReader(self.processor, self._transcribers.get(options.transcriber), options, listen)
 
     def _answered(self, units: Iterator[Unit], options: RecognitionOptions) -> Iterator[Unit]:
         ahead = 1 if options.batch_size == 1 else options.batch_size * BUCKETED_BATCHES
         for window in _windows(units, ahead, options.num_workers > 0):
             in_order = options.speaker_statistics == "before"
-            for batch in _batches([unit for unit in window if unit.is_waiting], options.batch_size, in_order):
+            for batch in batches_of([unit for unit in window if unit.is_waiting], options.batch_size, in_order):
                 self._answer_batch(batch, options)
                 while window and not window[0].is_waiting:
                     yield window.pop(0)
@@ -216,8 +183,8 @@ class EmotionRecognizer:
             features = self.features(units)
             if options.speaker is not None:
                 features["speaker_statistics"] = np.repeat(options.speaker[None], len(units), axis=0)
-            elif any(unit.item.voices is not None for unit in units):
-                features = self._by_speaker(features, units, options.speaker_statistics == "before")
+            elif self.listener is not None and any(unit.item.voices is not None for unit in units):
+                features = self.listener.by_speaker(features, units, options.speaker_statistics == "before")
             outputs = self.infer(features)
         except InputError as error:
             if len(units) > 1:  # find the one
@@ -227,20 +194,6 @@ class EmotionRecognizer:
                 units[0].fail(error, options)
             return
         self.answer(units, outputs, options.top_k, options.return_embeddings)
-
-    def _by_speaker(self, features: dict[str, np.ndarray], units: Sequence[Unit], causal: bool) -> dict[str, Any]:
-        """The features of units with how their speakers sound."""
-        voices: Any = self.voices
-        encoded, statistics = voices.encode(features)
-        for unit, own in zip(units, statistics, strict=True):
-            sums = unit.item.voices
-            if sums is None or unit.speaker is None or not unit.has_audio or unit.is_heard:
-                continue
-            unit.voice, unit.is_heard = sums.known(unit.speaker, None if causal else own), True
-            if causal:
-                sums.add(unit.speaker, own)
-        found = [voices.usual if unit.voice is None else unit.voice for unit in units]
-        return {**encoded, "speaker_statistics": np.stack(found)}
 
     def features(self, units: Sequence[Unit]) -> dict[str, np.ndarray]:
         """One padded batch of the processor's features."""
@@ -325,14 +278,6 @@ def _windows(units: Iterator[Unit], size: int, in_thread: bool) -> Iterator[list
             yield window
     finally:
         thread.shutdown(wait=False, cancel_futures=True)
-
-
-def _batches(units: list[Unit], size: int, in_order: bool = False) -> Iterator[list[Unit]]:
-    """Units, `size` at a time: those of like length share a batch, or those that follow each other."""
-    if not in_order:
-        units = sorted(units, key=lambda unit: (len(unit.waveform), len(unit.words or "")))
-    for start in range(0, len(units), size):
-        yield units[start : start + size]
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -106,7 +106,7 @@ class InputReader:
     """Reads inputs of any kind, see [`EmotionRecognizer.__call__`].
 
     Args:
-        hear: from a function that reads the pieces of a conversation to how its speakers sound.
+        listen: from a function that reads the pieces of a conversation to what is normal for its speakers.
 
     Raises:
         OptionError: the windows are longer than what the checkpoint takes.
@@ -117,9 +117,9 @@ class InputReader:
         processor: Processor,
         transcribe: Transcribe | None,
         options: RecognitionOptions,
-        hear: Callable[[Callable[[], Iterator[Unit]]], SpeakerSums] | None = None,
+        listen: Callable[[Callable[[], Iterator[Unit]]], SpeakerSums] | None = None,
     ):
-        self.processor, self.transcribe, self.options, self.hear = processor, transcribe, options, hear
+        self.processor, self.transcribe, self.options, self.listen = processor, transcribe, options, listen
         self.rate = processor.sampling_rate
         limit = processor.max_audio_samples
         if options.chunk_length_s is not None and limit is not None and options.chunk_length_s * self.rate > limit:
@@ -160,9 +160,9 @@ class InputReader:
             return
         by_channel = self.options.speakers == BY_CHANNEL or name_channels(segments)
         item.is_timeline = item.is_timeline or by_channel
-        if self.hear is not None and (by_channel or name_speakers(segments)):
+        if self.listen is not None and (by_channel or name_speakers(segments)):
             audio = repeatable(audio)
-            item.voices = self.hear(lambda: self._voices(audio, segments, name))
+            item.voices = self.listen(lambda: self._voices(audio, segments, name))
         yield from self._recording(audio, text, segments, name, item)
 
     def _voices(self, audio: Any, segments: Any, name: str) -> Iterator[Unit]:

@@ -93,7 +93,7 @@ def sweep(pipe: Any, clips: Sequence[Clip]) -> dict[int, list[float]]:
     """Unweighted accuracies by how many other clips of the speaker are known, drawn at random; 0 are judged beside the
     training part."""
     recognizer = pipe.recognizer
-    voices, batches = recognizer.voices, []
+    voices, batches = recognizer.listener.voices, []
     for start in range(0, len(clips), BATCH_SIZE):
         units = [recognizer.units(str(clip.path))[0] for clip in clips[start : start + BATCH_SIZE]]
         batches.append(voices.encode(recognizer.features(units)))
