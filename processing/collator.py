@@ -22,12 +22,12 @@ NO_LABEL, A_CLASS, A_VECTOR = "no label", "a class", "a number per class"
 class DRKFDataCollator:
     """Process the audio and text of some rows and stack their labels.
 
-    A row has `audio` (anything that `DRKFProcessor` takes), cut by `start` and `end` (seconds), played at `speed`, read
-    from one `channel` (from 0) and heard under its `condition` where it has them ([`clip_of`]), `text`, and at most one of `label` and `labels`: an
-    integer class, or in `labels` one number in [0, 1] per class, multi-hot or soft. Either every row of a batch is
-    labelled in the same way or none is; None counts as absent. `utterance_id`, where present, names the row in
-    messages; `speech_present` and `text_present` say which modality modality dropout has blanked. Other columns are
-    ignored.
+    A row has `audio` (anything that `DRKFProcessor` takes), cut by `start` and `end` (seconds), played at `speed`,
+    read from one `channel` (from 0) and heard under its `condition` where it has them ([`clip_of`]), `text`, and at
+    most one of `label` and `labels`: an integer class, or in `labels` one number in [0, 1] per class, multi-hot or
+    soft. Either every row of a batch is labelled in the same way or none is; None counts as absent. `utterance_id`,
+    where present, names the row in messages; `speech_present` and `text_present` say which modality modality dropout
+    has blanked. Other columns are ignored.
 
     Args:
         processor: makes the model inputs.

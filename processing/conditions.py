@@ -123,8 +123,9 @@ def cut_of(row: Mapping[str, Any]) -> Any:
 
 
 def clip_of(row: Mapping[str, Any], rate: float) -> AudioSource:
-    """What a model hears of a row: its recording, cut and played as [`cut_of`] does, under its `condition`, with the clips that its `babble` names, as far as the row has them. What is drawn depends on condition
-    and `utterance_id` alone.
+    """What a model hears of a row: its recording, cut and played as [`cut_of`] does, under its `condition`, with the
+    clips that its `babble` names, as far as the row has them. What is drawn depends on condition and `utterance_id`
+    alone.
 
     Args:
         rate: sampling rate of a clip under a condition, Hz.
