@@ -40,7 +40,7 @@ TABLES = ("ravdess_paired.csv", "paired.csv")
 LABELS = {"happiness": "joy", "surprised": "surprise"}  # nEMO's names as MELD's
 VOCABULARY = 4300
 CONDITIONS = ("--augment", "noise", "babble", "reverb", "telephone")
-MORE_CLIPS = ("--max-steps", "2400", "--drkf", '{"representation": "pcmi", "adapter_dropout": 0.3}')
+MORE_CLIPS = ("--max-steps", "2400", "--drkf", '{"adapter_dropout": 0.3}')
 COMPARED_TEXTS = 300
 NAMES_OF_CODE = ("auto_map", "custom_pipelines")
 
