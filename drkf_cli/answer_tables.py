@@ -53,7 +53,7 @@ def answers_table(answers: Sequence[Mapping[str, Any]], titles: Sequence[str], l
     scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
     for label in labels:
         cells = [rounded(found[label]) if label in found else "" for found in scores]
-        best = [answer["scores"][0]["label"] == label for answer in answers]
+        best = [bool(answer["scores"]) and answer["scores"][0]["label"] == label for answer in answers]
         table.add_row(
             escape(printable(label)),
             *(f"[bold]{c}[/bold]" if strong else c for c, strong in zip(cells, best, strict=True)),
@@ -93,7 +93,7 @@ def speakers_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _emotions(answer: Mapping[str, Any], multi_label: bool) -> str:
     scores = {entry["label"]: entry["score"] for entry in answer["scores"]}
-    return ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label))
+    return ", ".join(f"{label} {scores[label]:.2f}" for label in predicted_labels(answer, multi_label)) or "none"
 
 
 def _agreement(answer: Mapping[str, Any]) -> str:

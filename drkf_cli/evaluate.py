@@ -171,13 +171,9 @@ def evaluate(
         answers = pipe(_inputs(rows, modality, pipe.processor.sampling_rate), batch_size=batch_size)
         return list(tqdm(answers, desc=name, **shown))
 
-    def probabilities_of(answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
-        return np.array([[found[name] for name in labels] for found in scores])
-
     answers = answers_to(rows, split)
     references = _references(rows, corpus.label_names, labels, pipe.is_multi_label)
-    probabilities = probabilities_of(answers)
+    probabilities = _probabilities(answers, labels)
     predicted, metrics = score(probabilities, references, labels, pipe.is_multi_label)
     shares = [answer["modality_shares"] or dict.fromkeys(MODALITIES, np.nan) for answer in answers]
     predictions = Predictions(
@@ -203,7 +199,9 @@ def evaluate(
         inputs = [{"audio": cut_of(row), "text": row["text"]} | BLANKS[modality] for row in rows]
         units = recognizer.answered_by_speaker(inputs, rows["speaker"][:], batch_size=batch_size)
         told = [unit.item.whole_answer() for unit in tqdm(units, desc="by speaker", **shown)]
-        _, record[f"{split}{BY_SPEAKER}"] = score(probabilities_of(told), references, labels, pipe.is_multi_label)
+        _, record[f"{split}{BY_SPEAKER}"] = score(
+            _probabilities(told, labels), references, labels, pipe.is_multi_label
+        )
     if by:
         speakers = rows["speaker"][:]
         record["groups"] = {
@@ -211,7 +209,7 @@ def evaluate(
         }
     if under_conditions:
         record["robustness"] = robustness(
-            rows, references, predicted, labels, lambda heard, name: probabilities_of(answers_to(heard, name))
+            rows, references, predicted, labels, lambda heard, name: _probabilities(answers_to(heard, name), labels)
         )
     return record, predictions
 
@@ -229,6 +227,12 @@ def _inputs(rows: Dataset, modality: str, rate: float) -> Iterator[dict[str, Any
     """What the pipeline takes of each row, read as it is needed."""
     for row in rows:
         yield {"audio": clip_of(row, rate), "text": row["text"]} | BLANKS[modality]
+
+
+def _probabilities(answers: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> np.ndarray:
+    """Of every class, (answers, classes); an answer that tells no emotion counts as an even guess."""
+    scores = [{entry["label"]: entry["score"] for entry in answer["scores"]} for answer in answers]
+    return np.array([[found.get(name, 1 / len(labels)) for name in labels] for found in scores])
 
 
 def _extra_columns(corpus_name: str, by: Sequence[str]) -> dict[str, Any]:

@@ -54,6 +54,11 @@ def predicted_labels(answer: Mapping[str, Any], multi_label: bool) -> list[str]:
     return certain or [entry["label"] for entry in scores[:1]]
 
 
+def told(timeline: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The answers of a timeline that tell an emotion: neither errors nor silence."""
+    return [answer for answer in timeline["timeline"] if "error" not in answer and answer["scores"]]
+
+
 def result_rows(results: Iterable[Result], label_names: Sequence[str], multi_label: bool) -> list[dict[str, Any]]:
     """A row an answer: `audio`, `start` and `end` (None for whole clips), `speaker` (None where unknown), `text`,
     and `answer_columns`.
@@ -73,11 +78,11 @@ def result_rows(results: Iterable[Result], label_names: Sequence[str], multi_lab
 
 def timeline_srt(timeline: Mapping[str, Any], multi_label: bool = False) -> str:
     """SubRip subtitles: what is felt, how probably, and the words: "angry 0.83 | You came late.", after the speaker
-    where one is known: "[Anna]: angry 0.83 | You came late."
+    where one is known: "[Anna]: angry 0.83 | You came late." Silence has no cue.
 
     Windows that overlap meet in the middle of what they share: players show one cue at a time.
     """
-    answers = [answer for answer in timeline["timeline"] if "error" not in answer]
+    answers = told(timeline)
     bounds = [[answer["start"], answer["end"]] for answer in answers]
     for (here, there), (one, other) in zip(pairwise(bounds), pairwise(answers), strict=True):
         if one["start"] < other["start"] < one["end"] <= other["end"]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors_drkf import OptionError
+from .errors_drkf import InputError, OptionError
 from .silence_drkf import sounding_stretches
 
 
@@ -99,6 +99,7 @@ def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | No
 
     Raises:
         AudioError: the clip is unusable.
+        InputError: there is neither voice nor words, and so no answer.
         OptionError: the checkpoint fuses by cross-attention (FE_c), which has no attention over both modalities.
     """
     model, processor = pipe.model, pipe.processor
@@ -108,15 +109,20 @@ def explain(pipe: Any, audio: Any, text: str | None, answer: dict[str, Any] | No
             "there is no attention to show; `drkf predict` tells what it says"
         )
     answer = answer or pipe({"audio": audio, "text": text})
-    words = processor.readable(answer["text"] or "")[0] or ""
-    inputs = processor(audio=audio, text=words, return_tensors="pt").to(model.device)
+    if not answer["scores"]:
+        raise InputError(f"there is no answer to explain ({answer['warning']})")
+    (unit,) = pipe.recognizer.units({"audio": audio, "text": answer["text"]}, transcriber=None)
+    inputs = {
+        name: torch.from_numpy(values).to(model.device) for name, values in pipe.recognizer.features([unit]).items()
+    }
+    words = unit.words or ""
     with torch.inference_mode():
         output = model(**inputs, output_modality_attention=True)
     frames = output.speech_attention[0].float().cpu().numpy()
     if getattr(model.config, "speech_statistics", False):
         frames = frames[1:]  # the token before them stands for the whole clip
     waveform, frames = processor.load_waveform(audio), frames[: int(frames.nonzero()[0].max()) + 1]  # no padding
-    if processor.skip_silence:
+    if processor.skip_silence and unit.has_audio:
         frames = over_clip(frames, sounding_stretches(waveform, processor.sampling_rate), len(waveform))
     return Explanation(
         answer=answer,

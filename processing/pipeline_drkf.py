@@ -84,19 +84,21 @@ class MultimodalEmotionRecognitionPipeline(Pipeline):
     def preprocess(self, inputs: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
         """One input, as a call takes it, to the model's tensors; `units` are the pieces that they belong to."""
         units = self.recognizer.units(inputs, **options)
-        return {"units": units, **_tensors(self.recognizer.features([unit for unit in units if unit.is_waiting]))}
+        waiting = [unit for unit in units if unit.is_waiting]
+        return {"units": units, **(_tensors(self.recognizer.features(waiting)) if waiting else {})}
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         tensors = {name: value for name, value in model_inputs.items() if name != "units"}
-        return {"units": model_inputs.get("units"), "output": self.model(**tensors, output_modality_attention=True)}
+        output = self.model(**tensors, output_modality_attention=True) if tensors else None
+        return {"units": model_inputs.get("units"), "output": output}
 
     def postprocess(  # type: ignore[override]
         self, model_outputs: dict[str, Any], top_k: int | None = None, return_embeddings: bool = False
     ) -> Answer:
         """The answer, or the timeline, to the input that `preprocess` read."""
         units = model_outputs["units"]
-        waiting = [unit for unit in units if unit.is_waiting]
-        self.recognizer.answer(waiting, _arrays(model_outputs["output"]), top_k, return_embeddings)
+        if waiting := [unit for unit in units if unit.is_waiting]:
+            self.recognizer.answer(waiting, _arrays(model_outputs["output"]), top_k, return_embeddings)
         item = units[0].item
         item.answers = [unit.answer for unit in units]
         return item.whole_answer()

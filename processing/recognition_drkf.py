@@ -75,7 +75,8 @@ class EmotionRecognizer:
             "dominant_modality", "modality_shares"}`, with a `"warning"` where something is to be known; or a timeline,
             `{"audio_seconds", "timeline": [{"start", "end", "text", "scores", ...}, ...]}`, in seconds, with a
             `"speaker"` where one is known, in which a piece that cannot be answered has an `"error"`; or `{"error"}`
-            with `errors="return"`.
+            with `errors="return"`. Where there is neither voice nor words, as in silence, `"scores"` are `[]`, and the
+            warning says why.
             In a conversation that says who speaks, pieces have `"standardised_by"`, see `speaker_statistics` of the
             options, where the checkpoint standardises by speaker.
             Words of which the tokenizer knows less than half count as missing, and the warning says so.
@@ -197,8 +198,8 @@ class EmotionRecognizer:
 
     def features(self, units: Sequence[Unit]) -> dict[str, np.ndarray]:
         """One padded batch of the processor's features."""
-        waveforms, texts, names = zip(*((unit.waveform, unit.words or "", unit.name) for unit in units), strict=True)
-        return self.processor.features(waveforms, list(texts), list(names))
+        waveforms = [unit.waveform if unit.has_audio else unit.waveform[:0] for unit in units]
+        return self.processor.features(waveforms, [unit.words or "" for unit in units], [unit.name for unit in units])
 
     def answer(
         self, units: Sequence[Unit], outputs: Outputs, top_k: int | None = None, embeddings: bool = False
@@ -241,10 +242,13 @@ class EmotionRecognizer:
         return answer
 
     def _missing_modality(self, unit: Unit) -> list[str]:
-        if not unit.has_audio and unit.words is None:
-            return ["there is no voice either: the answer rests on nothing"]
-        if self.modality_dropout > 0 or (unit.has_audio and unit.words is not None):
+        is_silent, is_prepared = not unit.has_audio and len(unit.waveform) > 0, self.modality_dropout > 0
+        if is_silent and is_prepared:
+            return ["the answer rests on the words alone"]
+        if is_prepared or (unit.has_audio and unit.words is not None):
             return []
+        if is_silent:
+            return ["the answer rests on the words alone, for which this checkpoint was not trained"]
         no_words = "no words were given" if unit.text is None else "no words were read"
         missing, used = (no_words, "the voice") if unit.has_audio else ("no audio was given", "the words")
         return [f"{missing}: the answer rests on {used} alone, for which this checkpoint was not trained"]

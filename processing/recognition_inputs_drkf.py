@@ -14,8 +14,9 @@ from .channels_drkf import cut_channels, name_channels, name_speakers, open_chan
 from .errors_drkf import AudioError, InputError, OptionError, require_characters
 from .recognition_options_drkf import Processor, RecognitionOptions, Transcribe
 from .segment_keys_drkf import BY_CHANNEL
+from .silence_drkf import sounding_stretches
 from .speaker_sums_drkf import SpeakerSums
-from .waveform_drkf import is_silent, raw_samples
+from .waveform_drkf import raw_samples
 from .windows_drkf import Piece, cut_segments, cut_windows
 
 AUDIO_KEYS = ("audio", "speech", "wav", "file", "audio_path")
@@ -27,6 +28,8 @@ NO_WORDS = frozenset({"nan", "none", "null", "n/a", "<na>"})
 """What tables hold where there is no text, in lower case, once it has been made a string."""
 
 
+SILENCE = "silence: nothing sounds"
+NOTHING = "there is neither voice nor words: no emotion is told"
 DIFFERENT_CHANNELS = (
     'the two channels hold different voices and were averaged; "channel" reads one of them, speakers="by-channel" each'
 )
@@ -69,6 +72,7 @@ class Unit:
         waveform: (samples,), float32, at the model's rate.
         text: what is said; None where nothing is known.
         words: the part of it that the model reads; None where there is none.
+        has_audio: whether there is a voice: audio was given, and something sounds in it.
         place: start and end in seconds, and who speaks, where it is a piece of a recording.
         speaker: who speaks, where it is known.
         voice: how they sound, (2, 3, width), if enough of them is known, once it `is_heard`; see [`SpeakerSums`].
@@ -93,6 +97,16 @@ class Unit:
     def is_waiting(self) -> bool:
         """Whether the model is to answer it."""
         return self.answer is None and self.item.error is None
+
+    def answer_nothing(self, embeddings: bool) -> None:
+        """Answer that there is no emotion, for there is nothing to judge."""
+        self.answer = {**self.place, "text": self.text}
+        if not self.item.is_timeline:
+            self.answer["audio_seconds"] = self.item.audio_seconds
+        self.answer |= {"scores": [], "consistency": None, "dominant_modality": None, "modality_shares": None}
+        self.answer["warning"] = "; ".join([*self.warnings, NOTHING])
+        if embeddings:
+            self.answer["embeddings"] = dict.fromkeys(("fused", "speech", "text"))
 
     def fail(self, error: InputError, options: RecognitionOptions) -> None:
         """Keep what is wrong with it: of a piece as its answer, beside those of the others."""
@@ -138,6 +152,8 @@ class InputReader:
             except InputError as error:
                 item.fail(error, name, self.options)
                 unit = None
+            if unit is not None and unit.is_waiting and not unit.has_audio and unit.words is None:
+                unit.answer_nothing(self.options.return_embeddings)
             if waiting is not None:
                 waiting.is_last = unit is None
                 yield waiting
@@ -246,13 +262,14 @@ class InputReader:
         fitted, rest = self.processor.fitted(waveform, name, seconds)
         limit = len(fitted) / self.rate
         warnings = [f"only the first {limit:g} s were read; chunk_length_s covers a long recording"] if rest else []
-        if is_silent(fitted):
-            warnings.append("silence: the recording says nothing, and the answer rests on no voice")
-        if is_no_text(text) and self.transcribe is not None:
+        sounds = len(sounding_stretches(fitted, self.rate)) > 0
+        if not sounds:
+            warnings.append(SILENCE)
+        if sounds and is_no_text(text) and self.transcribe is not None:
             text = self.transcribe(self.processor.padded(fitted), self.rate)
         text = None if is_blank(text) else text
         words, said = self._words(text, name)
-        return Unit(item, name, fitted, text, words, warnings=warnings + said)
+        return Unit(item, name, fitted, text, words, sounds, warnings=warnings + said)
 
     def _words(self, text: str | None, name: str) -> tuple[str | None, list[str]]:
         """What the model reads of a text, and what is to be said about the rest.

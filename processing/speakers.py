@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .answers import told
+
 
 def speakers_of(answers: Sequence[Mapping[str, Any]]) -> list[str]:
     """The speakers of some answers, in the order in which they begin to speak."""
@@ -16,11 +18,13 @@ def speakers_of(answers: Sequence[Mapping[str, Any]]) -> list[str]:
 def summarise_speakers(timeline: Mapping[str, Any], label_names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """A summary of each speaker of a timeline; empty where no speaker is known.
 
+    Silence counts for nobody.
+
     Returns: speaker -> `pieces` (answers), `seconds` of speech, `share` of what all speakers say together (0 to 1),
         `emotions` (label -> mean probability over those seconds), and `change` (label -> mean of the second half of
         them less that of the first, None where there is one piece). Labels that `top_k` leaves out count 0.
     """
-    answers = [answer for answer in timeline["timeline"] if "error" not in answer]
+    answers = told(timeline)
     found: dict[str, dict[str, Any]] = {}
     for speaker in speakers_of(answers):
         own = sorted((a for a in answers if a.get("speaker") == speaker), key=lambda answer: answer["start"])

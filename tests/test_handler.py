@@ -229,10 +229,10 @@ def test_a_request_has_a_deadline(handler: Any, monkeypatch: pytest.MonkeyPatch)
         return forward(*arguments, **options)
 
     monkeypatch.setattr(handler.pipeline.model, "forward", slow)
-    answers = handler({"inputs": [{"text": "a"}, {"text": "b"}, {"text": "c"}]})
+    answers = handler({"inputs": [{"text": word} for word in ("so", "happy", "oh")]})
     assert [list(answer) == ["error"] for answer in answers] == [False, True, True]
     assert "no answer within 2 s" in answers[2]["error"]
-    assert "scores" in handler.pipeline({"text": "a"})
+    assert handler.pipeline({"text": "so"})["scores"]
 
 
 def test_a_body_is_bounded_in_all_that_it_holds(handler: Any, monkeypatch: pytest.MonkeyPatch):
@@ -265,10 +265,11 @@ def check_served(handler: Any, data: Any) -> bool:
         if list(part) == ["error"]:
             assert 0 < len(part["error"]) < 1000
         elif "timeline" in part:
-            assert all("error" in piece or len(piece["scores"]) == 3 for piece in part["timeline"])
+            assert all("error" in piece or len(piece["scores"]) in (0, 3) for piece in part["timeline"])
         else:
             assert KEYS >= part.keys() >= KEYS - {"warning"}
-            assert sum(score["score"] for score in part["scores"]) == pytest.approx(1.0)
+            is_told = "no emotion is told" not in part.get("warning", "")
+            assert sum(score["score"] for score in part["scores"]) == pytest.approx(float(is_told))
     json.dumps(answer)
     return answer != {"error": ANY}
 

@@ -11,9 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
+from drkf_cli.answer_tables import rows_table
+from drkf_cli.evaluate import _probabilities
+from drkf_cli.web.recordings import render_timeline
+from processing.answers import result_rows, timeline_srt
+from processing.errors_drkf import InputError, OptionError
 from processing.explanation import explain, over_clip
+from processing.figures.timeline import plot_timeline
 from processing.processing_drkf import DRKFProcessor
 from processing.silence_drkf import sounding_stretches
+from processing.speakers import summarise_speakers
 
 MARGIN = 0.15
 
@@ -179,3 +186,89 @@ def test_an_explanation_has_the_times_of_the_clip():
     assert explanation.frame_attention[(times < 1.03) | (times > 2.17)].max() == 0
     frames, _, _ = explanation.multiples()
     assert frames[is_read].mean() == pytest.approx(1, abs=0.1)
+
+
+# ---- answers -----------------------------------------------------------------------------------------------------
+
+NO_EMOTION = {
+    "text": None,
+    "scores": [],
+    "consistency": None,
+    "dominant_modality": None,
+    "modality_shares": None,
+    "warning": "silence: nothing sounds; there is neither voice nor words: no emotion is told",
+}
+
+
+def recording(*parts: np.ndarray) -> dict[str, Any]:
+    return {"array": joined(*parts), "sampling_rate": RATE}
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return pipe_of()
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_silence_without_words_has_no_emotion(pipe, skip: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pipe.processor, "skip_silence", skip)
+    monkeypatch.setattr(pipe.recognizer, "infer", None)  # the model is not run
+    silence, hiss = recording(quiet(1.0)), recording(quiet(1.0, 1e-4))
+    assert pipe([{"audio": silence}, {"audio": hiss, "text": " "}]) == [{"audio_seconds": 1.0, **NO_EMOTION}] * 2
+    steps = pipe.postprocess(pipe.forward(pipe.preprocess({"audio": silence})))
+    assert steps == {"audio_seconds": 1.0, **NO_EMOTION}
+    vectors = pipe({"audio": silence}, return_embeddings=True)["embeddings"]
+    assert vectors == {"fused": None, "speech": None, "text": None}
+    with pytest.raises(InputError, match=r"no answer to explain .*nothing sounds"):
+        explain(pipe, silence, None)
+
+
+def test_silence_with_words_is_answered_by_the_words_alone(pipe):
+    said, told = pipe({"audio": recording(quiet(1.5)), "text": WORDS}), pipe({"text": WORDS})
+    alone = ", for which this checkpoint was not trained"
+    assert said.pop("warning") == f"silence: nothing sounds; the answer rests on the words alone{alone}"
+    assert told.pop("warning") == f"no audio was given: the answer rests on the words alone{alone}"
+    assert (said.pop("audio_seconds"), told.pop("audio_seconds")) == (1.5, None)
+    assert_same(said, told)
+    assert said["consistency"] is said["modality_shares"] is None
+    prepared = pipe_of(modality_dropout=0.2)({"audio": recording(quiet(0.5)), "text": WORDS})
+    assert prepared["warning"] == "silence: nothing sounds; the answer rests on the words alone"
+    heard = explain(pipe, recording(quiet(1.0)), WORDS)
+    assert heard.seconds == 1.0
+    assert [word.text for word in heard.said] == WORDS.split()
+
+
+def test_silent_pieces_of_a_recording_have_no_emotion_and_are_not_transcribed(pipe, tmp_path: Path):
+    heard = []
+
+    def transcriber(audio: dict[str, Any]) -> str:
+        heard.append(round(float(np.abs(audio["array"]).max()), 2))
+        return WORDS
+
+    audio = recording(0.3 * noise(0.5), quiet(0.5), 0.3 * noise(0.5))
+    found = pipe({"audio": audio}, chunk_length_s=0.5, transcriber=transcriber, batch_size=2)
+    assert len(heard) == 2
+    first, silence, last = found["timeline"]
+    assert silence == {"start": 0.5, "end": 1.0, **NO_EMOTION}
+    assert_same({**last, "start": 0.0, "end": 0.5}, first)
+    assert [cue.splitlines()[1][:8] for cue in timeline_srt(found).split("\n\n")] == ["00:00:00", "00:00:01"]
+    rows = result_rows([{"audio": "a.wav", **found}], pipe.label_names, False)
+    assert [row["prediction"] is None for row in rows] == [False, True, False]
+    assert (rows[1]["error"], rows[1]["warning"]) == (None, NO_EMOTION["warning"])
+    for piece in found["timeline"]:
+        piece["speaker"] = "Anna"
+    summary = summarise_speakers(found, pipe.label_names)["Anna"]
+    assert (summary["pieces"], summary["seconds"]) == (2, 1.0)
+    assert sum(summary["emotions"].values()) == pytest.approx(1.0)
+    shown = rows_table("time", ["a", "b", "c"], found["timeline"], False)
+    assert [cell == "none" for cell in shown.columns[2].cells] == [False, True, False]
+    render_timeline(found, audio["array"])
+    pytest.importorskip("matplotlib")
+    plot_timeline(found, pipe.label_names, tmp_path / "t.svg")
+    with pytest.raises(OptionError, match="no piece of the timeline has an answer"):
+        plot_timeline({**found, "timeline": [silence]}, pipe.label_names, tmp_path / "t.svg")
+
+
+def test_a_silent_clip_of_a_corpus_counts_as_an_even_guess():
+    answers = [{"scores": []}, {"scores": [{"label": "b", "score": 0.75}, {"label": "a", "score": 0.25}]}]
+    assert _probabilities(answers, ["a", "b"]).tolist() == [[0.5, 0.5], [0.25, 0.75]]

@@ -36,8 +36,8 @@ def test_words_that_the_tokenizer_does_not_know_count_as_missing(pipe, text):
     assert_same(answer, voice)
     assert answer["consistency"] is answer["dominant_modality"] is answer["modality_shares"] is None
     alone = pipe({"text": text}, return_embeddings=True)
-    assert alone["warning"].endswith("not read; there is no voice either: the answer rests on nothing")
-    assert alone["embeddings"]["text"] is None
+    assert alone["warning"].endswith("not read; there is neither voice nor words: no emotion is told")
+    assert (alone["scores"], alone["embeddings"]) == ([], {"fused": None, "speech": None, "text": None})
     (piece,) = pipe({"audio": clip(0.4), "segments": [{"start": 0, "end": 0.4, "text": text}]})["timeline"]
     assert_same(piece["scores"], voice["scores"])
     assert (piece["text"], piece["consistency"]) == (text, None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..answers import predicted_labels
+from ..answers import predicted_labels, told
 from ..audio_drkf import AudioStream
 from ..errors_drkf import OptionError
 from ..speakers import speakers_of
@@ -54,9 +54,9 @@ def plot_timeline(
         ImportError: matplotlib is not installed.
         ValueError: the timeline holds no answer, or the recording cannot be read.
     """
-    answers = [answer for answer in timeline["timeline"] if "error" not in answer]
+    answers = told(timeline)
     if not answers:
-        raise OptionError("There is nothing to draw: the timeline is empty.")
+        raise OptionError("There is nothing to draw: no piece of the timeline has an answer.")
     if len(speakers := speakers_of(answers)) > 1:
         figure = _lanes(timeline, answers, speakers, label_names, multi_label, audio)
         set_title(figure, title)
