@@ -18,6 +18,7 @@ from processing.transcripts.segments import SegmentError, read_segments
 from .answer_tables import show_answers
 from .checkpoint import open_pipeline, require_checkpoint
 from .command import INTERRUPTED
+from .cutting import chosen_cut, cut_if_too_long
 from .errors import require_extra, require_file, writing
 from .progress import answering, count_pieces
 
@@ -133,7 +134,8 @@ def answer_requests(pipe: Any, requests: Sequence[Request], **options: Any) -> l
             results[number] = {"error": str(error)}
     names = [str(requests[number].audio) for number in inputs]
     total = count_pieces(list(inputs.values()), options.get("chunk_length_s"), options.get("step_s"))
-    total = None if options.get("speakers") else total  # how many channels there are is seen when they are read
+    if options.get("speakers") or options.get("pauses"):  # how many there are is seen when the recording is read
+        total = None
     recognizer, numbers, begun = getattr(pipe, "recognizer", pipe), iter(inputs), None
     try:
         with answering(total, "clip") as bar:
@@ -178,9 +180,12 @@ def run_predict(
     requests = requests_of(files, **words)
     if BY_CHANNEL in words.get("speakers", ()):
         options = {**options, "speakers": BY_CHANNEL}
-    is_cut = options.get("chunk_length_s") is not None or "speakers" in options
+    options = chosen_cut(options, any(request.segments or request.turns for request in requests))
+    is_cut = options.get("chunk_length_s") is not None or options["pauses"] or "speakers" in options
     _check_destinations(requests, is_cut, output, picture)
     pipe = open_pipeline(model, transcriber=transcriber)
+    if not is_cut and requests == [Request(requests[0].audio)]:
+        options = cut_if_too_long(requests[0].audio, options, pipe)
     results = [_with_speakers(result, pipe) for result in answer_requests(pipe, requests, **options)]
     good = [result for result in results if "error" not in result]
     if as_json:
@@ -255,7 +260,7 @@ def _check_destinations(requests: Sequence[Request], is_cut: bool, output: Path 
     is_timeline = len(requests) == 1 and (is_cut or requests[0].segments or requests[0].turns)
     for path, endings, what in ((output, OUTPUTS, "subtitles are"), (picture, PICTURES, "the picture is")):
         if path is not None and check_output(path, endings) in (".srt", *PICTURES) and not is_timeline:
-            raise OptionError(f"{path}: {what} of one long recording, cut by --chunk-length-s or --segments")
+            raise OptionError(f"{path}: {what} of one long recording, cut by --pauses, --windows or --segments")
 
 
 def _placed(result: Result) -> str:

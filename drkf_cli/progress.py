@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import soundfile
 from tqdm import tqdm
 
 from processing.quiet import BAR_DELAY_S
+
+from .cutting import recorded_seconds
 
 
 def answering(total: int | None, unit: str, description: str = "answering") -> tqdm:
@@ -31,9 +32,7 @@ def count_pieces(
         elif chunk_length_s is None:
             total += 1
         else:
-            try:
-                seconds = soundfile.info(value["audio"]).duration
-            except (OSError, soundfile.SoundFileError):
+            if (seconds := recorded_seconds(value["audio"])) is None:
                 return None
             total += 1 + max(0, -int(-(seconds - chunk_length_s) // (step_s or chunk_length_s)))
     return total

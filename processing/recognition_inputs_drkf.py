@@ -5,19 +5,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from .audio_drkf import AudioStream, Excerpt, excerpt, is_blank, repeatable
 from .channels_drkf import cut_channels, name_channels, name_speakers, open_channels
-from .errors_drkf import AudioError, InputError, OptionError, require_characters
+from .errors_drkf import AudioError, DependencyError, InputError, OptionError, require_characters
 from .recognition_options_drkf import Processor, RecognitionOptions, Transcribe
 from .segment_keys_drkf import BY_CHANNEL
 from .silence_drkf import sounding_stretches
 from .speaker_sums_drkf import SpeakerSums
 from .waveform_drkf import raw_samples
-from .windows_drkf import Piece, cut_segments, cut_windows
+from .windows_drkf import LITTLE_S, Piece, cut_segments, cut_windows
 
 AUDIO_KEYS = ("audio", "speech", "wav", "file", "audio_path")
 TEXT_KEYS = ("text", "transcript", "sentence")
@@ -30,6 +31,7 @@ NO_WORDS = frozenset({"nan", "none", "null", "n/a", "<na>"})
 
 SILENCE = "silence: nothing sounds"
 NOTHING = "there is neither voice nor words: no emotion is told"
+LONGEST_PIECE_S = 30.0  # between pauses, for checkpoints without a limit
 DIFFERENT_CHANNELS = (
     'the two channels hold different voices and were averaged; "channel" reads one of them, speakers="by-channel" each'
 )
@@ -165,7 +167,8 @@ class InputReader:
 
     def _units(self, value: Any, name: str, item: Item) -> Iterator[Unit]:
         audio, text, segments = parts_of(value)
-        item.is_timeline = segments is not None or (self.options.chunk_length_s is not None and audio is not None)
+        is_cut = self.options.chunk_length_s is not None or self.options.pauses
+        item.is_timeline = segments is not None or (is_cut and audio is not None)
         if audio is None:
             if segments is not None:
                 raise InputError("segments need the audio that they are segments of")
@@ -174,12 +177,31 @@ class InputReader:
             words, warnings = self._words(text, name)
             yield Unit(item, name, text=text, words=words, has_audio=False, warnings=warnings)
             return
+        if self.options.pauses and segments is None:
+            self._refuse_loose_words(text)
+            audio = repeatable(audio)
+            segments, seconds = self._spoken(audio, name)
+            if not segments:
+                item.audio_seconds, place = seconds, {"start": 0.0, "end": seconds}
+                yield Unit(item, name, has_audio=False, place=place, warnings=["nobody speaks in the recording"])
+                return
         by_channel = self.options.speakers == BY_CHANNEL or name_channels(segments)
         item.is_timeline = item.is_timeline or by_channel
         if self.listen is not None and (by_channel or name_speakers(segments)):
             audio = repeatable(audio)
             item.voices = self.listen(lambda: self._voices(audio, segments, name))
         yield from self._recording(audio, text, segments, name, item)
+
+    def _spoken(self, audio: Any, name: str) -> tuple[list[dict[str, Any]], float]:
+        """What is spoken between the pauses of a recording as segments, and its length in seconds."""
+        try:
+            pauses = import_module("processing.pauses")
+        except ImportError as error:
+            raise DependencyError("cutting at pauses needs the package drkf: pip install 'drkf[pauses]'") from error
+        limit = self.processor.max_audio_samples
+        longest = self.options.chunk_length_s or (LONGEST_PIECE_S if limit is None else limit / self.rate)
+        stretches, seconds = pauses.find_speech(audio, longest, name, self.options.max_recording_s)
+        return [{"start": start, "end": end} for start, end in stretches], seconds
 
     def _voices(self, audio: Any, segments: Any, name: str) -> Iterator[Unit]:
         """The pieces of a conversation without words that have to be recognised."""
@@ -229,15 +251,18 @@ class InputReader:
         """
         if segments is not None:
             return partial(cut_segments, segments=segments)
+        self._refuse_loose_words(text)
+        length = self.options.chunk_length_s
+        if length is None:
+            return self._whole
+        return partial(cut_windows, length_s=length, step_s=self.options.step_s or length)
+
+    def _refuse_loose_words(self, text: str | None) -> None:
         if not is_no_text(text) and self.transcribe is None:
             raise InputError(
                 "the text does not say which words belong to which window: give segments with their words, or a "
                 "transcriber, or leave the text out"
             )
-        length = self.options.chunk_length_s
-        if length is None:
-            return self._whole
-        return partial(cut_windows, length_s=length, step_s=self.options.step_s or length)
 
     def _whole(self, stream: AudioStream) -> Iterator[Piece]:
         waveform = stream.read(self.processor.enough_samples)
@@ -251,6 +276,8 @@ class InputReader:
                 raise InputError(piece.error)
             unit = self._unit(item, f"{name} at {piece.start:.2f} s", piece.waveform, piece.text)
             unit.place, unit.speaker = place, piece.speaker
+            if self.options.pauses and len(piece.waveform) < LITTLE_S * self.rate:
+                unit.warnings.append(f"less than {LITTLE_S:g} s is little to judge by")
         except InputError as error:
             unit = Unit(item, name, text=piece.text, place=place)
             unit.fail(error, self.options)
@@ -261,7 +288,8 @@ class InputReader:
     ) -> Unit:
         fitted, rest = self.processor.fitted(waveform, name, seconds)
         limit = len(fitted) / self.rate
-        warnings = [f"only the first {limit:g} s were read; chunk_length_s covers a long recording"] if rest else []
+        cut = f"only the first {limit:g} s were read; chunk_length_s or pauses cover a long recording"
+        warnings = [cut] if rest else []
         sounds = len(sounding_stretches(fitted, self.rate)) > 0
         if not sounds:
             warnings.append(SILENCE)

@@ -52,6 +52,9 @@ class RecognitionOptions:
         chunk_length_s: cut each recording into windows of this many seconds and answer a timeline. Windows have no
             words of their own: they are transcribed, or judged by the voice alone. Inputs with segments keep those.
         step_s: seconds from one window's start to the next one's, at most `chunk_length_s`, which is the default.
+        pauses: cut each recording at its pauses, by a voice activity detector (the extra `pauses`), and answer a
+            timeline of what is spoken between them. Pieces last at most `chunk_length_s`, or as long as the checkpoint
+            takes, or half a minute. Words are as those of windows. The recording is read twice, in constant memory.
         max_recording_s: a longer recording is an error, found before it is decoded, and so is a file of more than
             eight channels; for servers. None takes any.
         speaker: other clips of the same speaker (a list of recordings), or what `pipe.speaker(clips)` made of them:
@@ -79,6 +82,7 @@ class RecognitionOptions:
     can_read: Callable[[str], bool] | None = None
     chunk_length_s: float | None = None
     step_s: float | None = None
+    pauses: bool = False
     max_recording_s: float | None = None
     speaker: Any = None
     speaker_statistics: str = "others"
@@ -112,6 +116,7 @@ class RecognitionOptions:
             "can_read": (lambda value: value is None or callable(value), "a function from a text to a bool, or None"),
             "chunk_length_s": (_is_length, seconds),
             "step_s": (_is_length, seconds),
+            "pauses": (lambda value: isinstance(value, bool), "True or False"),
             "max_recording_s": (_is_length, seconds),
             "speaker_statistics": (lambda value: value in SPEAKER_STATISTICS, '"others", "before" or "off"'),
             "speakers": (lambda value: value in (None, BY_CHANNEL), f'"{BY_CHANNEL}" or None'),
@@ -121,6 +126,8 @@ class RecognitionOptions:
         for name, (is_valid, expected) in rules.items():
             if not is_valid(value := getattr(self, name)):
                 raise OptionError(f"{name} must be {expected}, not {reprlib.repr(value)}")
+        if self.step_s is not None and self.pauses:
+            raise OptionError("step_s is for windows, and pauses=True cuts at pauses: leave one of them out")
         if self.step_s is not None and (self.chunk_length_s is None or self.step_s > self.chunk_length_s):
             raise OptionError(
                 f"step_s={self.step_s} needs a chunk_length_s of at least as many seconds, or audio would be left "

@@ -14,6 +14,7 @@ from .errors_drkf import InputError, is_number
 from .segment_keys_drkf import WORD_KEYS, WORDLESS_KEYS
 
 SHORTEST_REST = 0.1  # s; a recording's end that is shorter than this adds no window of its own
+LITTLE_S = 1.0  # a shorter piece is little to judge by
 LONGEST = 1e9  # s; beyond any recording
 FAR = 30.0  # s; recognisers fill their last window, which is as long, beyond the end of a recording
 

@@ -59,6 +59,14 @@ def predict(
         float | None, typer.Option(help="Cut each FILE into windows of so many seconds. Gives a timeline.")
     ] = None,
     step_s: Annotated[float | None, typer.Option(help="Seconds from one window to the next.")] = None,
+    pauses: Annotated[
+        bool | None,
+        typer.Option(
+            "--pauses/--windows",
+            help="Cut each FILE at its pauses (extra: pauses), into pieces of at most --chunk-length-s, or into "
+            "windows. One FILE that is too long for one answer is cut anyhow.",
+        ),
+    ] = None,
     speaker_clips: Annotated[
         list[Path] | None,
         typer.Option(help="Other clips of the same speaker, by which the voice is judged; once for each clip."),
@@ -96,7 +104,8 @@ def predict(
     drkf predict --example
     drkf predict clip.wav --text "You find me furious."
     drkf predict talk.mp3 --segments talk.srt --output talk.csv --picture talk.png
-    drkf predict talk.mp3 --chunk-length-s 10 --step-s 5 --transcriber openai/whisper-tiny
+    drkf predict talk.mp3 --pauses --transcriber openai/whisper-tiny
+    drkf predict talk.mp3 --chunk-length-s 10 --step-s 5
     drkf predict call.wav --speakers by-channel --chunk-length-s 10
     drkf predict talk.wav --segments talk.vtt --speakers by-name --speaker-statistics before
     drkf predict --manifest clips.csv --output answers.parquet
@@ -122,6 +131,7 @@ def predict(
             or speakers
             or chunk_length_s
             or step_s
+            or pauses is not None
             or picture
             or json
         ):
@@ -137,7 +147,8 @@ def predict(
         raise typer.BadParameter("name a FILE, or a --manifest")
     words: dict[str, Any] = {"texts": text or [], "text_files": text_file or [], "segments": segments or []}
     words["speakers"] = speakers or []
-    options |= {"chunk_length_s": chunk_length_s, "step_s": step_s, "speaker_statistics": speaker_statistics.value}
+    options |= {"chunk_length_s": chunk_length_s, "step_s": step_s, "pauses": pauses}
+    options["speaker_statistics"] = speaker_statistics.value
     raise typer.Exit(run_predict(files, words, model, options, transcriber, output, picture, json, spreadsheet))
 
 
