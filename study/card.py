@@ -64,29 +64,30 @@ def accuracies_alone(folder: Path) -> str:
 
 
 def of_whisper(folder: Path) -> str:
-    """Rows of the starter's recipe on the one corpus that they are run on, and what they are better by."""
+    """Rows of the starter's recipe, on the one corpus that they are run on, and what they differ by."""
     found = pandas.read_csv(folder / "whisper" / "rows.csv").set_index("row")
-    less = pandas.read_csv(folder / "whisper" / "differences.csv").set_index(["row", "less"])
+    judged = pandas.read_csv(folder / "whisper" / "disagreement.csv").set_index("row")
+    gaps = pandas.read_csv(folder / "whisper" / "differences.csv").set_index(["row", "less"])
 
-    def gap(row: str, other: str) -> str:
-        if (row, other) not in less.index:
-            return ""
-        line = less.loc[(row, other)]
-        return f"{line.difference:+.3f} [{line.low:+.3f}, {line.high:+.3f}]"
-
-    def cell(row: str) -> str:
-        if row not in found.index:
-            return ""
-        line = found.loc[row]
-        return f"{line.unweighted_accuracy:.3f} [{line.low:.3f}, {line.high:.3f}]"
+    def interval(value: float, line: pandas.Series, form: str) -> str:
+        return f"{value:{form}} [{line.low:{form}}, {line.high:{form}}]"
 
     lines = [
-        [title, cell(row), cell(row + BY_SPEAKER), gap(row, "speech"), gap(row + BY_SPEAKER, f"speech{BY_SPEAKER}")]
-        for row, title in NAMES.items()
-        if row in found.index
+        [
+            f"{NAMES[row]}{', EC alone' if kind else ''}",
+            *(
+                interval(found.unweighted_accuracy[row + kind + suffix], found.loc[row + kind + suffix], ".3f")
+                for suffix in ("", BY_SPEAKER)
+            ),
+            f"{judged.consistency_auc[row]:.3f}",
+            str(int(found.seeds[row])),
+        ]
+        for row in ("starter", "row6_halves")
+        for kind in ("", ALONE)
     ]
-    titles = ["", "ravdess_paired", "by speaker", "above the voice alone", "by speaker"]
-    return _markdown(titles, lines)
+    less = [gaps.loc[("row6_halves" + suffix, "starter" + suffix)] for suffix in ("", BY_SPEAKER)]
+    lines.append(["PCMI: row 6 less row 1", *(interval(one.difference, one, "+.3f") for one in less), "", ""])
+    return _markdown(["", "ravdess_paired", "by speaker", "AUC", "seeds"], lines)
 
 
 def _accuracies(folder: Path, kind: str, rows: Sequence[str]) -> str:

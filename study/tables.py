@@ -34,6 +34,7 @@ DIFFERENCES = (
         for row in ("row6", "row1", "starter", "row6_halves")
         for other in ("speech", "halves", "voice", "late")
     ),
+    *((f"row6_halves{suffix}", f"starter{suffix}") for suffix in ("", "_by_speaker")),
     *((row, "row1") for row in ("row2", "row3", "row4", "row5", "row6", "starter", "row6_halves")),
     *(
         (f"{row}_by_speaker", "row1_by_speaker")
