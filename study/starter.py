@@ -148,9 +148,11 @@ def save(model: Any, processor: Any, folder: Path) -> None:
     for path in (*folder.glob("*.py"), folder / "requirements.txt"):
         path.unlink(missing_ok=True)
     for path in folder.glob("*config.json"):
-        fields = json.loads(path.read_text())
-        kept = {name: value for name, value in fields.items() if name not in NAMES_OF_CODE}
-        path.write_text(json.dumps(kept, indent=2) + "\n")
+        path.write_text(json.dumps(json.loads(path.read_text(), object_hook=_without_code), indent=2) + "\n")
+
+
+def _without_code(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in NAMES_OF_CODE}
 
 
 def read_texts(path: Path) -> list[str]:

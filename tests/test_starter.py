@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +93,7 @@ def test_the_starter_is_small_and_says_whose_data_it_learnt():
     folder = starter_folder()
     assert packaged("starter") == str(folder)
     assert packaged("runs/mine") == "runs/mine"
-    assert sum(file.stat().st_size for file in folder.rglob("*")) < 30e6
+    assert sum(file.stat().st_size for file in folder.rglob("*")) < 60e6
     assert "CC BY-NC-SA 4.0" in (folder / "LICENSE").read_text()
     assert "cc-by-nc-sa-4.0" in (folder / "README.md").read_text()
 
@@ -155,7 +154,7 @@ def test_exports_know_it_by_name(tmp_path: Path):
 
 @pytest.mark.slow
 def test_it_becomes_a_graph_that_gives_the_same_answer(starter, tmp_path: Path):
-    """Its frames are pooled by sixteen: a clip of fewer is one window there, too."""
+    """Its frames are pooled: a clip of fewer is one window there, too."""
     export_onnx(packaged("starter"), tmp_path / "graph")
     graph = OnnxEmotionRecognizer.from_pretrained(tmp_path / "graph")
     for clip in (str(starter_folder() / EXAMPLE_CLIP), {"array": [0.1, -0.1] * 600, "sampling_rate": 16_000}):
@@ -167,14 +166,12 @@ def test_it_becomes_a_graph_that_gives_the_same_answer(starter, tmp_path: Path):
 
 @pytest.mark.slow
 def test_in_eight_bits_it_hears_the_same_in_real_voices(starter, shared_data: Path, tmp_path: Path):
-    """The first of three recurrent layers reads energies of a wide range and keeps its precision."""
     onnx = pytest.importorskip("onnx")
     proto = onnx.load(export_onnx(packaged("starter"), tmp_path / "graph", int8=True)).graph
-    operators = Counter(node.op_type for node in proto.node)
-    assert (operators["DynamicQuantizeLSTM"], operators["LSTM"]) == (2, 1)
     weights = [
         onnx.numpy_helper.to_array(each) for each in proto.initializer if each.data_type == onnx.TensorProto.INT8
     ]
+    assert sum(each.size for each in weights) > 15e6  # of 24 M; embeddings and convolutions keep their precision
     assert max(np.abs(each.astype(int)).max() for each in weights) <= 64  # two products with 255 fit into 16 bits
     graph = OnnxEmotionRecognizer.from_pretrained(tmp_path / "graph")
     clips = [str(path) for path in sorted((shared_data / "ravdess").glob("Actor_0[1-5]/03-01-0[3-6]-02-01-01-*.flac"))]
