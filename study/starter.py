@@ -86,14 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_manifest(data: Path, path: Path) -> Path:
-    """Both tables as one, with one set of labels."""
+    """Both tables as one, with one set of labels, and ids that are the same on any machine."""
     rows = []
     for table in TABLES:
         with (data / table).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                audio = str((data / row["audio"]).resolve())
-                label = LABELS.get(row["label"], row["label"])
-                rows.append({"audio": audio, "text": row["text"], "label": label, "speaker": row["speaker"]})
+                facts = {"utterance_id": row["audio"], "audio": str((data / row["audio"]).resolve())}
+                facts |= {"text": row["text"], "label": LABELS.get(row["label"], row["label"])}
+                rows.append(facts | {"speaker": row["speaker"]})
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
