@@ -53,7 +53,7 @@ class Limits:
     clip_channels: int = 16
     upload_bytes: int = 25 * 2**20
     text_characters: int = 1000
-    transcript_bytes: int = 2 * 2**20
+    transcript_bytes: int = 2**20
     transcript_segments: int = 2000
     request_bytes: int = 2**16
     stored_bytes: int = 2**30

@@ -37,7 +37,7 @@ def address(checkpoint: Path, clips: Path, tmp_path_factory: pytest.TempPathFact
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # as long as it runs, so does an event loop of playwright's
 def browser(clips: Path) -> Iterator[Any]:
     """Its microphone hears the good clip, over and over."""
     sync_api = pytest.importorskip(
