@@ -34,6 +34,14 @@ LESS = (
     ),
 )
 WATCHED = ("speech", "text", "row1")
+ALONE_WITH_NAME = "name and words"
+CONTEXTS = {
+    "words": "the utterance without its speaker's name",
+    ALONE_WITH_NAME: "the utterance alone",
+    "vectors beside": "the vectors of the {} before beside its own",
+    "pair": "encoded after the {} before",
+    "pair, current first": "encoded before the {} before",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -211,6 +219,24 @@ def learning(folder: Path) -> str:
     return _markdown(["", *(f"step {step}" for step in shown)], lines)
 
 
+def context(folder: Path) -> str:
+    """Words alone on MELD's dev part, without and with the utterances before; differences from the name and words."""
+    found = pandas.read_csv(folder / "context.csv")
+    lines = [
+        [
+            f"{line.kind}: {CONTEXTS[str(line.form)].format(line.before)}",
+            f"{line.weighted_f1:.3f} [{line.weighted_f1_low:.3f}, {line.weighted_f1_high:.3f}]",
+            f"{line.difference:+.3f} [{line.difference_low:+.3f}, {line.difference_high:+.3f}]"
+            if line.form != ALONE_WITH_NAME
+            else "",
+            f"{line.held_out:.3f}",
+            str(line.seeds),
+        ]
+        for line in found.itertuples()
+    ]
+    return _markdown(["", "dev", "less the utterance alone", "held-out dialogues", "seeds"], lines)
+
+
 def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rule = "|" + "---|" * len(titles)
     return "\n".join([f"| {' | '.join(titles)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)])
@@ -226,6 +252,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "separation": separations,
     "variations": variations,
     "learning": learning,
+    "context": context,
 }
 
 

@@ -78,7 +78,7 @@ def test_a_channel_that_is_silent_or_not_there_is_told_by_the_doctor(folder, cal
         report = examine("manifest", folder / "clips.csv", progress=False).report
         assert kinds_at([p for p in report.problems if p.kind.is_error or p.kind == "silent_audio"]) == {
             *(("silent_audio", row) for row in (3, 7)),
-            ("unreadable_audio", 4),
+            ("outside_audio", 4),
             *(("malformed_row", row) for row in (5, 6)),
         }
         assert "channel 2: the recording has 2, counted from 0" in report.table()

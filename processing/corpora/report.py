@@ -75,7 +75,8 @@ class ProblemKind(StrEnum):
     OUTSIDE_AUDIO = (
         "outside_audio",
         "error",
-        "correct start and end (seconds from the recording's beginning); rename them if the clips are cut already",
+        "correct start and end (seconds from the recording's beginning) and channel (from 0); rename them if the "
+        "clips are cut already",
     )
     MISSING_TOOL = "missing_tool", "error", "install ffmpeg (with ffprobe), or extract the sound to WAV or FLAC"
     NOT_DECODED = "not_decoded", "warning", "run `drkf doctor --decode` once; what it finds is remembered"

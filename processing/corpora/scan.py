@@ -143,7 +143,9 @@ def _examine(sound: Sound, decode: bool) -> AudioFacts:
                 raise AudioError("truncated: the file ends before its sound")
             return _decoded(stream) if decode or stream.seconds is None else classify(stream.seconds)
     except AudioError as error:
-        return AudioFacts(kind=ProblemKind.UNREADABLE_AUDIO, detail=error.reason)
+        is_absent = error.reason.startswith(f"channel {channel}:")
+        kind = ProblemKind.OUTSIDE_AUDIO if is_absent else ProblemKind.UNREADABLE_AUDIO
+        return AudioFacts(kind=kind, detail=error.reason)
 
 
 def _decoded(stream: AudioStream) -> AudioFacts:
