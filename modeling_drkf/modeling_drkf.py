@@ -180,7 +180,8 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel, PaperForEmotionClassific
         }
 
     def classify(self, fused: Tensor, speech: Modality, text: Modality) -> Tensor:
-        probed = self.half_classifiers(speech, text) if self.config.classifier == "additive" else {}
+        is_sum = self.half_classifiers is not None and self.config.classifier == "additive"
+        probed = self.half_classifiers(speech, text) if is_sum else {}  # type: ignore[misc]
         return self.added(super().classify(fused, speech, text), probed)
 
     def added(self, fused_logits: Tensor, probed: Mapping[str, Tensor]) -> Tensor:

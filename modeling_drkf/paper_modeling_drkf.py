@@ -9,7 +9,7 @@ model is built of, and at `build_heads`, `recognize` and `loss_terms`.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -187,7 +187,7 @@ class PaperForEmotionClassification(PaperPreTrainedModel):
 
     def recognize(self, encoded: DRKFModelOutput) -> dict[str, Any]:
         """EC's `logits`, (batch, classes), and ED's `consistency_logits`, (batch,), of the matched pairs."""
-        answer = {"logits": self.classify(encoded.pooler_output, *encoded.modalities())}
+        answer = {"logits": self.classify(cast(Tensor, encoded.pooler_output), *encoded.modalities())}
         if self.emotion_discriminator is not None:
             answer["consistency_logits"] = self.emotion_discriminator(encoded.pooler_output)
         return answer

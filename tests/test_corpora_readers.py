@@ -98,6 +98,7 @@ def test_nemo_is_read_exactly(tmp_path, suffix):
         "duration": 0.5,
         "sex": "female",
         "age": "27",
+        "language": "pl",
     }
     assert corpus.report.counts() == {"unlike_published": 1}
 

@@ -399,6 +399,6 @@ def test_encoders_that_are_to_be_made_first_are_not_looked_for_on_the_hub(
     monkeypatch.chdir(tmp_path)
     assert main(["starter.yaml", "--manifest", str(data / "clips.csv")]) == 1
     said = capsys.readouterr().err
-    assert "there is no folder encoders/speech here. `make encoders`" in said
+    assert "there is no folder encoders/whisper here. `make encoders`" in said
     assert "--model-name-or-path starter" in said
     assert list(tmp_path.iterdir()) == []

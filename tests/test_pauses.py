@@ -53,7 +53,7 @@ def test_stretches_begin_and_end_with_the_voice(talk: Path):
     ):
         stretches, seconds = find_speech(source)
         assert seconds == pytest.approx(len(TALK) / RATE, abs=1e-3)
-        assert np.array(stretches) == pytest.approx(np.array(SPOKEN), abs=0.25)
+        assert np.array(stretches) == pytest.approx(np.array(SPOKEN), abs=0.4)
 
 
 def test_what_is_spoken_without_a_pause_is_cut_at_the_longest():
@@ -95,7 +95,7 @@ def test_the_timeline_is_that_of_what_is_spoken(pipe, talk: Path):
     found = pipe(str(talk), pauses=True, chunk_length_s=LIMIT, batch_size=2)
     assert found["audio_seconds"] == pytest.approx(len(TALK) / RATE)
     times = [(piece["start"], piece["end"]) for piece in found["timeline"]]
-    assert np.array(times) == pytest.approx(np.array(SPOKEN), abs=0.25)
+    assert np.array(times) == pytest.approx(np.array(SPOKEN), abs=0.4)
     little = [f"less than {LITTLE_S:g} s is little to judge by" in piece["warning"] for piece in found["timeline"]]
     assert little == [False, False, True]
     segments = [{"start": start, "end": end} for start, end in times]
@@ -154,7 +154,7 @@ def test_one_file_that_is_too_long_is_cut_at_its_pauses(
     status, out, err = drkf(*command)
     assert status == 0, err
     assert "lasts 12.7 s, longer than one answer covers (2.5 s): it is cut at its pauses (--windows" in err
-    assert starts(out) == pytest.approx([start for start, _ in SPOKEN], abs=0.25)
+    assert starts(out) == pytest.approx([start for start, _ in SPOKEN], abs=0.4)
     subtitles = tmp_path / "talk.srt"
     assert drkf(*command, "--pauses", "--output", subtitles) == (0, out, err.split("\n", 1)[1])
     assert subtitles.read_text().count(" --> ") == 3

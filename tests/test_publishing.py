@@ -287,6 +287,7 @@ def test_drkf_push_publishes_a_folder(connected: Published, tmp_path: Path, monk
     assert f"ann/pushed/commit/{repository.branches['main']}" in done.stdout
     assert connected.hub.files("ann/pushed").keys() == connected.hub.files(REPO, connected.shas[2]).keys()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     assert training_data_of("ann/pushed") == training_data_of(connected.folder / "out") is not None
     assert training_data_of("ann/nowhere") is None
     refused = CliRunner().invoke(app, ["push", str(tmp_path), "ann/nothing"])

@@ -144,7 +144,7 @@ def test_the_picture_fills_a_band_as_high_as_its_probability(tmp_path: Path):
     )
     assert share_of(grey, full) > 0.05
     assert share_of(grey, pixels(silent)) < 0.01
-    with pytest.raises(ValueError, match="the timeline is empty"):
+    with pytest.raises(ValueError, match="no piece of the timeline has an answer"):
         plot_timeline({"audio_seconds": 1.0, "timeline": []}, LABELS, tmp_path / "t.png")
 
 

@@ -15,7 +15,7 @@ from ..configuration_drkf import DRKFConfig
 from ..paper_configuration_drkf import PaperConfig
 from .option_values import require_fields, require_sizes, spelt, structure_or_name
 
-MADE_ENCODERS = ("encoders/speech", "encoders/text")
+MADE_ENCODERS = ("encoders/speech", "encoders/text", "encoders/whisper")
 
 
 @dataclass

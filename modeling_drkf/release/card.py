@@ -458,7 +458,8 @@ def onnx_card(graph: Path, config: DRKFConfig, processor: DRKFProcessor, licence
     lines += [
         "",
         f"- Classes, in the order of the logits: {', '.join(config.label_names)}.",
-        f"- Clips: mono, {rate} Hz, at least {processor.min_audio_samples} samples (shorter ones are padded with "
+        f"- Clips: mono, {rate} Hz, {'without their silence, ' if processor.skip_silence else ''}"
+        f"at least {processor.min_audio_samples} samples (shorter ones are padded with "
         f"zeros that count as valid), then `{type(extractor).__name__}`. Clips and texts are padded to the "
         "longest of the batch.",
         f"- Speech frames + text tokens + 3 must not exceed {config.max_fusion_positions}.",

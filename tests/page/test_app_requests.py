@@ -36,7 +36,10 @@ def test_the_api_answers(address, clips, expected):
     ("gains", "warning"),
     [
         ((1, -1), "the channels cancel each other: the loudest alone was read"),
-        ((0, 0), "silence: nothing sounds; there is neither voice nor words: no emotion is told"),
+        (
+            (0, 0),
+            "silence: nothing sounds; the answer rests on the words alone, for which this checkpoint was not trained",
+        ),
     ],
 )
 def test_the_page_says_where_there_is_little_to_hear(address, clips, tmp_path, gains, warning):
