@@ -287,7 +287,8 @@ def test_drkf_push_publishes_a_folder(connected: Published, tmp_path: Path, monk
     assert f"ann/pushed/commit/{repository.branches['main']}" in done.stdout
     assert connected.hub.files("ann/pushed").keys() == connected.hub.files(REPO, connected.shas[2]).keys()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    template = f"{connected.hub.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     assert training_data_of("ann/pushed") == training_data_of(connected.folder / "out") is not None
     assert training_data_of("ann/nowhere") is None
     refused = CliRunner().invoke(app, ["push", str(tmp_path), "ann/nothing"])
