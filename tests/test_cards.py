@@ -19,14 +19,8 @@ from huggingface_hub import ModelCard, constants
 import model_cards
 from modeling_drkf import DRKFTrainer, DRKFTrainingArguments
 from modeling_drkf.experiments.options import parse_arguments
-from modeling_drkf.release.card import (
-    cross_validation_card,
-    encoder_licence,
-    hub_id,
-    model_card,
-    strictest,
-    unscored_card,
-)
+from modeling_drkf.release.card import cross_validation_card, model_card, unscored_card
+from modeling_drkf.release.licences import encoder_licence, hub_id, strictest
 from processing.corpora.facts import corpus_facts, corpus_name
 from processing.corpora.registry import CORPORA
 from processing.corpora.report import skip_rules

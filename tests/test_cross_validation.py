@@ -20,7 +20,7 @@ from drkf_cli import app
 from drkf_cli.ablate import row_command
 from model_cards import starter_folder
 from modeling_drkf.experiments.options import chosen_options, parse_arguments
-from modeling_drkf.release.card import encoder_licence
+from modeling_drkf.release.licences import encoder_licence
 from processing.evaluation.paper import TABLE_4
 from processing.evaluation.results import merge_runs, results_table, run_folder_name
 from train_drkf import main

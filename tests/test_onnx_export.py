@@ -29,7 +29,8 @@ from typer.testing import CliRunner
 from drkf_cli import app
 from drkf_cli.checkpoint import open_pipeline, starter_folder
 from modeling_drkf import DRKFForEmotionClassification
-from modeling_drkf.release.card import encoder_licence, onnx_card
+from modeling_drkf.release.graph_card import onnx_card
+from modeling_drkf.release.licences import encoder_licence
 from modeling_drkf.release.loading import training_data_of
 from modeling_drkf.release.onnx_export import _check_graph, _finish, _metadata, export_onnx
 from modeling_drkf.release.onnx_graph import InferenceGraph

@@ -1,51 +1,23 @@
-"""Cards: of a training run, of a cross-validation, of an exported graph; and the licences that bind weights.
+"""Cards of a training run and of a cross-validation.
 
 The templates, and what is known about each corpus, are files of `model_cards/`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
-from huggingface_hub.errors import HTTPError
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import Trainer
 
 from processing.corpora.facts import CARDS, recorded_facts
 from processing.evaluation.metrics import FORMULAS
 from processing.evaluation.rounding import rounded
-from processing.hub_ids import HUB_ID
 from processing.printable import plural
-from processing.processing_drkf import DRKFProcessor
 
 from ..configuration_drkf import DRKFConfig
+from .licences import CODE_LICENCE, FROM_SCRATCH, encoder_licence, hub_id, strictest
 
-CODE_LICENCE = "Apache-2.0"
-ENCODERS = {
-    "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim": "cc-by-nc-sa-4.0",
-    "facebook/hubert-base-ls960": "apache-2.0",
-    "facebook/hubert-large-ll60k": "apache-2.0",
-    "facebook/w2v-bert-2.0": "mit",
-    "facebook/wav2vec2-base": "apache-2.0",
-    "facebook/wav2vec2-base-960h": "apache-2.0",
-    "facebook/wav2vec2-large-robust": "apache-2.0",
-    "facebook/wav2vec2-xls-r-300m": "apache-2.0",
-    "openai/whisper-base": "apache-2.0",
-    "openai/whisper-small": "apache-2.0",
-    "FacebookAI/roberta-base": "mit",
-    "FacebookAI/roberta-large": "mit",
-    "FacebookAI/xlm-roberta-base": "mit",
-    "FacebookAI/xlm-roberta-large": "mit",
-    "distilbert/distilbert-base-uncased": "apache-2.0",
-    "google-bert/bert-base-multilingual-cased": "apache-2.0",
-    "google-bert/bert-base-uncased": "apache-2.0",
-    "hfl/chinese-roberta-wwm-ext": "apache-2.0",
-    "microsoft/deberta-v3-base": "mit",
-    "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
-}
-FROM_SCRATCH = "trained from scratch"
-RESTRICTING = ("cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0", "other", "odbl")
-PERMISSIVE = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "bsd-2-clause", "bsd-3-clause", "unlicense")
 ARCHITECTURE = "Representation `{}`, fusion `{}`, emotion discrimination `{}` (the switches of the paper's Table 4)"
 CHOSEN_ON_TEST = (
     "> **Selected on the test part.** The weights were chosen by their score on the very utterances that the figures "
@@ -81,23 +53,6 @@ DESCRIBED_OPTIONS = (
     "greater_is_better",
 )
 """Options that the card tells in other words, or that change no figure."""
-
-MEANINGS = {
-    "input_values": "what the feature extractor makes of the clips",
-    "audio_attention_mask": "1 where a clip is, 0 where it is padded",
-    "input_ids": "what the tokenizer makes of the words",
-    "attention_mask": "1 where a text is, 0 where it is padded",
-    "logits": "{activation} gives the probability of each class",
-    "consistency_logits": "higher where voice and words express the same emotion; its sigmoid is not calibrated",
-    "consistency": "the calibrated probability that voice and words express the same emotion",
-    "modality_shares": "share of the attention on the voice and on the words; they sum to 1",
-}
-USAGE = """```python
-from processing.onnx_recognizer import OnnxEmotionRecognizer
-
-recognize = OnnxEmotionRecognizer.from_pretrained("{folder}")
-recognize({{"audio": "clip.wav", "text": "What is said in it."}})
-```"""
 
 
 def model_card(
@@ -211,7 +166,7 @@ def cross_validation_card(results: Mapping[str, Any], folder: Path, pictures: Se
         runs=_table(runs),
         pictures=_pictures(pictures),
         data=_data(results["corpus"], facts, results.get("excluded", {})),
-        limits=_limits(),
+        limits=limits(),
     )
 
 
@@ -223,7 +178,7 @@ def _filled(config: DRKFConfig, metadata: ModelCardData, **texts: str) -> str:
         classes=", ".join(config.label_names),
         probabilities="probabilities = output.logits"
         + (".sigmoid()[0]" if config.is_multi_label else ".softmax(-1)[0]"),
-        limits=_limits(),
+        limits=limits(),
     )
     while "\n\n\n" in card:
         card = card.replace("\n\n\n", "\n\n")
@@ -378,120 +333,6 @@ def _filled_template(name: str, metadata: ModelCardData | None = None, **texts: 
     return str(ModelCard.from_template(metadata or ModelCardData(), template_path=template, **texts))
 
 
-def _limits() -> str:
+def limits() -> str:
+    """What every card says of what the model is not for."""
     return (CARDS / "templates" / "limits.md").read_text(encoding="utf-8").rstrip()
-
-
-def hub_id(encoder: str) -> str | None:
-    """The Hub id that an encoder, as a run records it, was loaded from; None for a folder or one from scratch."""
-    name = encoder.removeprefix("of ")
-    return name if HUB_ID.fullmatch(name) and not Path(name).exists() else None
-
-
-def encoder_licence(encoder: str) -> str | None:
-    """As the Hub spells it: from its metadata or, where the Hub is out of reach, from the table; of a folder, from
-    its card; None if unknown."""
-    if FROM_SCRATCH in encoder:
-        return CODE_LICENCE.lower()
-    card = Path(encoder.removeprefix("of ")) / "README.md"
-    if card.is_file():
-        licence = ModelCard.load(card, ignore_metadata_errors=True).data.get("license")
-        return licence if isinstance(licence, str) else None
-    name = hub_id(encoder)
-    return None if name is None else _licence_on_the_hub(name) or ENCODERS.get(name)
-
-
-def _licence_on_the_hub(name: str) -> str | None:
-    try:
-        card = HfApi().model_info(name, timeout=10).card_data
-    except (OSError, HTTPError):  # no network, no such repository, or a private one
-        return None
-    licence = card.get("license") if card else None
-    return licence if isinstance(licence, str) else None
-
-
-def strictest(licences: Iterable[str | None]) -> str | None:
-    """What the metadata may state for weights made from parts with these licences: one that restricts them, even
-    beside parts whose licence is not known, and "other" for several such; None if none does and some are not known."""
-    parts = list(licences)
-    for name in RESTRICTING:
-        if name in parts:
-            return name
-    others = {name for name in parts if name is not None and name not in PERMISSIVE}
-    if others:
-        return others.pop() if len(others) == 1 else "other"
-    return None if None in parts else CODE_LICENCE.lower()
-
-
-def onnx_card(graph: Path, config: DRKFConfig, processor: DRKFProcessor, licence: str | None) -> str:
-    """The README of an exported folder: the contract of its graph, its licence and its limits.
-
-    Args:
-        graph: the exported file; its inputs, outputs and metadata are listed as they are.
-        config, processor, licence: the checkpoint's.
-    """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    activation = "a sigmoid" if config.is_multi_label else "a softmax"
-    extractor, rate = processor.feature_extractor, processor.feature_extractor.sampling_rate
-    metadata = session.get_modelmeta().custom_metadata_map
-    lines = [
-        *(["---", f"license: {licence}", "---", ""] if licence else []),
-        "# DRKF as an ONNX graph",
-        "",
-        "What a speaker feels, from the voice and the words together. "
-        f"`{graph.name}` is the graph, the other files are its processor's.",
-        "",
-        USAGE.format(folder=graph.parent.name),
-        "",
-        "That needs the package (`pip install --no-deps drkf` will do), onnxruntime 1.23 or later, soundfile, soxr "
-        "and transformers, but no torch. Any other ONNX runtime with opset 23 takes the graph:",
-        "",
-        "| | type | shape | |",
-        "|---|---|---|---|",
-    ]
-    for value in (*session.get_inputs(), *session.get_outputs()):
-        shape = ", ".join(map(str, value.shape))
-        meaning = MEANINGS[value.name].format(activation=activation)
-        lines.append(f"| `{value.name}` | {value.type.removeprefix('tensor(').rstrip(')')} | {shape} | {meaning} |")
-    lines += [
-        "",
-        f"- Classes, in the order of the logits: {', '.join(config.label_names)}.",
-        f"- Clips: mono, {rate} Hz, {'without their silence, ' if processor.skip_silence else ''}"
-        f"at least {processor.min_audio_samples} samples (shorter ones are padded with "
-        f"zeros that count as valid), then `{type(extractor).__name__}`. Clips and texts are padded to the "
-        "longest of the batch.",
-        f"- Speech frames + text tokens + 3 must not exceed {config.max_fusion_positions}.",
-        f"- No words: the empty text. No voice: {processor.min_audio_samples} samples of silence. "
-        + (
-            "This checkpoint was trained for both."
-            if getattr(config, "modality_dropout", 0.0)
-            else "This checkpoint was not trained for either."
-        ),
-        *_precision_note(metadata["precision"]),
-        "",
-        "The graph's `metadata_props`, each value as JSON:",
-        "",
-        *(f"- `{name}`: {value}" for name, value in metadata.items()),
-        "",
-        "## Licence",
-        "",
-        f"The weights: {licence}, as the card of the checkpoint says."
-        if licence
-        else "The weights have the licence of what they were trained from; the checkpoint names none.",
-        "",
-        _limits(),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _precision_note(precision: str) -> list[str]:
-    if precision == '"float32"':
-        return ["- float32: probabilities are within 1e-4 of the checkpoint's, alone and in any batch."]
-    return [
-        "- int8: the weights of linear and recurrent layers per channel, inputs when run, scaled over the batch: "
-        "probabilities differ a little from the checkpoint's and from batch to batch.",
-        "- int8 makes the file smaller. With instructions for 8 bits (VNNI) it is faster than the float32 graph, 1.8 "
-        "times for the starter; on CPUs with AVX2 alone it is not, 0.88 times for the demo's model.",
-    ]

@@ -19,7 +19,8 @@ from processing.errors_drkf import DependencyError, OptionError
 from processing.onnx_recognizer import GRAPH_FILE
 
 from ..configuration_drkf import DRKFConfig
-from .card import encoder_licence, onnx_card
+from .graph_card import onnx_card
+from .licences import encoder_licence
 from .loading import load_checkpoint, training_data_of
 from .onnx_graph import InferenceGraph
 
