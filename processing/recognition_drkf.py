@@ -61,7 +61,7 @@ class EmotionRecognizer:
     def __call__(self, inputs: Any, names: Sequence[str] | None = None, **options: Any) -> Any:
         """
         Args:
-            inputs: `{"audio": ..., "text": ...}` (one may be missing or None; `recognition_inputs_drkf` lists other
+            inputs: `{"audio": ..., "text": ...}` (one may be missing or None; `input_parts_drkf` lists other
                 keys), or bare audio: a path, a web address, bytes, or whatever else `AudioStream` reads. A list gives
                 a list of answers; a generator or a dataset gives an iterator that reads ahead no more than a few
                 batches.
