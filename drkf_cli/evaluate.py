@@ -24,7 +24,7 @@ from processing.corpora.training_data import Leaks, TrainingData, find_leaks
 from processing.errors_drkf import FileError, OptionError
 from processing.evaluation.groups import group_scores
 from processing.evaluation.metrics import PROBLEM_TYPES
-from processing.evaluation.records import MODALITIES, SELECTED_ON_TEST, Predictions
+from processing.evaluation.records import BY_SPEAKER, MODALITIES, SELECTED_ON_TEST, Predictions
 from processing.evaluation.scoring import score
 from processing.figures.robustness import plot_robustness
 from processing.printable import plural, printable, printable_json
@@ -36,7 +36,6 @@ from .errors import writing
 from .evaluation_tables import finding, groups_table, scores_table
 from .robustness import in_words, robustness, robustness_table, write_robustness
 
-BY_SPEAKER = "_by_speaker"  # as in `metrics.json` of a training run
 PARTS = ("train", "validation", "test")
 EVERYTHING = "all"
 OWN_COLUMNS = ("speaker", "session", "duration", "label", "channel")  # that no reader has to be asked for
@@ -67,9 +66,17 @@ def run_evaluate(
     if corpus.report.problems:
         print(printable(corpus.report.table()), file=sys.stderr)
     pipe, fold, selection = open_pipeline(model), _fold_of(model), _selection_of(model)
-    made_from = training_data_of(model)
     record, predictions = evaluate(
-        pipe, corpus, fold, split, modality, batch_size, by, by_speaker, under_conditions, made_from
+        pipe,
+        corpus,
+        fold,
+        split,
+        modality=modality,
+        batch_size=batch_size,
+        by=by,
+        by_speaker=by_speaker,
+        under_conditions=under_conditions,
+        made_from=training_data_of(model),
     )
     record, predictions = {"model": model, "selection": selection, **record}, replace(predictions, selection=selection)
     if as_json:

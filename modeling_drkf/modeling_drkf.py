@@ -180,9 +180,10 @@ class DRKFForEmotionClassification(DRKFPreTrainedModel, PaperForEmotionClassific
         }
 
     def classify(self, fused: Tensor, speech: Modality, text: Modality) -> Tensor:
-        is_sum = self.half_classifiers is not None and self.config.classifier == "additive"
-        probed = self.half_classifiers(speech, text) if is_sum else {}  # type: ignore[misc]
-        return self.added(super().classify(fused, speech, text), probed)
+        logits = super().classify(fused, speech, text)
+        if self.config.classifier != "additive":
+            return logits
+        return self.added(logits, cast(ModalityProbes, self.half_classifiers)(speech, text))
 
     def added(self, fused_logits: Tensor, probed: Mapping[str, Tensor]) -> Tensor:
         """EC's logits, which `classifier="additive"` adds to those of both probes; (batch, classes) each."""

@@ -138,6 +138,7 @@ def clip_of(row: Mapping[str, Any], rate: float) -> AudioSource:
         return clip
     condition, name = Condition.parse(row["condition"]), row["utterance_id"]
     wave = load_audio(clip, rate, name=f"utterance {name}")
-    beside = [excerpt(voice["audio"], voice.get("start"), voice.get("end")) for voice in row.get("babble") or ()]
-    voices = [load_audio(voice, rate, name=f"babble beside utterance {name}") for voice in beside]
+    voices = [
+        load_audio(cut_of(voice), rate, name=f"babble beside utterance {name}") for voice in row.get("babble") or ()
+    ]
     return {"array": condition.apply(wave, rate, drawn_by(name, condition), voices), "sampling_rate": rate}

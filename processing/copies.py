@@ -10,7 +10,7 @@ from .conditions import Condition, drawn_by
 from .errors_drkf import OptionError
 
 BABBLERS = 4
-PLACE = {"audio": Value("string"), "start": Value("float64"), "end": Value("float64")}  # of a clip in the files
+PLACE = {"audio": Value("string"), "start": Value("float64"), "end": Value("float64"), "channel": Value("int64")}
 
 
 def at_speed(rows: Dataset, speed: float) -> Dataset:

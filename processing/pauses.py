@@ -26,9 +26,9 @@ def find_speech(
 ) -> tuple[list[Stretch], float]:
     """Stretches of a recording in which somebody speaks, cut at pauses of half a second and more.
 
-    The recording is read as a stream, in constant memory. Stretches of less than a second are joined with a neighbour
-    where the pause between is no longer than a second. What is spoken for longer than `longest_s` without such a pause
-    is cut at its longest shorter one, if there is any.
+    The recording is read as a stream; a number for each frame of 32 ms is kept. Stretches of less than a second are
+    joined with a neighbour where the pause between is no longer than a second. What is spoken for longer than
+    `longest_s` without such a pause is cut at its longest shorter one, if there is any.
 
     Args:
         longest_s: seconds that no stretch exceeds. name, max_seconds: see [`AudioStream`].

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pandas
 
-from .pictures import ALONE, BY_SPEAKER, NAMES
+from processing.evaluation.records import BY_SPEAKER
+
+from .pictures import ALONE, NAMES
 from .runs import CORPORA
 
 TABLE4 = ("row1", "row2", "row3", "row4", "row5", "row6")

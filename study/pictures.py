@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas
 
-from processing.evaluation.records import read_embeddings
+from processing.evaluation.records import BY_SPEAKER, read_embeddings
 from processing.figures.embeddings import plot_embeddings
 from processing.figures.style import PALETTE, new_figure, save
 
@@ -34,7 +34,7 @@ NAMES = {
     "starter": "row 1, ED on the halves",
     "row6_halves": "row 6, ED on the halves",
 }
-ALONE, BY_SPEAKER = "_alone", "_by_speaker"
+ALONE = "_alone"
 OF_FIGURE_4 = ("row1", "row2", "row6")
 
 

@@ -138,7 +138,7 @@ def write_disagreement(run: Any) -> None:
 def write_own_answer(run: Any) -> None:
     """Scores what EC alone answers, as in the paper: `test_alone_predictions.csv`, and by speaker."""
     from modeling_drkf.experiments.report import evaluate_split
-    from modeling_drkf.experiments.run import BY_SPEAKER
+    from processing.evaluation.records import BY_SPEAKER
 
     run.model.config.classifier = "fused"
     if not run.model.config.has_probes:

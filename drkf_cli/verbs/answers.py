@@ -246,12 +246,12 @@ def evaluate(
             source,
             split,
             output_dir,
-            modality.value,
-            batch_size,
-            by or (),
-            by_speaker,
-            robustness,
-            json,
+            modality=modality.value,
+            batch_size=batch_size,
+            by=by or (),
+            by_speaker=by_speaker,
+            under_conditions=robustness,
+            as_json=json,
             **options,
         )
     )

@@ -17,6 +17,7 @@ from processing.corpora.protocols import parts_of, resolve_protocol
 from processing.corpora.registry import is_declaration
 from processing.corpora.training_data import TrainingData
 from processing.errors_drkf import DRKFError, OptionError
+from processing.evaluation.records import BY_SPEAKER
 
 from ..release.hub import publish
 from ..release.loading import training_data_of
@@ -43,7 +44,6 @@ from .options import choose_metric, experiment_options
 from .report import evaluate_split, package_versions, write_report
 
 SCORED = ("validation", "test")
-BY_SPEAKER = "_by_speaker"  # scores where each speaker's other clips are known
 
 
 class Terminated(Exception):  # noqa: N818

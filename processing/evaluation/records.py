@@ -14,6 +14,7 @@ from ..corpora.utterance import LABEL_SEPARATOR
 from ..errors_drkf import FileError
 
 SELECTED_ON_TEST = "epochs were chosen on the test part: these figures are too good"
+BY_SPEAKER = "_by_speaker"  # behind a split's name: each clip is judged beside its speaker's other clips
 PROBABILITY = "probability_"
 MODALITIES = ("speech", "text")
 EMBEDDINGS = ("fused", *MODALITIES)
