@@ -11,12 +11,12 @@ import pytest
 import torch
 from helpers.tones import script, write_recipe, write_tones
 from huggingface_hub import ModelCard
-from transformers import AutoModelForAudioClassification, AutoProcessor
+from transformers import AutoModelForAudioClassification, AutoProcessor, WhisperFeatureExtractor
 
 from modeling_drkf.experiments.datasets import CachedFeatures, pad_features
 from modeling_drkf.experiments.options import parse_arguments
 from modeling_drkf.release.loading import training_data_of
-from processing import DRKFDataCollator
+from processing import DRKFDataCollator, DRKFProcessor
 from processing.corpora.protocols import folds_of, parts_of
 from processing.corpora.registry import read_corpus
 from train_drkf import main
@@ -222,8 +222,11 @@ def test_the_fold_of_a_run_can_be_used_again(run: Path):
         assert parts[part]["utterance_id"][:] == saved[part]
 
 
-def test_cached_features_are_what_the_collator_makes(run: Path):
+@pytest.mark.parametrize("whisper", [False, True], ids=["frames first", "bins first"])
+def test_cached_features_are_what_the_collator_makes(run: Path, whisper: bool):
     processor = AutoProcessor.from_pretrained(run / "out")
+    if whisper:
+        processor = DRKFProcessor(WhisperFeatureExtractor(16), processor.tokenizer, unpadded_speech=True)
     rows = read_corpus("manifest", run / "clips.csv", progress=False).dataset["all"]
     collator = DRKFDataCollator(processor)
     cached = CachedFeatures(rows, collator)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from datasets import Dataset
-from torch.nn.utils.rnn import pad_sequence
 
 from processing.collator import DRKFDataCollator
 from processing.conditions import CLIP_COLUMNS
@@ -69,8 +68,15 @@ def pad_features(samples: Sequence[Mapping[str, Any]], pad_token_id: int = 0) ->
     for name in [name for name in samples[0] if name != "utterance_id"]:
         values = [sample[name] for sample in samples]
         padding = pad_token_id if name == "input_ids" else 0
-        batch[name] = pad_sequence(values, True, padding) if values[0].ndim else torch.stack(values)
+        longest = [max(sizes) for sizes in zip(*(value.shape for value in values), strict=True)]
+        batch[name] = torch.stack([_padded(value, longest, padding) for value in values])
     return batch
+
+
+def _padded(value: torch.Tensor, shape: Sequence[int], padding: float) -> torch.Tensor:
+    """A tensor with padding behind it, along whichever dimension is shorter: time may be the first or the last."""
+    missing = [number for size, full in zip(value.shape, shape, strict=True) for number in (full - size, 0)]
+    return torch.nn.functional.pad(value, missing[::-1], value=padding)
 
 
 def blank_rows(processor: DRKFProcessor) -> dict[str, dict[str, Any]]:
