@@ -53,7 +53,8 @@ class SpeechStates(NamedTuple):
     """[`EncoderStates`] whose sequence is averaged over `speech_pooling` frames.
 
     Attributes:
-        statistics: over time, before averaging, (batch, 3, width); None without `speech_statistics`.
+        statistics: over time, before averaging, (batch, 3, width); None with neither `speech_statistics` nor
+            `standardize_states`.
     """
 
     sequence: Tensor
@@ -152,7 +153,8 @@ class ExtendedModalityEncoding(ModalityEncoding):
             layers = cast(tuple[Tensor, ...], states.hidden_states)
             recorded = layers if requested.output_hidden_states else None
             states = states._replace(sequence=torch.cat(layers, dim=-1), hidden_states=recorded)
-        statistics = None if self.statistics_adapter is None else time_statistics(states.sequence, states.mask)
+        wanted = self.statistics_adapter is not None or self.speech_standardization is not None
+        statistics = time_statistics(states.sequence, states.mask) if wanted else None
         return SpeechStates(*pooled_in_time(*states[:2], self.pooling), *states[2:], statistics)
 
     def adapt_speech(  # type: ignore[override]

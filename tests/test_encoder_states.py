@@ -200,7 +200,13 @@ def test_the_pipeline_answers_by_the_speakers_other_clips_as_training_scored_it(
         pipe(str(corpus / name), speaker=np.zeros(3))
 
 
-def test_what_is_usual_comes_from_the_training_part_alone(corpus, run):
+@pytest.mark.parametrize("trained", [False, True], ids=["frozen", "of encoders that train, at the start"])
+def test_what_is_usual_comes_from_the_training_part_alone(corpus, run, tmp_path, monkeypatch, trained):
+    if trained:
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(corpus / "cache"))
+        run, fields = tmp_path / "out", ["--drkf", '{"speech_statistics": false}']
+        thawed = ["--freeze_speech_encoder", "false", "--freeze_text_encoder", "false", "--speaker_statistics", "0"]
+        assert train(corpus, run, "--fold", "bob", *thawed, *fields) == 0
     usual = AutoModelForAudioClassification.from_pretrained(run).drkf.modality_encoding.speech_standardization.usual
     encoder = SpeechLSTMModel.from_pretrained(corpus / "speech").eval()
     fold = json.loads((run / "fold.json").read_text())["folds"][0]
@@ -214,6 +220,8 @@ def test_what_is_usual_comes_from_the_training_part_alone(corpus, run):
     stacked = torch.stack(statistics)
     torch.testing.assert_close(usual[0], stacked.mean(0), atol=1e-4, rtol=0)
     torch.testing.assert_close(usual[1], stacked.std(0, correction=0), atol=1e-4, rtol=0)
+    now = AutoModelForAudioClassification.from_pretrained(run).drkf.modality_encoding.speech_encoder.state_dict()
+    assert trained is not all(torch.equal(now[name], weight) for name, weight in encoder.state_dict().items())
 
 
 def test_a_sample_never_knows_itself_and_draws_anew_each_epoch():
@@ -246,7 +254,7 @@ def test_a_sample_never_knows_itself_and_draws_anew_each_epoch():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--freeze_text_encoder", "false"], "measures what the encoders say once"),
+        (["--freeze_text_encoder", "false"], "--speaker-statistics needs encoders that are frozen"),
         (["--drkf", '{"standardize_states": false}'], "--speaker-statistics needs"),
         (["--speaker_statistics", "1.5"], "is a share in"),
         (["--speeds", "1.1", "1"], "1 is trained on anyway"),

@@ -79,7 +79,8 @@ def _key(rows: Dataset, model: DRKFForEmotionClassification, processor: DRKFProc
     vocabulary = _fast_vocabulary(tokenizer) if tokenizer.is_fast else str(sorted(tokenizer.get_vocab()))
     limits = [processor.max_audio_samples, processor.min_audio_samples, processor.max_text_tokens]
     digest.update(f"{processor.feature_extractor.to_json_string()} {vocabulary} {limits}".encode())
-    digest.update(f"{config.speech_pooling} {config.speech_statistics} {config.speech_states}".encode())
+    statistics = config.speech_statistics or config.standardize_states
+    digest.update(f"{config.speech_pooling} {statistics} {config.speech_states}".encode())
     digest.update(f"{config.unpadded_speech} {processor.unpadded_speech} {processor.skip_silence}".encode())
     for row in rows.select_columns([name for name in rows.column_names if name not in LABELS]):
         file = Path(row["audio"]).stat()

@@ -108,24 +108,20 @@ class Run:
         return with_copies(self.parts["train"], self.data_arguments.speeds or (), self.data_arguments.conditions)
 
     def _prepared_inputs(self) -> Inputs:
-        """What the trainer reads: rows, features that are kept, or states of frozen encoders, whose means and
-        deviations in the training part become the model's."""
+        """What the trainer reads: rows, features that are kept, or states of frozen encoders. Means and deviations of
+        the states in the training part become the model's; of encoders that train, those at the start."""
         model, data, parts = self.model_arguments, self.data_arguments, {**self.parts, "train": self.training_rows}
-        standardizes = self.model.config.standardize_states
-        if standardizes and not (data.cache_features and model.freezes_both):
+        standardizes, keeps_states = self.model.config.standardize_states, data.cache_features and model.freezes_both
+        if model.speaker_statistics and not (keeps_states and standardizes and self.model.config.speech_statistics):
             raise OptionError(
-                "standardize_states measures what the encoders say once: add --freeze-speech-encoder, "
-                "--freeze-text-encoder and --cache-features"
+                "--speaker-statistics needs encoders that are frozen, --cache-features and "
+                '{"standardize_states": true, "speech_statistics": true} in --drkf'
             )
-        if model.speaker_statistics and not (standardizes and self.model.config.speech_statistics):
-            raise OptionError(
-                '--speaker-statistics needs {"standardize_states": true, "speech_statistics": true} in --drkf'
-            )
-        if data.cache_features and model.freezes_both:
+        if keeps_states or standardizes:
             inputs = state_inputs(self._encoded_rows(), parts, self.model, self.processor)
-            if standardizes:
-                measure_training_moments(self.model.drkf.modality_encoding, inputs.parts["train"])
-        else:
+        if standardizes:
+            measure_training_moments(self.model.drkf.modality_encoding, inputs.parts["train"])
+        if not keeps_states:
             inputs = (
                 feature_inputs(parts, self.processor) if data.cache_features else row_inputs(parts, self.processor)
             )
