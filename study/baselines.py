@@ -27,7 +27,7 @@ from modeling_drkf.experiments.options import parse_arguments
 from processing.corpora.protocols import folds_of, parts_of
 from processing.corpora.registry import read_corpus
 
-from .runs import CORPORA, FOLDER, write_folds
+from .runs import CORPORA, FOLDER, RECIPE, write_folds
 
 Features = dict[str, np.ndarray]
 
@@ -36,14 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
-    parser.add_argument("--recipe", default="resemblyzer.yaml", help="names the encoders (default: resemblyzer.yaml)")
     options = parser.parse_args(arguments)
     for name, column in CORPORA.items():
         manifest, fold_file = options.data / f"{name}.csv", FOLDER / "folds" / f"{name}.json"
         if not fold_file.exists():
             write_folds(manifest, column, fold_file)
         corpus = read_corpus("manifest", str(manifest))
-        model_arguments, _, _ = parse_arguments([options.recipe, "--manifest", str(manifest)])
+        model_arguments, _, _ = parse_arguments([RECIPE, "--manifest", str(manifest)])
         tables: dict[str, list[pandas.DataFrame]] = {}
         for fold in tqdm(folds_of(corpus, fold_file=fold_file), desc=name, unit="fold"):
             parts = parts_of(corpus, fold)

@@ -28,6 +28,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 from processing.evaluation.records import Predictions
 
+from .interaction import other_emotions
 from .runs import CORPORA, FOLDER
 
 SMALLEST = 1e-12  # a probability below it counts as this much
@@ -80,6 +81,23 @@ def agreement_auc(voice: np.ndarray, words: np.ndarray, prior: np.ndarray, label
     return float(roc_auc_score((labels[:, None] == labels[None]).ravel(), scores.ravel()))
 
 
+def agrees(voice: np.ndarray, words: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Whether a pair is likelier to be of one emotion than of two, (pairs,); arguments as of `bayes_fusion`.
+
+    Pairs of two emotions are independent ones less those of one: with P = p(c | x) p(c | w), a pair agrees where the
+    sum of P / p(c) exceeds (1 - sum of P) / (1 - sum of p(c)^2).
+    """
+    both = np.exp(voice + words)
+    return (both / prior).sum(1) > (1 - both.sum(1)) / (1 - np.square(prior).sum())
+
+
+def told_apart(voice: np.ndarray, words: np.ndarray, prior: np.ndarray, labels: np.ndarray) -> float:
+    """Share of pairs that `agrees` judges rightly: each clip with its own text and with one of another emotion, as in
+    `study.interaction`."""
+    others = words[other_emotions(labels, np.random.default_rng(0))]
+    return float((agrees(voice, words, prior).mean() + 1 - agrees(voice, others, prior).mean()) / 2)
+
+
 def bound_of(speech: dict[str, Predictions], text: dict[str, Predictions]) -> dict[str, float]:
     """The bound on the test part, and what it is made of.
 
@@ -87,7 +105,7 @@ def bound_of(speech: dict[str, Predictions], text: dict[str, Predictions]) -> di
         speech, text: of one fold and seed, the parts "validation" and "test".
 
     Returns: unweighted accuracies of the calibrated modalities, of late fusion of what is not calibrated, and of the
-        bound; and the AUC of the agreement of pairs.
+        bound; the AUC of the agreement of pairs, and how many it tells apart.
     """
     calibrated, prior = {}, None
     for name, parts in (("voice", speech), ("words", text)):
@@ -103,7 +121,8 @@ def bound_of(speech: dict[str, Predictions], text: dict[str, Predictions]) -> di
     accuracies = {
         name: float(recall_score(labels, scores.argmax(1), average="macro")) for name, scores in answers.items()
     }
-    return accuracies | {"agreement_auc": agreement_auc(calibrated["voice"], calibrated["words"], prior, labels)}
+    halves = calibrated["voice"], calibrated["words"], prior, labels
+    return accuracies | {"agreement_auc": agreement_auc(*halves), "told_apart": told_apart(*halves)}
 
 
 def bounds(corpus: str, suffix: str) -> Iterator[dict[str, Any]]:

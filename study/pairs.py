@@ -14,23 +14,24 @@ from sklearn.metrics import silhouette_score
 
 from processing.evaluation.records import read_embeddings
 
-from .runs import FOLDER, ROWS
+from .runs import FOLDER, FROZEN, ROWS
 
 OF_CONSISTENCY = ("auc", "brier", "brier_of_prior")
 
 
-def runs_of(corpus: str, row: str) -> list[Path]:
+def runs_of(corpus: str, row: str, kind: str = FROZEN) -> list[Path]:
     """Folders of the finished runs."""
-    return sorted(path.parent for path in (FOLDER / "runs" / corpus / row).glob("*/metrics.json"))
+    return sorted(path.parent for path in (FOLDER / kind / corpus / row).glob("*/metrics.json"))
 
 
-def disagreement(corpus: str) -> list[dict[str, Any]]:
+def disagreement(corpus: str, kind: str = FROZEN) -> list[dict[str, Any]]:
     """A line a row: test clips with a text of another emotion, and what `consistency` says of all test pairs.
 
     `on_voice` and `on_words` are unweighted accuracies by the label of either modality, means over folds and seeds;
-    `voice_dominates` is the share of these pairs with more attention on the voice.
+    `voice_dominates` is the share of these pairs with more attention on the voice; `told_apart` the share of own and
+    other texts that `consistency` tells apart at 0.5 (`study.interaction`).
     """
-    return _lines(corpus, _disagreement)
+    return _lines(corpus, _disagreement, kind)
 
 
 def _disagreement(folder: Path) -> dict[str, float]:
@@ -41,6 +42,9 @@ def _disagreement(folder: Path) -> dict[str, float]:
     }
     known = table.dominant_modality.notna()
     facts["voice_dominates"] = float((table.dominant_modality[known] == "speech").mean()) if known.any() else np.nan
+    own = pandas.read_csv(folder / "test_predictions.csv").consistency
+    if own.notna().all():
+        facts["told_apart"] = float(((own > 0.5).mean() + (table.consistency < 0.5).mean()) / 2)
     of_pairs = json.loads((folder / "metrics.json").read_text())["test"].get("consistency") or {}
     return facts | {f"consistency_{name}": of_pairs.get(name, np.nan) for name in OF_CONSISTENCY}
 
@@ -57,11 +61,11 @@ def _separation(folder: Path) -> dict[str, float]:
     return {name: float(silhouette_score(points, table.label, metric="cosine")) for name, points in vectors.items()}
 
 
-def _lines(corpus: str, of_run: Callable[[Path], dict[str, float]]) -> list[dict[str, Any]]:
+def _lines(corpus: str, of_run: Callable[[Path], dict[str, float]], kind: str = FROZEN) -> list[dict[str, Any]]:
     """Means over the finished runs of each row."""
     lines = []
     for row in ROWS:
-        found = [of_run(folder) for folder in runs_of(corpus, row)]
+        found = [of_run(folder) for folder in runs_of(corpus, row, kind)]
         if found:
             means = {name: round(float(np.mean([each[name] for each in found])), 4) for name in found[0]}
             lines.append({"corpus": corpus, "row": row, "runs": len(found), **means})

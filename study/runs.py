@@ -1,8 +1,9 @@
 """DRKF on real voices and real words: single modalities, rows of Table 4, folds and seeds, as one resumable command.
 
-    make encoders                                     # the pretrained encoders, once
-    python -m study.runs --data DATA --seeds 0  # the runs; again to go on
-    python -m study.tables                 # what they say
+    make encoders                                          # the pretrained encoders, once
+    python -m study.runs --data DATA --seeds 0             # the runs; again to go on
+    python -m study.runs --data DATA --train-encoders      # the paper's training, on two folds
+    python -m study.tables                                 # what they say
 
 DATA holds `ravdess_paired.csv` and `paired.csv` (columns audio, text, label, speaker). Speech and text are real, their
 pairing is constructed. A test fold is scored once, by the last weights; the fold after it calibrates. `runs.csv` gets
@@ -23,6 +24,8 @@ import pandas
 from tqdm import tqdm
 
 FOLDER = Path("runs/study")
+RECIPE, RECIPE_OF_TRAINED = "starter.yaml", "trained_encoders.yaml"
+FROZEN, TRAINED = "runs", "trained"  # folders of the runs, by what becomes of the encoders
 ROWS = {
     "speech": ["--modality", "speech", "--modality-dropout", "0"],
     "text": ["--modality", "text", "--modality-dropout", "0"],
@@ -35,6 +38,8 @@ ROWS = {
     "starter": [],
     "row6_halves": ["--drkf", '{"representation": "pcmi"}'],
 }
+TRAINED_ROWS = ("row1", "row2", "row3", "row4", "row6")
+TRAINED_FOLDS = {"ravdess_paired": ("1", "4")}  # a training takes ten times as long
 CORPORA = {"ravdess_paired": "fold", "paired": "speaker"}  # the column whose values are left out in turn
 FEW_SPEAKERS = {"paired": ["--speeds", "0.9", "1.1"]}  # three voices train
 METRICS = ("unweighted_accuracy", "weighted_accuracy", "weighted_f1")
@@ -47,27 +52,36 @@ class Job(NamedTuple):
     corpus: str
     row: str
     seed: int
+    trains_encoders: bool = False
 
     @property
     def folder(self) -> Path:
-        return FOLDER / "runs" / self.corpus / self.row
+        return FOLDER / (TRAINED if self.trains_encoders else FROZEN) / self.corpus / self.row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
-    parser.add_argument("--recipe", default="resemblyzer.yaml", help="options of all runs (default: resemblyzer.yaml)")
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="rows of the table (default: all)")
+    parser.add_argument(
+        "--train-encoders",
+        action="store_true",
+        help=f"train as the paper does, {', '.join(TRAINED_ROWS)} on two folds of ravdess_paired",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one core each (default: 2)")
     parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.job:
-        run_job(Job(options.job[0], options.job[1], int(options.job[2])), options)
+        run_job(Job(options.job[0], options.job[1], int(options.job[2]), options.train_encoders), options.data)
         return 0
-    jobs = [Job(corpus, row, seed) for seed in options.seeds for row in options.rows for corpus in options.corpora]
+    rows = options.rows or (TRAINED_ROWS if options.train_encoders else ROWS)
+    corpora = [corpus for corpus in options.corpora if corpus in TRAINED_FOLDS or not options.train_encoders]
+    jobs = [
+        Job(corpus, row, seed, options.train_encoders) for seed in options.seeds for row in rows for corpus in corpora
+    ]
     given = list(sys.argv[1:] if arguments is None else arguments)
     with ThreadPoolExecutor(options.jobs) as pool:
         failed = sum(tqdm(pool.map(lambda job: run_apart(job, given), jobs), total=len(jobs), unit="job"))
@@ -78,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_apart(job: Job, given: Sequence[str]) -> bool:
     """Runs a job in a process of its own, with a log beside its runs; returns whether it failed."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "study.runs", *given, "--job", *map(str, job)]
+    command = [sys.executable, "-m", "study.runs", *given, "--job", *map(str, job[:3])]
     with (job.folder / f"seed{job.seed}.log").open("a") as log:
         failed = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode != 0
     if failed:
@@ -86,7 +100,7 @@ def run_apart(job: Job, given: Sequence[str]) -> bool:
     return failed
 
 
-def run_job(job: Job, options: argparse.Namespace) -> None:
+def run_job(job: Job, data: Path) -> None:
     """Trains what is not finished of a job's folds."""
     import torch
 
@@ -96,38 +110,45 @@ def run_job(job: Job, options: argparse.Namespace) -> None:
     from processing.corpora.registry import read_corpus
 
     torch.set_num_threads(1)
-    manifest = options.data / f"{job.corpus}.csv"
+    manifest = data / f"{job.corpus}.csv"
     fold_file = FOLDER / "folds" / f"{job.corpus}.json"
     if not fold_file.exists():
         write_folds(manifest, CORPORA[job.corpus], fold_file)
-    recipes = [options.recipe, *(name for name in ROWS[job.row] if name.endswith(".yaml"))]
+    recipe = RECIPE_OF_TRAINED if job.trains_encoders else RECIPE
+    recipes = [recipe, *(name for name in ROWS[job.row] if name.endswith(".yaml"))]
     extra = [name for name in ROWS[job.row] if not name.endswith(".yaml")] + FEW_SPEAKERS.get(job.corpus, [])
     corpus = read_corpus("manifest", str(manifest))
     folds = folds_of(corpus, fold_file=fold_file)
     for fold in folds:
         folder = job.folder / f"{fold.name}-seed{job.seed}"
-        if (folder / "metrics.json").exists():
+        left_out = job.trains_encoders and fold.name not in TRAINED_FOLDS[job.corpus]
+        if left_out or (folder / "metrics.json").exists():
             continue
         where = ["--manifest", str(manifest), "--fold-file", str(fold_file), "--fold", fold.name]
         how = ["--seed", str(job.seed), "--output-dir", str(folder), "--pictures", "false", "--disable-tqdm", "true"]
         run = Run(corpus, fold, [each.name for each in folds], *parse_arguments([*recipes, *where, *how, *extra]))
         run.execute()
         write_disagreement(run)
-        write_own_answer(run)
+        if not job.trains_encoders:
+            write_own_answer(run)
         for weights in folder.glob("*.safetensors"):
             weights.unlink()
 
 
 def write_disagreement(run: Any) -> None:
-    """Scores the test clips with a text of another emotion each: `disagreement_predictions.csv`, whose `label` is that
-    of the voice and `text_label` that of the words."""
-    from modeling_drkf.experiments.consistency import OtherTexts, mismatched_pairs
+    """Scores the test clips with a text of another emotion each, every text once: `disagreement_predictions.csv`, of
+    which `label` is that of the voice and `text_label` that of the words."""
+    import numpy as np
+
+    from modeling_drkf.experiments.consistency import OtherTexts
     from modeling_drkf.experiments.report import evaluate_split
 
+    from .interaction import other_emotions
+
     samples, labels, seed = run.labelled("test")
-    speech, text = mismatched_pairs(labels, seed, pairs=1)
-    pairs: Any = OtherTexts(samples, speech, text)
-    ids = [samples.ids[position] for position in speech]
+    text = other_emotions(labels, np.random.default_rng(seed))
+    pairs: Any = OtherTexts(samples, np.arange(len(labels)), text)
+    ids = run.parts["test"]["utterance_id"][:]
     evaluate_split(run.trainer, pairs, ids, "disagreement", run.folder, run.fold.name)
     path = run.folder / "disagreement_predictions.csv"
     table = pandas.read_csv(path)
@@ -172,7 +193,7 @@ def write_folds(manifest: Path, column: str, path: Path) -> None:
 def collect() -> None:
     """Writes `runs.csv`: a line for each finished run, without and with the speaker's other clips."""
     lines: list[dict[str, Any]] = []
-    for path in sorted((FOLDER / "runs").glob("*/*/*/metrics.json")):
+    for path in sorted((FOLDER / FROZEN).glob("*/*/*/metrics.json")):
         metrics = json.loads(path.read_text())
         corpus, row = path.parts[-4:-2]
         for statistics, part in (("training", "test"), ("speaker", "test_by_speaker")):

@@ -18,7 +18,7 @@ import numpy as np
 import pandas
 
 from .pairs import disagreement, separation
-from .runs import CORPORA, FOLDER, ROWS, collect
+from .runs import CORPORA, FOLDER, FROZEN, ROWS, TRAINED, TRAINED_FOLDS, collect
 
 RESAMPLES = 2000
 OF_PREDICTIONS = ["utterance_id", "fold", "label", "prediction"]
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, other in DIFFERENCES:
             if name in table.right and other in table.right:
                 differences.append({"corpus": corpus, "row": name, "less": other, **table.difference(name, other)})
+    trained = [corpus for corpus in TRAINED_FOLDS if any((FOLDER / TRAINED / corpus).glob("*/*/metrics.json"))]
     pandas.concat(predictions).astype(str).astype("category").to_parquet(output / "predictions.parquet", index=False)
     tables = {
         "rows": rows,
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "differences": differences,
         "disagreement": [line for corpus in corpora for line in disagreement(corpus)],
         "separation": [line for corpus in corpora for line in separation(corpus)],
+        "trained": [line for corpus in trained for line in trained_encoders(corpus)],
     }
     for name, lines in tables.items():
         table = pandas.DataFrame(lines)
@@ -93,10 +95,27 @@ def fold_by_fold(corpus: str) -> list[dict[str, object]]:
     return [{"corpus": corpus, **line} for line in found.round(3).reset_index().to_dict("records")]
 
 
-class Table:
-    """Which utterances of a corpus each row gets right, averaged over its seeds; rows with all folds only."""
+def trained_encoders(corpus: str) -> list[dict[str, object]]:
+    """A line a row of the paper's training: accuracy, what it differs from row 1 by, and `consistency`."""
+    table, judged = Table(corpus, TRAINED), {line["row"]: line for line in disagreement(corpus, TRAINED)}
+    lines = []
+    for name in table.right:
+        gap = table.difference(name, "row1") if "row1" in table.right and name != "row1" else {}
+        less = {f"less_row1{'' if key == 'difference' else f'_{key}'}": value for key, value in gap.items()}
+        facts = {"consistency_auc": judged[name]["consistency_auc"], "runs": judged[name]["runs"]}
+        lines.append({"corpus": corpus, "row": name, **table.summary(name), **less, **facts})
+    return lines
 
-    def __init__(self, corpus: str):
+
+class Table:
+    """Which utterances of a corpus each row gets right, averaged over its seeds; rows with all folds only.
+
+    Args:
+        kind: of the runs, `FROZEN` or `TRAINED`.
+    """
+
+    def __init__(self, corpus: str, kind: str = FROZEN):
+        self.kind = kind
         self.right: dict[str, np.ndarray] = {}
         self.runs: dict[str, int] = {}
         self.by_seed: dict[str, dict[str, np.ndarray]] = {}
@@ -112,7 +131,7 @@ class Table:
                     self.by_seed[name] = {seed: self._right(table) for seed, table in seeds.items()}
                     found += [table[OF_PREDICTIONS].assign(row=name, seed=seed) for seed, table in seeds.items()]
                     self.runs[name], self.right[name] = len(seeds), np.mean(list(self.by_seed[name].values()), axis=0)
-        for name in BASELINES:
+        for name in BASELINES if kind == FROZEN else ():
             path = FOLDER / "baselines" / corpus / f"{name}.csv"
             if path.exists():
                 table = pandas.read_csv(path)
@@ -124,9 +143,10 @@ class Table:
     def _scored(self, row: str, corpus: str, name: str) -> dict[str, pandas.DataFrame]:
         """The predictions of each seed that has all folds."""
         found: dict[str, list[pandas.DataFrame]] = {}
-        for path in sorted((FOLDER / "runs" / corpus / row).glob(f"*/{name}")):
+        for path in sorted((FOLDER / self.kind / corpus / row).glob(f"*/{name}")):
             found.setdefault(path.parent.name.rpartition("-seed")[2], []).append(pandas.read_csv(path))
-        expected = len(json.loads((FOLDER / "folds" / f"{corpus}.json").read_text())["folds"])
+        folds = json.loads((FOLDER / "folds" / f"{corpus}.json").read_text())["folds"]
+        expected = len(TRAINED_FOLDS[corpus]) if self.kind == TRAINED else len(folds)
         return {seed: pandas.concat(tables) for seed, tables in found.items() if len(tables) == expected}
 
     def _right(self, table: pandas.DataFrame) -> np.ndarray:

@@ -14,7 +14,9 @@ from transformers import (
     AutoModelForAudioClassification,
     BertConfig,
     BertModel,
+    Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperModel,
@@ -26,7 +28,6 @@ from drkf_cli import app
 from modeling_drkf.experiments.building import _tokenizer
 from modeling_drkf.experiments.encoder_states import SpeakerStatistics, _key, encode_corpus
 from modeling_drkf.extended_encoding_drkf import speaker_moments
-from modeling_drkf.speech_lstm_drkf import SpeechLSTMConfig, SpeechLSTMModel
 from processing.errors_drkf import InputError, OptionError
 from processing.pipeline_drkf import TASK
 from train_drkf import main
@@ -40,7 +41,7 @@ def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("states")
     write_tones(folder)
     torch.manual_seed(0)
-    SpeechLSTMModel(SpeechLSTMConfig(num_mel_bins=16, hidden_size=12)).save_pretrained(folder / "speech")
+    Wav2Vec2Model(speech_config()).save_pretrained(folder / "speech")
     Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True).save_pretrained(folder / "speech")
     sizes = {name: value for name, value in RECIPE["text_encoder"].items() if name not in ("model_type", "vocab_size")}
     tokenizer = _tokenizer({"vocab_size": 300}, ["all is quiet", "hurry up now", "a slow day", "not again"])
@@ -57,6 +58,14 @@ def corpus(tmp_path_factory):
     }  # fmt: skip
     (folder / "frozen.yaml").write_text(yaml.safe_dump(recipe))
     return folder
+
+
+def speech_config():
+    """Frames of 10 ms, 12 wide."""
+    convolutions = {"conv_dim": (8, 8), "conv_kernel": (10, 16), "conv_stride": (10, 16), "feat_extract_norm": "layer"}
+    convolutions |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    layers = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    return Wav2Vec2Config(**convolutions, **layers, mask_time_prob=0.0)
 
 
 def train(corpus, out, *options):
@@ -104,7 +113,7 @@ def test_states_of_clips_without_their_silence_are_kept_apart(corpus, run, tmp_p
     rows = Dataset.from_dict({"audio": files, "text": names, "utterance_id": names})
     for pipe.processor.skip_silence, longer in ((False, 2.0), (True, 0.3)):  # seconds; of silence the margins remain
         bare, padded = (len(row) / 12 * 0.04 for row in encode_corpus(rows, pipe.model, pipe.processor)["speech"])
-        assert padded - bare == pytest.approx(longer, abs=0.05)
+        assert padded - bare == pytest.approx(longer, abs=0.09)  # frames of 40 ms
 
 
 def test_states_are_found_again_whatever_was_tokenised_before(run):
@@ -208,7 +217,7 @@ def test_what_is_usual_comes_from_the_training_part_alone(corpus, run, tmp_path,
         thawed = ["--freeze_speech_encoder", "false", "--freeze_text_encoder", "false", "--speaker_statistics", "0"]
         assert train(corpus, run, "--fold", "bob", *thawed, *fields) == 0
     usual = AutoModelForAudioClassification.from_pretrained(run).drkf.modality_encoding.speech_standardization.usual
-    encoder = SpeechLSTMModel.from_pretrained(corpus / "speech").eval()
+    encoder = Wav2Vec2Model.from_pretrained(corpus / "speech").eval()
     fold = json.loads((run / "fold.json").read_text())["folds"][0]
     pipe = pipeline(TASK, model=str(run))
     statistics = []

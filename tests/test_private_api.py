@@ -5,7 +5,6 @@ import inspect
 from typing import Any
 
 import pytest
-import torch
 from transformers import (
     Pipeline,
     PreTrainedConfig,
@@ -58,7 +57,6 @@ ATTRIBUTES: list[tuple[Any, str]] = [
     (PreTrainedModel, "_supports_flash_attn"),
     (PreTrainedModel, "_supports_flex_attn"),
     (Pipeline, "_load_processor"),
-    (torch.ops.aten.lstm.input, "_dispatch_cache"),  # a second export of a recurrent encoder
     (Wav2Vec2Model, "_get_feat_extract_output_lengths"),
 ]
 

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from processing.evaluation.records import Predictions
 from study import bound, interaction
-from study.bound import Calibration, agreement, agreement_auc, bayes_fusion, bound_of
+from study.bound import Calibration, agreement, agreement_auc, agrees, bayes_fusion, bound_of, told_apart
 from study.interaction import interaction_pairs, other_emotions
 
 PRIOR = np.array([0.5, 0.3, 0.2])
@@ -48,6 +48,23 @@ def test_agreement_is_the_ratio_of_pairs_of_one_emotion_to_independent_ones():
         apart = (PRIOR * VOICE[:, x]).sum() * (PRIOR * WORDS[:, w]).sum()
         logs = (np.log(posterior(table)[[symbol]] + 1e-300) for table, symbol in ((VOICE, x), (WORDS, w)))
         assert np.exp(agreement(*logs, PRIOR))[0] == pytest.approx(together / apart)
+
+
+def test_a_pair_agrees_where_pairs_of_one_emotion_are_likelier_than_pairs_of_two():
+    for x, w in product(range(3), range(4)):
+        pairs = {(a, b): PRIOR[a] * PRIOR[b] * VOICE[a, x] * WORDS[b, w] for a, b in product(range(3), repeat=2)}
+        one = (PRIOR * VOICE[:, x] * WORDS[:, w]).sum()
+        two = sum(share for (a, b), share in pairs.items() if a != b) / (1 - sum(PRIOR**2))
+        logs = (np.log(posterior(table)[[symbol]] + 1e-300) for table, symbol in ((VOICE, x), (WORDS, w)))
+        assert agrees(*logs, PRIOR)[0] == (one > two)
+
+
+def test_pairs_are_told_apart_by_certain_halves_alone():
+    labels = np.repeat(np.arange(3), 20)
+    certain, blind = np.log(np.eye(3)[labels] + 1e-12), np.log(np.full((60, 3), 1 / 3))
+    prior = np.full(3, 1 / 3)
+    assert told_apart(certain, certain, prior, labels) == 1.0
+    assert told_apart(certain, blind, prior, labels) == 0.5
 
 
 def test_the_area_over_all_pairs_equals_a_loop():

@@ -92,9 +92,8 @@ def _precision_note(precision: str) -> list[str]:
     if precision == '"float32"':
         return ["- float32: probabilities are within 1e-4 of the checkpoint's, alone and in any batch."]
     return [
-        "- int8: the weights of linear and recurrent layers per channel, inputs when run, scaled over the batch: "
+        "- int8: the weights of linear layers per channel, inputs when run, scaled over the batch: "
         "probabilities differ a little from the checkpoint's and from batch to batch.",
-        "- int8 makes the file smaller. With instructions for 8 bits (VNNI) it is faster than the float32 graph, 1.8 "
-        "times for a small recurrent speech encoder; on CPUs with AVX2 alone it is not, 0.88 times for the demo's "
-        "model.",
+        "- int8 makes the file smaller. With instructions for 8 bits (VNNI) it is faster than the float32 graph, 1.2 "
+        "times for a small model; on CPUs with AVX2 alone it is not, 0.88 times for the demo's.",
     ]

@@ -35,10 +35,9 @@ TOLERANCE = 1e-4
 
 OPSET = 23  # the first with an operator for attention as a whole
 EXTERNAL_DATA_FROM = 1_500_000_000  # bytes; a protobuf file ends at 2 GiB
-QUANTISED_OPERATORS = ["MatMul", "Gemm", "LSTM"]
-KEPT_IN_FLOAT32 = ("feature_projection", "mel_energies", "layers.0: torch.nn.modules.rnn.LSTM")
-"""Layers that read raw features of a wide range: quantised, the first alone makes a third of the error, and the others
-give a third and more of the clips another class."""
+QUANTISED_OPERATORS = ["MatMul", "Gemm"]
+KEPT_IN_FLOAT32 = ("feature_projection",)
+"""Layers that read raw features of a wide range: quantised, the first alone makes a third of the error."""
 
 
 def export_onnx(
@@ -52,7 +51,7 @@ def export_onnx(
     Args:
         checkpoint: folder or Hub id of a [`DRKFForEmotionClassification`] with its processor.
         folder: is made where it does not exist; must hold no checkpoint.
-        int8: quantise the weights of linear and recurrent layers (per channel) and their inputs (when run).
+        int8: quantise the weights of linear layers (per channel) and their inputs (when run).
         progress: is called with the name of each step as it begins.
 
     Returns: the path of the graph.
@@ -127,7 +126,6 @@ def _write_graph(
     }
     encoding = graph.model.drkf.modality_encoding
     size = sum(parameter.nbytes for parameter in graph.parameters())
-    torch.ops.aten.lstm.input._dispatch_cache.clear()  # the exporter's patch for recurrence misses a kernel in there
     try:
         with torch.no_grad(), _quiet():
             torch.onnx.export(
@@ -208,7 +206,7 @@ def _finish(float32: Path, path: Path, metadata: Mapping[str, str], int8: bool) 
             quant_pre_process(
                 float32,
                 folded,
-                skip_optimization=large,  # onnxruntime writes one file; without, the weights of LSTM are no constants
+                skip_optimization=large,  # onnxruntime writes one file
                 skip_symbolic_shape=True,
                 save_as_external_data=large,
             )
