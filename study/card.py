@@ -27,15 +27,15 @@ SHORT = {name: name.replace("row", "row ") for name in TABLE4} | {
     "row6_halves": "row 6, ED on the halves",
 }
 LESS = (
-    *((row, other) for row in ("row1", "row6") for other in ("speech", "halves", "late")),
+    *((row, other) for row in ("row1", "row6", "starter") for other in ("speech", "halves", "late")),
     *((row, "row1") for row in ("row2", "row3", "row4", "row5", "row6", "starter")),
-    *((row, f"{row}{ALONE}") for row in ("speech", "row1", "row6")),
+    ("row6_halves", "starter"),
+    *((row, f"{row}{ALONE}") for row in ("speech", "row1", "row6", "starter")),
     *(
         (f"{row}{ALONE}", f"{other}{ALONE}")
         for row, other in (("row1", "speech"), ("row6", "speech"), ("row6", "row1"))
     ),
 )
-WATCHED = ("speech", "text", "row1")
 ALONE_WITH_NAME = "name and words"
 CONTEXTS = {
     "words": "the utterance without its speaker's name",
@@ -70,34 +70,41 @@ def accuracies(folder: Path) -> str:
 
 def accuracies_alone(folder: Path) -> str:
     """The same of what EC alone answers."""
-    return _accuracies(folder, ALONE, ["speech", *TABLE4])
+    return _accuracies(folder, ALONE, ["speech", *TABLE4, "starter", "row6_halves"])
 
 
-def of_whisper(folder: Path) -> str:
-    """Rows of the starter's recipe, on the one corpus that they are run on, and what they differ by."""
-    found = pandas.read_csv(folder / "whisper" / "rows.csv").set_index("row")
-    judged = pandas.read_csv(folder / "whisper" / "disagreement.csv").set_index("row")
-    gaps = pandas.read_csv(folder / "whisper" / "differences.csv").set_index(["row", "less"])
-
-    def interval(value: float, line: pandas.Series, form: str) -> str:
-        return f"{value:{form}} [{line.low:{form}}, {line.high:{form}}]"
-
+def trained(folder: Path) -> str:
+    """Rows whose encoders train, and what they differ from row 1 by."""
+    found = pandas.read_csv(folder / "trained.csv")
     lines = [
         [
-            f"{NAMES[row]}{', EC alone' if kind else ''}",
-            *(
-                interval(found.unweighted_accuracy[row + kind + suffix], found.loc[row + kind + suffix], ".3f")
-                for suffix in ("", BY_SPEAKER)
-            ),
-            f"{judged.consistency_auc[row]:.3f}",
-            str(int(found.seeds[row])),
+            NAMES[str(line.row)],
+            f"{line.unweighted_accuracy:.3f} [{line.low:.3f}, {line.high:.3f}]",
+            ""
+            if pandas.isna(line.less_row1)
+            else f"{line.less_row1:+.3f} [{line.less_row1_low:+.3f}, {line.less_row1_high:+.3f}]",
+            "no ED" if pandas.isna(line.consistency_auc) else f"{line.consistency_auc:.3f}",
+            str(line.seeds),
         ]
-        for row in ("starter", "row6_halves")
-        for kind in ("", ALONE)
+        for line in found.itertuples()
     ]
-    less = [gaps.loc[("row6_halves" + suffix, "starter" + suffix)] for suffix in ("", BY_SPEAKER)]
-    lines.append(["PCMI: row 6 less row 1", *(interval(one.difference, one, "+.3f") for one in less), "", ""])
-    return _markdown(["", "ravdess_paired", "by speaker", "AUC", "seeds"], lines)
+    return _markdown(["", "ravdess_paired, two folds", "less row 1", "AUC", "seeds"], lines)
+
+
+def bounds(folder: Path) -> str:
+    """What any fusion of the two halves can reach, and what it is made of."""
+    found = pandas.read_csv(folder / "bound.csv").groupby(["corpus", "standardised_by"]).mean(numeric_only=True)
+    columns = [(corpus, kind) for corpus in CORPORA for kind in ("training", "speaker")]
+    titles = {
+        "voice": "voice alone, calibrated",
+        "words": "words alone, calibrated",
+        "late": "late fusion of the halves",
+        "bound": "**bound: Bayes' rule**",
+        "agreement_auc": "AUC of the agreement of pairs",
+        "told_apart": "pairs told apart",
+    }
+    lines = [[title, *(f"{found.loc[key][name]:.3f}" for key in columns)] for name, title in titles.items()]
+    return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker"))], lines)
 
 
 def _accuracies(folder: Path, kind: str, rows: Sequence[str]) -> str:
@@ -167,16 +174,17 @@ def disagreements(folder: Path) -> str:
     for line in found[found.row.isin([*TABLE4, "starter", "row6_halves"])].itertuples():
         share = "no CLS" if pandas.isna(line.voice_dominates) else f"{line.voice_dominates:.0%}"
         judged = (
-            ["no ED", ""]
+            ["no ED", "", ""]
             if pandas.isna(line.consistency_auc)
             else [
+                f"{line.told_apart:.3f}",
                 f"{line.consistency_auc:.3f}",
                 f"{line.consistency_brier:.3f}; {line.consistency_brier_of_prior:.3f}",
             ]
         )
         title = f"{line.corpus}, {SHORT[str(line.row)]}"
         lines.append([title, f"{line.on_voice:.3f}", f"{line.on_words:.3f}", share, *judged])
-    titles = ["", "by the voice", "by the words", "voice dominates", "AUC", "Brier; of always 0.5"]
+    titles = ["", "by the voice", "by the words", "voice dominates", "told apart", "AUC", "Brier; of always 0.5"]
     return _markdown(titles, lines)
 
 
@@ -207,20 +215,6 @@ def variations(folder: Path) -> str:
     return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker", "AUC")), "seeds"], lines)
 
 
-def learning(folder: Path) -> str:
-    """Loss on the training and on the validation part, by step."""
-    found = pandas.read_csv(folder / "learning.csv")
-    steps = sorted(found.step.unique())
-    shown = [step for step in steps if step in (50, 100, 200, 400, 800)]
-    lines = []
-    for corpus in CORPORA:
-        for row in WATCHED:
-            own = found[(found.corpus == corpus) & (found.name == row)].groupby("step").mean(numeric_only=True)
-            pairs = [f"{own.training_loss[step]:.2f}; {own.validation_loss[step]:.2f}" for step in shown]
-            lines.append([f"{corpus}, {SHORT[row]}", *pairs])
-    return _markdown(["", *(f"step {step}" for step in shown)], lines)
-
-
 def context(folder: Path) -> str:
     """Words alone on MELD's dev part, without and with the utterances before; differences from the name and words."""
     found = pandas.read_csv(folder / "context.csv")
@@ -247,13 +241,13 @@ def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "rows": accuracies,
     "alone": accuracies_alone,
-    "whisper": of_whisper,
+    "trained": trained,
+    "bound": bounds,
     "folds": folds,
     "differences": differences,
     "disagreement": disagreements,
     "separation": separations,
     "variations": variations,
-    "learning": learning,
     "context": context,
 }
 

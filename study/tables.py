@@ -42,7 +42,7 @@ DIFFERENCES = (
     ),
     *(
         (f"{row}{suffix}", f"{row}_alone{suffix}")
-        for row in ("speech", "row1", "row6")
+        for row in ("speech", "row1", "row6", "starter")
         for suffix in ("", "_by_speaker")
     ),
     *(
@@ -60,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = parser.parse_args(arguments).output
     output.mkdir(parents=True, exist_ok=True)
     collect()
-    shutil.copy(FOLDER / "runs.csv", output / "runs.csv")
+    for name in ("runs.csv", "bound.csv"):
+        if (FOLDER / name).exists():
+            shutil.copy(FOLDER / name, output / name)
     rows, differences, predictions = [], [], []
     corpora = [corpus for corpus in CORPORA if any((FOLDER / "runs" / corpus).glob("*/*/metrics.json"))]
     for corpus in corpora:

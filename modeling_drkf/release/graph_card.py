@@ -95,5 +95,5 @@ def _precision_note(precision: str) -> list[str]:
         "- int8: the weights of linear layers per channel, inputs when run, scaled over the batch: "
         "probabilities differ a little from the checkpoint's and from batch to batch.",
         "- int8 makes the file smaller. With instructions for 8 bits (VNNI) it is faster than the float32 graph, 1.2 "
-        "times for a small model; on CPUs with AVX2 alone it is not, 0.88 times for the demo's.",
+        "times for a small model; with AVX2 alone it depends, 1.3 times for the starter, 0.88 times for the demo's.",
     ]
