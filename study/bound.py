@@ -28,7 +28,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 from processing.evaluation.records import Predictions
 
-from .interaction import other_emotions
+from .other_emotions import other_emotions
 from .runs import CORPORA, FOLDER
 
 SMALLEST = 1e-12  # a probability below it counts as this much

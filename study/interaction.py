@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas
 
+from .other_emotions import other_emotions
 from .runs import CORPORA, FOLDER
 
 SAME, OTHER = "agreement", "contradiction"
 JOYFUL, GRIM = ("joy", "happy", "happiness"), ("anger", "angry", "sadness", "sad")
-ROUNDS = 20  # random exchanges for each text
 
 
 def interaction_pairs(table: pandas.DataFrame, group: str, seed: int = 0) -> pandas.DataFrame:
@@ -50,22 +50,6 @@ def interaction_pairs(table: pandas.DataFrame, group: str, seed: int = 0) -> pan
     pairs = pandas.concat(parts, ignore_index=True)
     pairs["irony"] = pairs.words.isin(JOYFUL) & pairs.voice.isin(GRIM)
     return pairs
-
-
-def other_emotions(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random permutation that gives each place another label: (n,), class names, to positions (n,).
-
-    A rotation of the places in the order of their labels has this property where no label has more than half of them;
-    random exchanges that keep it follow.
-    """
-    order = np.lexsort((rng.random(len(labels)), labels))
-    most = max(np.unique(labels, return_counts=True)[1])
-    chosen = np.empty(len(labels), int)
-    chosen[order] = np.roll(order, -most)
-    for first, second in rng.integers(len(labels), size=(ROUNDS * len(labels), 2)):
-        if labels[chosen[second]] != labels[first] and labels[chosen[first]] != labels[second]:
-            chosen[[first, second]] = chosen[[second, first]]
-    return chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

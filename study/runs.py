@@ -143,7 +143,7 @@ def write_disagreement(run: Any) -> None:
     from modeling_drkf.experiments.consistency import OtherTexts
     from modeling_drkf.experiments.report import evaluate_split
 
-    from .interaction import other_emotions
+    from .other_emotions import other_emotions
 
     samples, labels, seed = run.labelled("test")
     text = other_emotions(labels, np.random.default_rng(seed))

@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from processing.evaluation.records import Predictions
 from study import bound, interaction
 from study.bound import Calibration, agreement, agreement_auc, agrees, bayes_fusion, bound_of, told_apart
-from study.interaction import interaction_pairs, other_emotions
+from study.interaction import interaction_pairs
+from study.other_emotions import other_emotions
 
 PRIOR = np.array([0.5, 0.3, 0.2])
 VOICE = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])  # p(x | c), a row an emotion
