@@ -29,7 +29,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 from processing.evaluation.records import Predictions
 
 from .other_emotions import other_emotions
-from .runs import CORPORA, FOLDER
+from .runs import CORPORA, FOLDER, FROZEN
 
 SMALLEST = 1e-12  # a probability below it counts as this much
 
@@ -127,11 +127,11 @@ def bound_of(speech: dict[str, Predictions], text: dict[str, Predictions]) -> di
 
 def bounds(corpus: str, suffix: str) -> Iterator[dict[str, Any]]:
     """A line for each fold and seed that both modalities have."""
-    for folder in sorted((FOLDER / "runs" / corpus / "speech").glob("*/metrics.json")):
+    for folder in sorted((FOLDER / FROZEN / corpus / "speech").glob("*/metrics.json")):
         name = folder.parent.name
         found = [
-            _parts(FOLDER / "runs" / corpus / "speech" / name, suffix),
-            _parts(FOLDER / "runs" / corpus / "text" / name),
+            _parts(FOLDER / FROZEN / corpus / "speech" / name, suffix),
+            _parts(FOLDER / FROZEN / corpus / "text" / name),
         ]
         if all(found):
             yield {"corpus": corpus, "fold_and_seed": name} | bound_of(*found)
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in bounds(corpus, suffix)
     ]
     if not lines:
-        print(f"error: {FOLDER}/runs has no finished runs of the rows speech and text", file=sys.stderr)
+        print(f"error: {FOLDER}/{FROZEN} has no finished runs of the rows speech and text", file=sys.stderr)
         return 1
     table = pandas.DataFrame(lines)
     table.to_csv(FOLDER / "bound.csv", index=False, float_format="%.4f")

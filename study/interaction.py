@@ -1,6 +1,7 @@
 """A benchmark whose label depends on voice and words together: do both express the same emotion?
 
-    python -m study.interaction --data DATA   # writes runs/study/interaction/*.csv
+    python -m study.interaction --data DATA             # writes runs/study/interaction/*.csv
+    python -m study.runs --data DATA --kind interaction # trains on them
 
 Each clip of the constructed pairs stands twice in it: once with its own text (`agreement`) and once with a text of
 another emotion (`contradiction`). Within a group of speakers (a fold) each text stands twice likewise. So every voice
@@ -18,7 +19,7 @@ import numpy as np
 import pandas
 
 from .other_emotions import other_emotions
-from .runs import CORPORA, FOLDER
+from .runs import CORPORA, FOLDER, INTERACTION
 
 SAME, OTHER = "agreement", "contradiction"
 JOYFUL, GRIM = ("joy", "happy", "happiness"), ("anger", "angry", "sadness", "sad")
@@ -57,11 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
     options = parser.parse_args(arguments)
-    folder = FOLDER / "interaction"
+    folder = FOLDER / INTERACTION
     folder.mkdir(parents=True, exist_ok=True)
     for name, group in CORPORA.items():
         table = pandas.read_csv(options.data / f"{name}.csv", keep_default_na=False)
         pairs = interaction_pairs(table, group)
+        pairs["utterance_id"] = pairs.audio + "#" + pairs.label
         pairs["audio"] = [str((options.data / audio).resolve()) for audio in pairs.audio]
         pairs.to_csv(folder / f"{name}.csv", index=False)
         print(f"{folder / name}.csv: {len(pairs)} pairs, {int(pairs.irony.sum())} ironic")

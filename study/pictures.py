@@ -16,7 +16,7 @@ from processing.evaluation.records import BY_SPEAKER, read_embeddings
 from processing.figures.embeddings import plot_embeddings
 from processing.figures.style import PALETTE, new_figure, save
 
-from .runs import CORPORA, FOLDER
+from .runs import CORPORA, FOLDER, FROZEN
 
 NAMES = {
     "words": "words: logistic regression",
@@ -80,7 +80,7 @@ def plot_emotions(corpus: str, path: Path) -> Path:
     """Figure 4: the fused vectors of the first fold's test clips, of the first seed."""
     vectors, table = {}, pandas.DataFrame()
     for row in OF_FIGURE_4:
-        folder = sorted((FOLDER / "runs" / corpus / row).glob("*-seed0"))[0]
+        folder = sorted((FOLDER / FROZEN / corpus / row).glob("*-seed0"))[0]
         table = pandas.read_csv(folder / "test_predictions.csv")
         vectors[NAMES[row]] = read_embeddings(folder / "test_embeddings.npz", list(table.utterance_id))["fused"]
     names = sorted(set(table.label))

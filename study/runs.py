@@ -2,7 +2,7 @@
 
     make encoders                                          # the pretrained encoders, once
     python -m study.runs --data DATA --seeds 0             # the runs; again to go on
-    python -m study.runs --data DATA --train-encoders      # the paper's training, on two folds
+    python -m study.runs --data DATA --kind trained        # the paper's training, on two folds
     python -m study.tables                                 # what they say
 
 DATA holds `ravdess_paired.csv` and `paired.csv` (columns audio, text, label, speaker). Speech and text are real, their
@@ -15,17 +15,17 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas
 from tqdm import tqdm
 
 FOLDER = Path("runs/study")
-RECIPE, RECIPE_OF_TRAINED = "starter.yaml", "trained_encoders.yaml"
-FROZEN, TRAINED = "runs", "trained"  # folders of the runs, by what becomes of the encoders
+RECIPE = "starter.yaml"
 ROWS = {
     "speech": ["--modality", "speech", "--modality-dropout", "0"],
     "text": ["--modality", "text", "--modality-dropout", "0"],
@@ -38,25 +38,48 @@ ROWS = {
     "starter": [],
     "row6_halves": ["--drkf", '{"representation": "pcmi"}'],
 }
-TRAINED_ROWS = ("row1", "row2", "row3", "row4", "row6")
-TRAINED_FOLDS = {"ravdess_paired": ("1", "4")}  # a training takes ten times as long
 CORPORA = {"ravdess_paired": "fold", "paired": "speaker"}  # the column whose values are left out in turn
 FEW_SPEAKERS = {"paired": ["--speeds", "0.9", "1.1"]}  # three voices train
 METRICS = ("unweighted_accuracy", "weighted_accuracy", "weighted_f1")
 CONSISTENCY = ("auc", "brier", "brier_of_prior")
 
 
+class Kind(NamedTuple):
+    """What becomes of the encoders, or what is asked.
+
+    Attributes:
+        recipe, rows: options of all runs, and the rows that are run.
+        folds: of a corpus, those that are run; empty: all of every corpus. options: beside the row's.
+    """
+
+    recipe: str
+    rows: tuple[str, ...]
+    folds: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    options: tuple[str, ...] = ()
+
+
+FROZEN, TRAINED, INTERACTION = "frozen", "trained", "interaction"
+OF_PAIRS = ("--redraw-texts", "false", "--modality-dropout", "0", "--drkf", '{"classifier": "fused"}')
+KINDS = {
+    FROZEN: Kind(RECIPE, tuple(ROWS)),
+    TRAINED: Kind(
+        "trained_encoders.yaml", ("row1", "row2", "row3", "row4", "row6"), {"ravdess_paired": ("1", "4")}
+    ),  # two folds: a training takes ten times as long
+    INTERACTION: Kind(RECIPE, ("speech", "text", "row1"), options=OF_PAIRS),
+}
+
+
 class Job(NamedTuple):
     """The folds of one row of the table with one seed, trained one after the other in a process of its own."""
 
+    kind: str
     corpus: str
     row: str
     seed: int
-    trains_encoders: bool = False
 
     @property
     def folder(self) -> Path:
-        return FOLDER / (TRAINED if self.trains_encoders else FROZEN) / self.corpus / self.row
+        return FOLDER / self.kind / self.corpus / self.row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,23 +87,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the two tables")
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, help="rows of the table (default: all)")
     parser.add_argument(
-        "--train-encoders",
-        action="store_true",
-        help=f"train as the paper does, {', '.join(TRAINED_ROWS)} on two folds of ravdess_paired",
+        "--kind",
+        choices=KINDS,
+        default=FROZEN,
+        help="frozen: the study; trained: encoders train, as in the paper, on two folds of ravdess_paired; "
+        "interaction: the pairs of study.interaction (default: frozen)",
     )
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="rows of the table (default: all of the kind)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one core each (default: 2)")
-    parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.job:
-        run_job(Job(options.job[0], options.job[1], int(options.job[2]), options.train_encoders), options.data)
+        named, corpus, row, seed = options.job
+        run_job(Job(named, corpus, row, int(seed)), options.data)
         return 0
-    rows = options.rows or (TRAINED_ROWS if options.train_encoders else ROWS)
-    corpora = [corpus for corpus in options.corpora if corpus in TRAINED_FOLDS or not options.train_encoders]
+    kind = KINDS[options.kind]
     jobs = [
-        Job(corpus, row, seed, options.train_encoders) for seed in options.seeds for row in rows for corpus in corpora
+        Job(options.kind, corpus, row, seed)
+        for seed in options.seeds
+        for row in options.rows or kind.rows
+        for corpus in options.corpora
+        if corpus in kind.folds or not kind.folds
     ]
     given = list(sys.argv[1:] if arguments is None else arguments)
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -92,11 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_apart(job: Job, given: Sequence[str]) -> bool:
     """Runs a job in a process of its own, with a log beside its runs; returns whether it failed."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "study.runs", *given, "--job", *map(str, job[:3])]
+    command = [sys.executable, "-m", "study.runs", *given, "--job", *map(str, job)]
     with (job.folder / f"seed{job.seed}.log").open("a") as log:
         failed = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode != 0
     if failed:
-        print(f"{job.corpus} {job.row} seed {job.seed} failed: see {log.name}", file=sys.stderr)
+        print(f"{job.kind} {job.corpus} {job.row} seed {job.seed} failed: see {log.name}", file=sys.stderr)
     return failed
 
 
@@ -110,26 +139,27 @@ def run_job(job: Job, data: Path) -> None:
     from processing.corpora.registry import read_corpus
 
     torch.set_num_threads(1)
-    manifest = data / f"{job.corpus}.csv"
-    fold_file = FOLDER / "folds" / f"{job.corpus}.json"
+    kind, of_pairs = KINDS[job.kind], job.kind == INTERACTION
+    manifest = (FOLDER / INTERACTION if of_pairs else data) / f"{job.corpus}.csv"
+    fold_file = (FOLDER / INTERACTION if of_pairs else FOLDER) / "folds" / f"{job.corpus}.json"
     if not fold_file.exists():
         write_folds(manifest, CORPORA[job.corpus], fold_file)
-    recipe = RECIPE_OF_TRAINED if job.trains_encoders else RECIPE
-    recipes = [recipe, *(name for name in ROWS[job.row] if name.endswith(".yaml"))]
-    extra = [name for name in ROWS[job.row] if not name.endswith(".yaml")] + FEW_SPEAKERS.get(job.corpus, [])
+    recipes = [kind.recipe, *(name for name in ROWS[job.row] if name.endswith(".yaml"))]
+    extra = [name for name in ROWS[job.row] if not name.endswith(".yaml")]
+    extra += [*FEW_SPEAKERS.get(job.corpus, []), *kind.options]
     corpus = read_corpus("manifest", str(manifest))
     folds = folds_of(corpus, fold_file=fold_file)
     for fold in folds:
         folder = job.folder / f"{fold.name}-seed{job.seed}"
-        left_out = job.trains_encoders and fold.name not in TRAINED_FOLDS[job.corpus]
-        if left_out or (folder / "metrics.json").exists():
+        if (kind.folds and fold.name not in kind.folds[job.corpus]) or (folder / "metrics.json").exists():
             continue
         where = ["--manifest", str(manifest), "--fold-file", str(fold_file), "--fold", fold.name]
         how = ["--seed", str(job.seed), "--output-dir", str(folder), "--pictures", "false", "--disable-tqdm", "true"]
         run = Run(corpus, fold, [each.name for each in folds], *parse_arguments([*recipes, *where, *how, *extra]))
         run.execute()
-        write_disagreement(run)
-        if not job.trains_encoders:
+        if not of_pairs:
+            write_disagreement(run)
+        if job.kind == FROZEN:
             write_own_answer(run)
         for weights in folder.glob("*.safetensors"):
             weights.unlink()

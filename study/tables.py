@@ -18,7 +18,7 @@ import numpy as np
 import pandas
 
 from .pairs import disagreement, separation
-from .runs import CORPORA, FOLDER, FROZEN, ROWS, TRAINED, TRAINED_FOLDS, collect
+from .runs import CORPORA, FOLDER, FROZEN, INTERACTION, KINDS, ROWS, TRAINED, collect
 
 RESAMPLES = 2000
 OF_PREDICTIONS = ["utterance_id", "fold", "label", "prediction"]
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (FOLDER / name).exists():
             shutil.copy(FOLDER / name, output / name)
     rows, differences, predictions = [], [], []
-    corpora = [corpus for corpus in CORPORA if any((FOLDER / "runs" / corpus).glob("*/*/metrics.json"))]
+    corpora = corpora_of(FROZEN)
     for corpus in corpora:
         table = Table(corpus)
         predictions.append(table.predictions.assign(corpus=corpus))
@@ -72,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, other in DIFFERENCES:
             if name in table.right and other in table.right:
                 differences.append({"corpus": corpus, "row": name, "less": other, **table.difference(name, other)})
-    trained = [corpus for corpus in TRAINED_FOLDS if any((FOLDER / TRAINED / corpus).glob("*/*/metrics.json"))]
     pandas.concat(predictions).astype(str).astype("category").to_parquet(output / "predictions.parquet", index=False)
     tables = {
         "rows": rows,
@@ -80,13 +79,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "differences": differences,
         "disagreement": [line for corpus in corpora for line in disagreement(corpus)],
         "separation": [line for corpus in corpora for line in separation(corpus)],
-        "trained": [line for corpus in trained for line in trained_encoders(corpus)],
+        "trained": [line for corpus in corpora_of(TRAINED) for line in trained_encoders(corpus)],
+        "interaction": [line for corpus in corpora_of(INTERACTION) for line in interaction(corpus)],
     }
     for name, lines in tables.items():
         table = pandas.DataFrame(lines)
         table.to_csv(output / f"{name}.csv", index=False)
         print(f"\n{name}\n{table.to_string(index=False)}")
     return 0
+
+
+def corpora_of(kind: str) -> list[str]:
+    """Those that have finished runs."""
+    return [corpus for corpus in CORPORA if any((FOLDER / kind / corpus).glob("*/*/metrics.json"))]
+
+
+def interaction(corpus: str) -> list[dict[str, object]]:
+    """A line a row on pairs of `study.interaction`: accuracy, and how many ironic pairs are called contradictions."""
+    table = Table(corpus, INTERACTION)
+    pairs = pandas.read_csv(FOLDER / INTERACTION / f"{corpus}.csv").set_index("utterance_id").sort_index()
+    ironic = (pairs.irony & (pairs.label == "contradiction")).to_numpy()
+    lines = []
+    for name, right in table.right.items():
+        gap = table.difference(name, "halves") if name == "row1" and "halves" in table.right else {}
+        less = {f"less_halves{'' if key == 'difference' else f'_{key}'}": value for key, value in gap.items()}
+        irony = {"irony": round(float(right[ironic].mean()), 4)}
+        lines.append({"corpus": corpus, "row": name, **table.summary(name), **less, **irony})
+    return lines
 
 
 def fold_by_fold(corpus: str) -> list[dict[str, object]]:
@@ -148,7 +167,7 @@ class Table:
         for path in sorted((FOLDER / self.kind / corpus / row).glob(f"*/{name}")):
             found.setdefault(path.parent.name.rpartition("-seed")[2], []).append(pandas.read_csv(path))
         folds = json.loads((FOLDER / "folds" / f"{corpus}.json").read_text())["folds"]
-        expected = len(TRAINED_FOLDS[corpus]) if self.kind == TRAINED else len(folds)
+        expected = len(KINDS[self.kind].folds.get(corpus, folds))
         return {seed: pandas.concat(tables) for seed, tables in found.items() if len(tables) == expected}
 
     def _right(self, table: pandas.DataFrame) -> np.ndarray:

@@ -133,7 +133,7 @@ def test_the_command_reads_the_runs_and_writes_a_line_for_each(tmp_path, monkeyp
     assert bound.main([]) == 1
     assert "no finished runs" in capsys.readouterr().err
     for row, parts in zip(("speech", "text"), parts_of(), strict=True):
-        folder = tmp_path / "runs" / "paired" / row / "EB0-seed0"
+        folder = tmp_path / "frozen" / "paired" / row / "EB0-seed0"
         folder.mkdir(parents=True)
         (folder / "metrics.json").write_text("{}")
         for part, found in parts.items():
