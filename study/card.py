@@ -91,6 +91,21 @@ def trained(folder: Path) -> str:
     return _markdown(["", "ravdess_paired, two folds", "less row 1", "AUC", "seeds"], lines)
 
 
+def interaction(folder: Path) -> str:
+    """What depends on voice and words together: each half, their late fusion, and FE."""
+    found = pandas.read_csv(folder / "interaction.csv")
+    lines = [
+        [
+            f"{line.corpus}, {SHORT[str(line.row)]}",
+            f"{line.unweighted_accuracy:.3f} [{line.low:.3f}, {line.high:.3f}]",
+            f"{line.irony:.3f}",
+            str(line.seeds),
+        ]
+        for line in found.itertuples()
+    ]
+    return _markdown(["", "unweighted accuracy", "ironic pairs called contradictions", "seeds"], lines)
+
+
 def bounds(folder: Path) -> str:
     """What any fusion of the two halves can reach, and what it is made of."""
     found = pandas.read_csv(folder / "bound.csv").groupby(["corpus", "standardised_by"]).mean(numeric_only=True)
@@ -112,7 +127,7 @@ def _accuracies(folder: Path, kind: str, rows: Sequence[str]) -> str:
 
     def cell(key: tuple[str, str]) -> str:
         if key not in found.index:
-            return ""
+            return "not run"
         line = found.loc[key]
         return f"{line.unweighted_accuracy:.3f} [{line.low:.3f}, {line.high:.3f}]"
 
@@ -142,7 +157,11 @@ def folds(folder: Path) -> str:
     found = pandas.read_csv(folder / "folds.csv")
     found = found[found.standardised_by == "training"].drop(columns=["corpus", "standardised_by"])
     means = found.groupby("row").first()  # one corpus fills the columns that the other leaves empty
-    lines = [[NAMES[row], *(f"{value:.3f}" for value in means.loc[row])] for row in NAMES if row in means.index]
+    lines = [
+        [NAMES[row], *("not run" if pandas.isna(value) else f"{value:.3f}" for value in means.loc[row])]
+        for row in NAMES
+        if row in means.index
+    ]
     return _markdown(["", *means.columns], lines)
 
 
@@ -159,7 +178,8 @@ def differences(folder: Path) -> str:
     lines = []
     for row, other in LESS:
         pairs = [(corpus, row + suffix, other + suffix) for corpus in CORPORA for suffix in ("", BY_SPEAKER)]
-        lines.append([f"{_title(row)} less {_title(other)}", *map(cell, pairs)])
+        if not {*pairs}.isdisjoint(found.index):
+            lines.append([f"{_title(row)} less {_title(other)}", *map(cell, pairs)])
     return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker"))], lines)
 
 
@@ -191,7 +211,11 @@ def disagreements(folder: Path) -> str:
 def separations(folder: Path) -> str:
     """Silhouettes of the fused vectors."""
     found = pandas.read_csv(folder / "separation.csv").pivot(index="row", columns="corpus", values="fused")
-    lines = [[SHORT[row], *(f"{found.loc[row, corpus]:.3f}" for corpus in CORPORA)] for row in TABLE4]
+
+    def cell(row: str, corpus: str) -> str:
+        return "not run" if pandas.isna(found.loc[row, corpus]) else f"{found.loc[row, corpus]:.3f}"
+
+    lines = [[SHORT[row], *(cell(row, corpus) for corpus in CORPORA)] for row in TABLE4 if row in found.index]
     return _markdown(["", *CORPORA], lines)
 
 
@@ -243,6 +267,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "alone": accuracies_alone,
     "trained": trained,
     "bound": bounds,
+    "interaction": interaction,
     "folds": folds,
     "differences": differences,
     "disagreement": disagreements,

@@ -43,8 +43,8 @@ def _disagreement(folder: Path) -> dict[str, float]:
     known = table.dominant_modality.notna()
     facts["voice_dominates"] = float((table.dominant_modality[known] == "speech").mean()) if known.any() else np.nan
     own = pandas.read_csv(folder / "test_predictions.csv").consistency
-    if own.notna().all():
-        facts["told_apart"] = float(((own > 0.5).mean() + (table.consistency < 0.5).mean()) / 2)
+    right = ((own > 0.5).mean() + (table.consistency < 0.5).mean()) / 2
+    facts["told_apart"] = float(right) if own.notna().all() else np.nan
     of_pairs = json.loads((folder / "metrics.json").read_text())["test"].get("consistency") or {}
     return facts | {f"consistency_{name}": of_pairs.get(name, np.nan) for name in OF_CONSISTENCY}
 
@@ -67,6 +67,6 @@ def _lines(corpus: str, of_run: Callable[[Path], dict[str, float]], kind: str = 
     for row in ROWS:
         found = [of_run(folder) for folder in runs_of(corpus, row, kind)]
         if found:
-            means = {name: round(float(np.mean([each[name] for each in found])), 4) for name in found[0]}
+            means = pandas.DataFrame(found).mean().round(4).to_dict()
             lines.append({"corpus": corpus, "row": row, "runs": len(found), **means})
     return lines

@@ -77,12 +77,12 @@ def plot_rows(rows: pandas.DataFrame, path: Path) -> Path:
 
 
 def plot_emotions(corpus: str, path: Path) -> Path:
-    """Figure 4: the fused vectors of the first fold's test clips, of the first seed."""
+    """Figure 4: the fused vectors of the first fold's test clips, of the first seed, of the rows that are run."""
     vectors, table = {}, pandas.DataFrame()
     for row in OF_FIGURE_4:
-        folder = sorted((FOLDER / FROZEN / corpus / row).glob("*-seed0"))[0]
-        table = pandas.read_csv(folder / "test_predictions.csv")
-        vectors[NAMES[row]] = read_embeddings(folder / "test_embeddings.npz", list(table.utterance_id))["fused"]
+        for folder in sorted((FOLDER / FROZEN / corpus / row).glob("*-seed0"))[:1]:
+            table = pandas.read_csv(folder / "test_predictions.csv")
+            vectors[NAMES[row]] = read_embeddings(folder / "test_embeddings.npz", list(table.utterance_id))["fused"]
     names = sorted(set(table.label))
     references = [names.index(label) for label in table.label]
     return plot_embeddings(

@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "interaction": [line for corpus in corpora_of(INTERACTION) for line in interaction(corpus)],
     }
     for name, lines in tables.items():
+        if not lines:
+            continue
         table = pandas.DataFrame(lines)
         table.to_csv(output / f"{name}.csv", index=False)
         print(f"\n{name}\n{table.to_string(index=False)}")
@@ -100,7 +102,8 @@ def interaction(corpus: str) -> list[dict[str, object]]:
     pairs = pandas.read_csv(FOLDER / INTERACTION / f"{corpus}.csv").set_index("utterance_id").sort_index()
     ironic = (pairs.irony & (pairs.label == "contradiction")).to_numpy()
     lines = []
-    for name, right in table.right.items():
+    for name in [row for row in (*KINDS[INTERACTION].rows, "halves") if row in table.right]:
+        right = table.right[name]
         gap = table.difference(name, "halves") if name == "row1" and "halves" in table.right else {}
         less = {f"less_halves{'' if key == 'difference' else f'_{key}'}": value for key, value in gap.items()}
         irony = {"irony": round(float(right[ironic].mean()), 4)}
