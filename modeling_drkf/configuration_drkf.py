@@ -32,9 +32,9 @@ class DRKFConfig(PaperConfig):
         speech_statistics (`bool`, defaults to `False`):
             Puts a token before the frames that holds their mean, standard deviation and maximum over time.
         standardize_states (`bool`, defaults to `False`):
-            Standardises the encoders' states over the training part, as it is before training, and speech over the
-            speaker's clips where some are given. For encoders that are not trained, and for lower layers of pre-norm
-            Transformers, whose states differ more between dimensions than between clips.
+            Standardises the encoders' states over the training part, as the encoders are before training, and speech
+            over the speaker's clips where some are given. For encoders that are not trained, and for lower layers of
+            pre-norm Transformers, whose states differ more between dimensions than between clips.
         discriminator (`"fused"` or `"halves"`, defaults to `"fused"`):
             What ED reads: the fused vector, as in the paper, or which classes a linear probe finds in each modality.
         classifier (`"fused"`, `"experts"` or `"additive"`, defaults to `"fused"`):

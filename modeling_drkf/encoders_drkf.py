@@ -26,7 +26,7 @@ from .outputs_drkf import States
 logger = logging.get_logger(__name__)
 
 # Speech encoders whose valid frames never depend on padding, as long as `reads_padding` finds nothing else.
-MASKS_ITS_PADDING = (*("hubert", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "whisper"),)
+MASKS_ITS_PADDING = ("hubert", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "whisper")
 MASK_EMBEDDING = "masked_spec_embed"  # SpecAugment's; many checkpoints lack it, and training learns it
 LAYER_DROP_FIELDS = ("layerdrop", "encoder_layerdrop")
 CONVOLUTIONS = ("conv_kernel", "conv_stride")

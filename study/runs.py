@@ -111,10 +111,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for corpus in options.corpora
         if corpus in kind.folds or not kind.folds
     ]
+    if not jobs:
+        parser.error(f"--kind {options.kind} is run on {', '.join(kind.folds)} alone")
+    if options.kind == INTERACTION:
+        for corpus in options.corpora:
+            if not (pairs := FOLDER / INTERACTION / f"{corpus}.csv").exists():
+                parser.error(f"{pairs} is missing: run `python -m study.interaction --data {options.data}` first")
     given = list(sys.argv[1:] if arguments is None else arguments)
     with ThreadPoolExecutor(options.jobs) as pool:
         failed = sum(tqdm(pool.map(lambda job: run_apart(job, given), jobs), total=len(jobs), unit="job"))
-    collect()
+    if options.kind == FROZEN:
+        collect()
     return 1 if failed else 0
 
 

@@ -9,8 +9,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from processing.corpora.registry import read_corpus
 from processing.evaluation.records import Predictions
-from study import bound, interaction
+from study import bound, interaction, runs
 from study.bound import Calibration, agreement, agreement_auc, agrees, bayes_fusion, bound_of, told_apart
 from study.interaction import interaction_pairs
 from study.other_emotions import other_emotions
@@ -209,5 +210,21 @@ def test_the_command_writes_both_corpora(shared_data: Path, tmp_path: Path, monk
     for name, clips, group in (("ravdess_paired", 936, "fold"), ("paired", 2696, "speaker")):
         pairs = pandas.read_csv(tmp_path / "interaction" / f"{name}.csv", keep_default_na=False)
         assert len(pairs) == 2 * clips
+        read = read_corpus("manifest", tmp_path / "interaction" / f"{name}.csv", progress=False)
+        assert len(set(read.dataset["all"]["utterance_id"])) == 2 * clips
         assert pairs.groupby("text").agg({group: "nunique"})[group].eq(1).all()
         assert Path(pairs.audio[0]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("trained", "--kind trained is run on ravdess_paired alone"),
+        ("interaction", "run `python -m study.interaction"),
+    ],
+)
+def test_runs_that_cannot_start_are_refused(tmp_path: Path, monkeypatch, capsys, kind: str, message: str):
+    monkeypatch.setattr(runs, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit):
+        runs.main(["--data", str(tmp_path), "--kind", kind, "--corpora", "paired"])
+    assert message in capsys.readouterr().err
