@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 model_arguments, corpus.label_names, corpus.problem_type, parts["train"]
             )
             rows = concatenate_datasets(list(parts.values()))
-            states = state_inputs(rows, parts, model, processor).parts
+            states = state_inputs([rows], parts, model, processor).parts
             for baseline, predicted in predictions(features(states["train"]), features(states["test"])).items():
                 tables.setdefault(baseline, []).append(
                     pandas.DataFrame(

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 
 from drkf_cli import app
 from modeling_drkf.experiments.building import _tokenizer
-from modeling_drkf.experiments.encoder_states import SpeakerStatistics, _key, encode_corpus
+from modeling_drkf.experiments.encoder_states import SpeakerStatistics, _key, encode_corpus, encode_texts
 from modeling_drkf.extended_encoding_drkf import speaker_moments
 from processing.errors_drkf import InputError, OptionError
 from processing.pipeline_drkf import TASK
@@ -124,6 +124,38 @@ def test_states_are_found_again_whatever_was_tokenised_before(run):
     assert _key(rows, pipe.model, pipe.processor) == fresh
     pipe.processor.tokenizer.add_tokens("unheard")
     assert _key(rows, pipe.model, pipe.processor) != fresh
+
+
+def test_more_texts_are_encoded_as_those_of_clips_are(corpus, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    pipe = pipeline(TASK, model=str(run))
+    texts = ["hurry up now", "", "all is quiet again", "a slow day"]
+    clips = {"audio": [str(corpus / "ada_calm_0.wav")] * 4, "utterance_id": list("abcd")}
+    rows = encode_corpus(Dataset.from_dict({**clips, "text": texts}), pipe.model, pipe.processor)
+    more = encode_texts(texts, pipe.model, pipe.processor)
+    assert len(more) == 4
+    for index, states in enumerate(rows["text"]):
+        assert more[index]["text_states"].flatten().tolist() == pytest.approx(states, abs=2e-3)
+        assert more[index]["attention_mask"].tolist() == [1] * len(more[index]["text_states"])
+
+
+def test_a_training_on_states_draws_more_texts(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(corpus / "cache"))
+    made = []
+    monkeypatch.setattr("modeling_drkf.experiments.run.Run._report", lambda run: made.append(run))
+    (tmp_path / "lines.csv").write_text("text,label\n" + "all is quiet again,calm\n" * 500)
+    options = ["--redraw_texts", "true", "--more_texts", tmp_path / "lines.csv", "--max_steps", 2]
+    assert train(corpus, tmp_path / "out", "--fold", "bob", *options) == 0
+    [run] = made
+    [expected] = encode_texts(["all is quiet again"], run.model, run.processor)
+    labels, samples = run.inputs.parts["train"].labels, run.training_set
+    calm = [samples[int(index)] for index in (labels == run.corpus.label_names.index("calm")).nonzero()]
+    given = [sample["text_states"] for sample in calm if sample["text_present"]]
+    drawn = [
+        states.shape == expected["text_states"].shape and torch.allclose(states, expected["text_states"], atol=2e-3)
+        for states in given
+    ]
+    assert sum(drawn) > len(drawn) / 2
 
 
 def test_copies_are_encoded_once_for_all_folds_and_babble_for_each(corpus, tmp_path, monkeypatch):
@@ -267,6 +299,8 @@ def test_a_sample_never_knows_itself_and_draws_anew_each_epoch():
         (["--drkf", '{"standardize_states": false}'], "--speaker-statistics needs"),
         (["--speaker_statistics", "1.5"], "is a share in"),
         (["--speeds", "1.1", "1"], "1 is trained on anyway"),
+        (["--more_texts", "lines.csv"], "--more-texts needs --redraw-texts true"),
+        (["--redraw_texts", "true", "--more_texts", "none.csv"], "none.csv: no such file"),
     ],
 )
 def test_options_that_cannot_go_together_are_refused(corpus, tmp_path, capsys, options, message):

@@ -20,9 +20,12 @@ from modeling_drkf.experiments.datasets import (
     blank_rows,
     pad_features,
 )
+from modeling_drkf.experiments.more_texts import read_more_texts
 from processing import DRKFDataCollator
 from processing.copies import with_copies
 from processing.corpora.registry import read_corpus
+from processing.corpora.report import CorpusError
+from processing.errors_drkf import OptionError
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,57 @@ def test_words_are_redrawn_from_rows_that_have_some():
         dropout.set_epoch(epoch)
         heard |= {(index, dropout[index]["text"], bool(dropout[index]["text_present"])) for index in range(5)}
     assert heard == {(index, text, True) for index in range(4) for text in "ab"} | {(4, "", False)}
+
+
+def test_words_are_redrawn_from_more_texts_than_those_of_the_clips():
+    rows = [{"audio": index, "text": text} for index, text in enumerate(["", "a", "b"])]
+    more = [{"text": "c"}, {"text": "d"}, {"text": "e"}]
+    drawn = RedrawnTexts(rows, np.array([2, 0, 0]), 0, [bool(row["text"]) for row in rows], more, np.array([2, 0, 1]))
+    assert drawn.worded == [True] * 3
+    heard = set()
+    for epoch in range(40):
+        drawn.set_epoch(epoch)
+        heard |= {(index, drawn[index]["audio"], drawn[index]["text"]) for index in range(3)}
+    assert heard == {(0, 0, "c")} | {(index, index, text) for index in (1, 2) for text in "abd"}
+
+
+LINES = "text,label\nHurry up!,joy\nAll  is well,fear\n ,joy\nAgain.,hapiness\nAt last!,happy\n"
+
+
+def test_more_texts_are_read_without_those_that_are_evaluated(tmp_path):
+    path = tmp_path / "lines.csv"
+    path.write_text(LINES)
+    found = read_more_texts(path, ["fear", "joy"], {"happy": "joy"}, ["ALL IS, WELL", "other"])
+    assert (found.texts, found.labels.tolist()) == (["Hurry up!", "At last!"], [1, 1])
+    assert found.left_out == {"empty": 1, "another_label": 1, "evaluated": 1}
+    with pytest.raises(OptionError, match="none of its 5 lines is left; of another label than calm: 4, empty: 1"):
+        read_more_texts(path, ["calm"], {}, [])
+    path.write_text(LINES.replace("label", "lable", 1))
+    with pytest.raises(CorpusError, match="no column 'label' \\(did you mean 'lable'"):
+        read_more_texts(path, ["joy"], {}, [])
+    with pytest.raises(CorpusError, match="no such file"):
+        read_more_texts(tmp_path / "none.csv", ["joy"], {}, [])
+
+
+@pytest.mark.parametrize("kept", ["true", "false"], ids=["features", "rows"])
+def test_a_training_reads_more_texts_and_counts_them(corpus: Path, tmp_path: Path, monkeypatch, kept: str):
+    made = []
+    monkeypatch.setattr("modeling_drkf.experiments.run.write_report", lambda trainer, record, *_: made.append(record))
+    sets = []
+    monkeypatch.setattr(
+        "modeling_drkf.experiments.run.RedrawnTexts", lambda *args: sets.append(RedrawnTexts(*args)) or sets[-1]
+    )
+    (tmp_path / "lines.csv").write_text("text,label\nnot a word of theirs,calm\nnor that,bored\n")
+    options = ["--redraw_texts", "true", "--more_texts", tmp_path / "lines.csv", "--cache_features", kept]
+    train(corpus, tmp_path / "out", "--max_steps", 1, *options)
+    assert made[0]["more_texts"] == {"lines": 1, "left_out": {"empty": 0, "another_label": 1, "evaluated": 0}}
+    assert made[0]["options"]["more_texts"] == "lines.csv"
+    assert len(sets[0].more) == 1
+    processor = AutoProcessor.from_pretrained(tmp_path / "out")
+    expected = {"text": "not a word of theirs"} if kept == "false" else processor(text="not a word of theirs")
+    assert {name: list(np.ravel(value)) for name, value in sets[0].more[0].items()} == {
+        name: list(np.ravel(value)) for name, value in expected.items()
+    }
 
 
 @pytest.mark.parametrize("missing", ["speech", "text"])

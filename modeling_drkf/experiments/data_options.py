@@ -56,6 +56,13 @@ class DataArguments:
             "for corpora whose pairs of voice and words are constructed."
         },
     )
+    more_texts: str | None = field(
+        default=None,
+        metadata={
+            "help": "A table with the columns text and label, whose lines redraw_texts draws from, too. Lines of "
+            "other labels are left out, and those that validation or test has."
+        },
+    )
     speeds: list[float] | None = field(
         default=None,
         metadata={
@@ -124,6 +131,8 @@ class DataArguments:
             self.corpus, self.data_dir = "manifest", self.manifest
         if not self.data_dir:
             raise OptionError("name the data: --manifest FILE, or --corpus NAME --data-dir FOLDER")
+        if self.more_texts and not self.redraw_texts:
+            raise OptionError("--more-texts needs --redraw-texts true: its lines are drawn with those of the corpus")
         if wrong := [speed for speed in self.speeds or () if not 0.5 <= speed <= 2 or speed == 1]:
             raise OptionError(f"--speeds takes numbers from 0.5 to 2 (1 is trained on anyway), not {wrong[0]:g}")
         if len(set(self.conditions)) < len(self.augment or ()):

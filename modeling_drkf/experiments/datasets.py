@@ -19,16 +19,19 @@ class Inputs(NamedTuple):
     Attributes:
         parts: a dataset by part. collator: makes a batch of its samples.
         blanks: what stands for a missing modality in a sample, under "speech" and "text".
+        text_samples: gives of each text what a sample has of it, the fields of `with_text_of`.
     """
 
     parts: dict[str, Any]
     collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
     blanks: dict[str, dict[str, Any]]
+    text_samples: Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]
 
 
 def row_inputs(parts: Mapping[str, Dataset], processor: DRKFProcessor) -> Inputs:
     """Rows, which the collator processes whenever a batch is made."""
-    return Inputs(dict(parts), DRKFDataCollator(processor, utterance_ids=True), blank_rows(processor))
+    collator = DRKFDataCollator(processor, utterance_ids=True)
+    return Inputs(dict(parts), collator, blank_rows(processor), lambda texts: [{"text": text} for text in texts])
 
 
 def feature_inputs(parts: Mapping[str, Dataset], processor: DRKFProcessor) -> Inputs:
@@ -36,7 +39,7 @@ def feature_inputs(parts: Mapping[str, Dataset], processor: DRKFProcessor) -> In
     collator = DRKFDataCollator(processor, utterance_ids=True)
     cached = {name: CachedFeatures(part, collator) for name, part in parts.items()}
     pad = partial(pad_features, pad_token_id=processor.tokenizer.pad_token_id)
-    return Inputs(cached, pad, blank_features(processor))
+    return Inputs(cached, pad, blank_features(processor), partial(text_features, processor=processor))
 
 
 class CachedFeatures(torch.utils.data.Dataset):
@@ -91,11 +94,15 @@ def blank_rows(processor: DRKFProcessor) -> dict[str, dict[str, Any]]:
 def blank_features(processor: DRKFProcessor) -> dict[str, dict[str, torch.Tensor]]:
     """[`blank_rows`] as features, for the samples of a [`CachedFeatures`]."""
     blanks = blank_rows(processor)
-    features = {
-        "speech": processor(audio=blanks["speech"]["audio"], return_tensors="pt"),
-        "text": processor(text=blanks["text"]["text"], return_tensors="pt"),
-    }
-    return {modality: {name: value[0] for name, value in batch.items()} for modality, batch in features.items()}
+    speech = processor(audio=blanks["speech"]["audio"], return_tensors="pt")
+    [text] = text_features([blanks["text"]["text"]], processor)
+    return {"speech": {name: value[0] for name, value in speech.items()}, "text": text}
+
+
+def text_features(texts: Sequence[str], processor: DRKFProcessor) -> list[dict[str, torch.Tensor]]:
+    """Of each text, what a sample of a [`CachedFeatures`] has of it."""
+    batches = [processor(text=text, return_tensors="pt") for text in texts]
+    return [{name: value[0] for name, value in batch.items()} for batch in batches]
 
 
 class DrawnEachEpoch(torch.utils.data.Dataset):
@@ -171,25 +178,39 @@ class RedrawnTexts(DrawnEachEpoch):
         rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
         labels: class ids (samples,), or label sets (samples, classes).
         worded: whether each row has words to give; all have if not given.
+        more, more_labels: samples of further texts, and their class ids, (texts,).
 
     Attributes:
         worded: whether each sample gets words; where no sample of its label has any, it gets none.
     """
 
-    def __init__(self, rows: Any, labels: np.ndarray, seed: int = 0, worded: Sequence[bool] | None = None):
+    def __init__(
+        self,
+        rows: Any,
+        labels: np.ndarray,
+        seed: int = 0,
+        worded: Sequence[bool] | None = None,
+        more: Sequence[Mapping[str, Any]] = (),
+        more_labels: np.ndarray | None = None,
+    ):
         super().__init__(rows, seed)
-        _, kinds = np.unique(labels.reshape(len(labels), -1), axis=0, return_inverse=True)
-        self.kinds = kinds.reshape(-1)
-        gives = np.ones(len(self.kinds), bool) if worded is None else np.asarray(worded)
-        self.givers = [np.flatnonzero((self.kinds == kind) & gives) for kind in range(self.kinds.max() + 1)]
+        every = labels if more_labels is None else np.concatenate([labels, more_labels])
+        _, kinds = np.unique(every.reshape(len(every), -1), axis=0, return_inverse=True)
+        kinds = kinds.reshape(-1)
+        gives = np.ones(len(every), bool)
+        if worded is not None:
+            gives[: len(labels)] = worded
+        self.more, self.kinds = more, kinds[: len(labels)]
+        self.givers = [np.flatnonzero((kinds == kind) & gives) for kind in range(kinds.max() + 1)]
         self.worded = [len(self.givers[kind]) > 0 for kind in self.kinds]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not self.worded[index]:
             return self.rows[index]
         givers = self.givers[self.kinds[index]]
-        drawn = np.random.default_rng((self.seed, self.epoch, index, 2)).integers(len(givers))
-        return with_text_of(self.rows[index], self.rows[int(givers[drawn])])
+        drawn = int(givers[np.random.default_rng((self.seed, self.epoch, index, 2)).integers(len(givers))])
+        known = len(self.rows)
+        return with_text_of(self.rows[index], self.rows[drawn] if drawn < known else self.more[drawn - known])
 
 
 class SingleModalityCollator:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from .datasets import DrawnEachEpoch, Inputs, blank_rows, pad_features
 BATCH_SIZE = 16
 HALF_PRECISION = List(Value("float16"))
 MODALITIES = ("speech", "text")
+MEDIA = {"audio": "clips", "text": "texts"}
 LABELS = ("label", "labels")
 COLUMNS = {"speech": HALF_PRECISION, "statistics": List(Value("float32")), "text": HALF_PRECISION}
 
@@ -35,17 +36,21 @@ def encode_corpus(rows: Dataset, model: DRKFForEmotionClassification, processor:
     They lie in the cache of `datasets`, under a key made of the encoders' weights, the processor and the files: what
     has changed is encoded again.
     """
-    key = _key(rows, model, processor)
+    encode = partial(_encode, model=model, collator=DRKFDataCollator(processor))
+    return _kept_on_disk(rows, encode, COLUMNS, _key(rows, model, processor))
+
+
+def _kept_on_disk(rows: Dataset, encode: Callable[..., dict[str, Any]], columns: dict[str, Any], key: str) -> Dataset:
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "drkf-states"
     folder.mkdir(parents=True, exist_ok=True)
     return rows.map(
-        partial(_encode, model=model, collator=DRKFDataCollator(processor)),
+        encode,
         batched=True,
         batch_size=BATCH_SIZE,
-        features=Features({**rows.features, **COLUMNS}),
+        features=Features({**rows.features, **columns}),
         cache_file_name=str(folder / f"{key}.arrow"),
         new_fingerprint=key,
-        desc="Encoding clips and texts",
+        desc=f"Encoding {' and '.join(MEDIA[name] for name in MEDIA if name in rows.column_names)}",
     )
 
 
@@ -66,6 +71,24 @@ def _encode(
     }
 
 
+def encode_texts(texts: Sequence[str], model: DRKFForEmotionClassification, processor: DRKFProcessor) -> "TextStates":
+    """The states of texts alone, kept on disk like those of [`encode_corpus`]."""
+    rows = Dataset.from_dict({"text": list(texts)})
+    encode = partial(_encode_texts, model=model, processor=processor)
+    encoded = _kept_on_disk(rows, encode, {"text_states": HALF_PRECISION}, _key(rows, model, processor))
+    return TextStates(encoded, model.drkf.modality_encoding.widths[1])
+
+
+@torch.no_grad()
+def _encode_texts(
+    columns: Mapping[str, Sequence[str]], model: DRKFForEmotionClassification, processor: DRKFProcessor
+) -> dict[str, list[np.ndarray]]:
+    batch = processor(text=list(columns["text"]), return_tensors="pt")
+    text = model.drkf.modality_encoding.eval().encode_text(batch["input_ids"], batch["attention_mask"])
+    states = [_flat(tokens[mask].half()) for tokens, mask in zip(text.sequence, text.mask, strict=True)]
+    return {"text_states": states}
+
+
 def _flat(states: Tensor) -> np.ndarray:
     return states.flatten().numpy()
 
@@ -83,8 +106,9 @@ def _key(rows: Dataset, model: DRKFForEmotionClassification, processor: DRKFProc
     digest.update(f"{config.speech_pooling} {statistics} {config.speech_states}".encode())
     digest.update(f"{config.unpadded_speech} {processor.unpadded_speech} {processor.skip_silence}".encode())
     for row in rows.select_columns([name for name in rows.column_names if name not in LABELS]):
-        file = Path(row["audio"]).stat()
-        digest.update(json.dumps([row, file.st_size, file.st_mtime_ns], default=str, sort_keys=True).encode())
+        file = Path(row["audio"]).stat() if "audio" in row else None
+        facts = [row, file.st_size, file.st_mtime_ns] if file else [row]
+        digest.update(json.dumps(facts, default=str, sort_keys=True).encode())
     return digest.hexdigest()[:32]
 
 
@@ -138,8 +162,29 @@ class EncoderStates(torch.utils.data.Dataset):
         return torch.cat([self._states("text", index, self.widths[1]) for index in range(len(self))])
 
     def _states(self, name: str, index: int, width: int) -> Tensor:
-        flat = self.columns[name][self.positions[index]].values.to_numpy()
-        return torch.from_numpy(flat.astype(np.float32)).reshape(-1, width)
+        return _unflat(self.columns[name][self.positions[index]], width)
+
+
+class TextStates(torch.utils.data.Dataset):
+    """What [`encode_texts`] keeps, text by text, as a sample of an [`EncoderStates`] has it.
+
+    Args:
+        encoded: with the column `text_states`. width: of a state.
+    """
+
+    def __init__(self, encoded: Dataset, width: int):
+        self.states, self.width = encoded.data.column("text_states"), width
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        states = _unflat(self.states[index], self.width)
+        return {"text_states": states, "attention_mask": torch.ones(len(states), dtype=torch.long)}
+
+
+def _unflat(states: Any, width: int) -> Tensor:
+    return torch.from_numpy(states.values.to_numpy().astype(np.float32)).reshape(-1, width)
 
 
 def state_inputs(
@@ -163,7 +208,8 @@ def state_inputs(
         name: EncoderStates(part, encoded, [position[utterance] for utterance in part["utterance_id"][:]], widths)
         for name, part in parts.items()
     }
-    return Inputs(states, pad_features, blank_states(model, processor))
+    texts = partial(encode_texts, model=model, processor=processor)
+    return Inputs(states, pad_features, blank_states(model, processor), texts)
 
 
 def measure_training_moments(encoding: ExtendedModalityEncoding, training: EncoderStates) -> None:

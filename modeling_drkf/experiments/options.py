@@ -95,8 +95,9 @@ def choose_metric(arguments: DRKFTrainingArguments, config: DRKFConfig) -> None:
 
 
 def _portable(value: Any) -> Any:
-    """A folder goes by its name alone: where it lies differs from machine to machine, and is nobody's business."""
-    if isinstance(value, str) and Path(value).is_dir():
+    """A folder or file goes by its name alone: where it lies differs from machine to machine, and is nobody's
+    business."""
+    if isinstance(value, str) and Path(value).exists():
         return Path(value).name
     return value.value if isinstance(value, Enum) else value
 

@@ -40,6 +40,7 @@ from .datasets import (
 )
 from .encoder_states import SpeakerStatistics, measure_training_moments, state_inputs
 from .model_options import ModelArguments
+from .more_texts import MoreTexts, read_more_texts
 from .options import choose_metric, experiment_options
 from .report import evaluate_split, package_versions, write_report
 
@@ -80,6 +81,7 @@ class Run:
         """Trains, scores and reports; see [`run_experiment`] for errors."""
         set_seed(self.training_arguments.seed)
         self.parts = self._parts()
+        self.more_texts = self._more_texts()
         texts = [[part["utterance_id"][:], part["text"][:]] for part in self.parts.values()]
         require_agreement("the corpus", [self.corpus.label_names, texts])
         self.model, self.processor = build_model_and_processor(
@@ -138,6 +140,16 @@ class Run:
             for condition in data.conditions
         ]
 
+    def _more_texts(self) -> MoreTexts | None:
+        data = self.data_arguments
+        if data.more_texts is None:
+            return None
+        if self.corpus.problem_type == "multi_label_classification":
+            raise OptionError("--more-texts has one label a line, and the corpus has sets of labels")
+        evaluated = [text for part in SCORED if part in self.parts for text in self.parts[part]["text"][:]]
+        label_map = data.label_map if isinstance(data.label_map, dict) else {}
+        return read_more_texts(data.more_texts, self.corpus.label_names, label_map, evaluated)
+
     @cached_property
     def training_set(self) -> Any:
         """The training part as an epoch sees it."""
@@ -146,7 +158,10 @@ class Run:
             dataset = self.with_speaker_statistics("train", self.model_arguments.speaker_statistics)
         worded = [bool(text) for text in self.training_rows["text"]]
         if self.data_arguments.redraw_texts:
-            dataset = RedrawnTexts(dataset, self._labels(self.training_rows), seed, worded)
+            labels = self._labels(self.training_rows)
+            lines = self.more_texts
+            more = ((), None) if lines is None else (self.inputs.text_samples(lines.texts), lines.labels)
+            dataset = RedrawnTexts(dataset, labels, seed, worded, *more)
             worded = dataset.worded
         if dropout := self.model.config.modality_dropout:
             share = self.model_arguments.dropped_text_share
@@ -243,7 +258,7 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """What `metrics.json` holds."""
-        data, training = self.data_arguments, self.training_arguments
+        data, training, more = self.data_arguments, self.training_arguments, self.more_texts
         return {
             "corpus": self.corpus_name,
             "corpus_facts": self.corpus.facts if is_declaration(data.corpus) else {},
@@ -262,6 +277,7 @@ class Run:
             },
             **self.scores,
             **self.scores_by_speaker,
+            **({} if more is None else {"more_texts": {"lines": len(more.texts), "left_out": more.left_out}}),
             "excluded": self.corpus.report.excluded,
             "excluded_labels": self.corpus.report.excluded_labels,
             "options": self.options,
