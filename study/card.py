@@ -118,7 +118,11 @@ def bounds(folder: Path) -> str:
         "agreement_auc": "AUC of the agreement of pairs",
         "told_apart": "pairs told apart",
     }
-    lines = [[title, *(f"{found.loc[key][name]:.3f}" for key in columns)] for name, title in titles.items()]
+
+    def cell(key: tuple[str, str], name: str) -> str:
+        return f"{found.loc[key][name]:.3f}" if key in found.index else "not run"
+
+    lines = [[title, *(cell(key, name) for key in columns)] for name, title in titles.items()]
     return _markdown(["", *(title for corpus in CORPORA for title in (corpus, "by speaker"))], lines)
 
 

@@ -158,7 +158,7 @@ def run_job(job: Job, data: Path) -> None:
     folds = folds_of(corpus, fold_file=fold_file)
     for fold in folds:
         folder = job.folder / f"{fold.name}-seed{job.seed}"
-        if (kind.folds and fold.name not in kind.folds[job.corpus]) or (folder / "metrics.json").exists():
+        if (kind.folds and fold.name not in kind.folds[job.corpus]) or is_finished(folder):
             continue
         where = ["--manifest", str(manifest), "--fold-file", str(fold_file), "--fold", fold.name]
         how = ["--seed", str(job.seed), "--output-dir", str(folder), "--pictures", "false", "--disable-tqdm", "true"]
@@ -170,6 +170,11 @@ def run_job(job: Job, data: Path) -> None:
             write_own_answer(run)
         for weights in folder.glob("*.safetensors"):
             weights.unlink()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has come to its end, where the weights are removed."""
+    return (folder / "metrics.json").exists() and not any(folder.glob("*.safetensors"))
 
 
 def write_disagreement(run: Any) -> None:
