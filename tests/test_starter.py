@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from helpers.tiny import perturb, tiny_model
@@ -16,11 +17,13 @@ from typer.testing import CliRunner
 
 from drkf_cli import app
 from drkf_cli.checkpoint import EXAMPLE_CLIP, EXAMPLE_TEXT, open_pipeline, packaged, starter_folder
+from modeling_drkf.experiments.more_texts import read_more_texts
 from modeling_drkf.release.loading import training_data_of
 from modeling_drkf.release.onnx_export import export_onnx
 from processing import DRKFProcessor
 from processing.onnx_recognizer import OnnxEmotionRecognizer
 from study.shrink import halve_weights, kept_tokens, prune_vocabulary
+from study.starter import LINES, WORDED, WORDLESS, write_lines, write_manifest
 
 PIECES = [
     "[PAD]",
@@ -75,6 +78,23 @@ def test_a_text_of_kept_pieces_is_answered_as_before_and_others_are_spelt():
     torch.testing.assert_close(logits("abba aab"), before["abba aab"], atol=1e-6, rtol=0)
     assert processor.tokenizer.tokenize("bb abba") == ["b", "##b", "abba"]
     assert (logits("bb abba") - before["bb abba"]).abs().max() > 1e-4
+
+
+def test_no_line_of_a_held_out_speaker_trains_the_starter(tmp_path):
+    """One corpus has its own lines; the other's clips are given any but those that validate."""
+    header, folder = "audio,text,label,speaker\n", tmp_path / "data"
+    (folder / "meld").mkdir(parents=True)
+    (folder / WORDED).write_text(header + "a.wav,Oh no!,anger,1\nb.wav,Yes.,joy,2\n")
+    (folder / WORDLESS).write_text(header + 'c.wav,"Yes, yes",happiness,3\nd.wav,oh no,anger,3\n')
+    (folder / LINES).write_text("Utterance,Emotion,Speaker\nOh no!,anger,X\n,joy,X\nNA,joy,X\nYes. ,joy,Y\n")
+    clips = pandas.read_csv(write_manifest(folder, tmp_path / "clips.csv"), keep_default_na=False)
+    assert clips.utterance_id.tolist() == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert clips.audio.tolist() == [str(folder / name) for name in clips.utterance_id]
+    assert clips.text.tolist() == ["Oh no!", "Yes.", "", ""]
+    assert clips.label.tolist() == ["anger", "joy", "joy", "anger"]
+    write_lines(folder / LINES, tmp_path / "lines.csv")
+    found = read_more_texts(tmp_path / "lines.csv", ["anger", "joy"], {}, ["Oh no!"])
+    assert (found.texts, found.labels.tolist()) == (["NA", "Yes."], [1, 1])
 
 
 def test_halved_weights_load_in_float32(tmp_path):

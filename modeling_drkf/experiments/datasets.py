@@ -19,13 +19,13 @@ class Inputs(NamedTuple):
     Attributes:
         parts: a dataset by part. collator: makes a batch of its samples.
         blanks: what stands for a missing modality in a sample, under "speech" and "text".
-        text_samples: gives of each text what a sample has of it, the fields of `with_text_of`.
+        text_samples: makes a dataset of texts, each what a sample has of its text (`with_text_of`).
     """
 
     parts: dict[str, Any]
     collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
     blanks: dict[str, dict[str, Any]]
-    text_samples: Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]
+    text_samples: Callable[[Sequence[str]], Any]
 
 
 def row_inputs(parts: Mapping[str, Dataset], processor: DRKFProcessor) -> Inputs:
@@ -178,7 +178,7 @@ class RedrawnTexts(DrawnEachEpoch):
         rows: a dataset, a [`CachedFeatures`] or an `EncoderStates`.
         labels: class ids (samples,), or label sets (samples, classes).
         worded: whether each row has words to give; all have if not given.
-        more, more_labels: samples of further texts, and their class ids, (texts,).
+        more, more_labels: a dataset of further texts, and their class ids, (texts,).
 
     Attributes:
         worded: whether each sample gets words; where no sample of its label has any, it gets none.
@@ -190,7 +190,7 @@ class RedrawnTexts(DrawnEachEpoch):
         labels: np.ndarray,
         seed: int = 0,
         worded: Sequence[bool] | None = None,
-        more: Sequence[Mapping[str, Any]] = (),
+        more: Any = (),
         more_labels: np.ndarray | None = None,
     ):
         super().__init__(rows, seed)
